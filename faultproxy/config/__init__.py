@@ -1,0 +1,1 @@
+"""The configuration file: YAML text to a Config, or every error in it at once."""

@@ -1,0 +1,24 @@
+"""half_close: one direction ends, the other goes on."""
+
+from typing import ClassVar
+
+from faultproxy.faults.base import ClientSees, Direction, Ending, Link
+
+
+class HalfClose(Ending):
+    """FIN in one direction while the other goes on.
+
+    Downstream: the client reads EOF at the trigger, and its writes still reach the server. Upstream:
+    the server reads EOF, and its reply still reaches the client. What is still sent into the ended
+    direction is read and thrown away (shutdown(2)).
+    """
+
+    key: ClassVar[str] = "half_close"
+
+    direction: Direction = Direction.DOWNSTREAM
+
+    def client_sees(self, link: Link) -> ClientSees:
+        return "EOF" if self.direction is Direction.DOWNSTREAM and not link.client_has_eof else "nothing"
+
+    async def strike(self, link: Link) -> None:
+        link.shut(self.direction)
