@@ -1,0 +1,189 @@
+"""The log's way out: a line is rendered by structlog, queued, and written by a thread of its own.
+
+Whoever logs is never held up by whoever reads: ``write`` puts a line into a bounded queue and returns.
+A reader that stalls, a pipe without a reader and a full disk are one case: what is queued waits, further
+lines are dropped and counted, and when writing works again ``log.dropped`` says so in their place.
+"""
+
+import json
+import os
+import select
+import threading  # noqa: TID251  # a write that blocks must end with the process, which a trio worker would hold up
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import isfinite
+from types import SimpleNamespace
+from typing import Literal
+
+import orjson
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+Format = Literal["json", "console"]
+Level = Literal["debug", "info", "warning", "error"]
+
+MAX_BYTES = 4 * 2**20
+MAX_LINES = 2**16
+RETRY_S = 1.0
+_CLOSED = -1
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class LogWriter:
+    """Writes lines to a file descriptor from a thread, so that no reader ever stalls the caller.
+
+    The descriptor is duplicated, so that one which is closed and used again (for a client's socket,
+    say) never gets the log; and it stays blocking, because it is shared with the shell and others.
+    It may be used from any thread. Who makes it, closes it.
+    """
+
+    render_dropped: Callable[[int], bytes]
+    """How ``log.dropped`` is written; ``make_logger`` keeps it in the format of the other lines."""
+
+    def __init__(self, fd: int = 1) -> None:
+        self.render_dropped = _dropped_renderer(_json_line)
+        self._wake = threading.Condition()
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._dropped = 0
+        self._idle = False
+        self._closing = False
+        self._fd = _duplicate(fd)
+        self.is_tty = os.isatty(self._fd)
+        self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Queue one line, its newline included. Never blocks, never raises; a line that finds no room is dropped."""
+        with self._wake:
+            # After a drop nothing is queued until the drop is told: so it is told once, and where it happened.
+            if self._dropped or self._closing or not self._has_room(line):
+                self._dropped += 1
+                return
+            self._queue.append(line)
+            self._queued_bytes += len(line)
+            if self._idle:
+                self._idle = False
+                self._wake.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is queued, waiting for the reader at most this long. Lines that come later are lost."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+
+    def _has_room(self, line: bytes) -> bool:
+        return len(self._queue) < MAX_LINES and self._queued_bytes + len(line) <= MAX_BYTES
+
+    def _run(self) -> None:
+        while (batch := self._take()) is not None:
+            self._write_out(memoryview(batch))
+        if self._fd != _CLOSED:
+            os.close(self._fd)
+
+    def _take(self) -> bytes | None:
+        """All that is queued, and how many lines were dropped after it; None at the end."""
+        with self._wake:
+            self._idle = True
+            self._wake.wait_for(lambda: self._queue or self._dropped or self._closing)
+            self._idle = False
+            if not self._queue and not self._dropped:
+                return None
+            batch = b"".join(self._queue)
+            if self._dropped:
+                batch += self.render_dropped(self._dropped)
+            self._queue.clear()
+            self._queued_bytes = self._dropped = 0
+            return batch
+
+    def _write_out(self, unwritten: memoryview) -> None:
+        """Write all of it, however long that takes. A line cut by a failure is taken up where it was cut."""
+        while unwritten:
+            try:
+                unwritten = unwritten[os.write(self._fd, unwritten) :]
+            except BlockingIOError:
+                self._wait_for_room()
+            except OSError:
+                # EPIPE: a FIFO may get a new reader; ENOSPC: the disk may get room. The rest costs one call a second.
+                if self._is_closing_within(RETRY_S):
+                    return
+
+    def _wait_for_room(self) -> None:
+        """Another process that has the descriptor made it non-blocking."""
+        room = select.poll()
+        room.register(self._fd, select.POLLOUT)
+        room.poll()
+
+    def _is_closing_within(self, timeout_s: float) -> bool:
+        with self._wake:
+            return self._wake.wait_for(lambda: self._closing, timeout_s)
+
+
+def make_logger(writer: LogWriter, log_format: Format, level: Level) -> FilteringBoundLogger:
+    """A structlog logger of its own, sharing nothing global, whose lines go to this writer."""
+    line = _json_line if log_format == "json" else _console_line(writer.is_tty)
+    writer.render_dropped = _dropped_renderer(line)
+    out = SimpleNamespace(**dict.fromkeys(_LEVELS, writer.write))
+    logger = structlog.make_filtering_bound_logger(_LEVELS[level])
+    return logger(out, [_head, line], {})  # type: ignore[call-arg]  # the protocol does not tell how it is made
+
+
+def _dropped_renderer(line: Callable[[WrappedLogger, str, EventDict], bytes]) -> Callable[[int], bytes]:
+    # Told at every level: lines that were to be seen are missing.
+    return lambda count: line(None, "warning", _head(None, "warning", {"event": "log.dropped", "count": count}))
+
+
+def _head(_: WrappedLogger, level: str, fields: EventDict) -> EventDict:
+    """The fields, after the three that every line begins with."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return {"timestamp": now, "level": level, "event": fields.pop("event"), **fields}
+
+
+def _json_line(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
+    try:
+        return orjson.dumps(fields, default=_as_text, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half a surrogate pair, an integer over 64 bits, a key that is no text
+        return json.dumps(_plain(fields), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _console_line(colours: bool) -> Callable[[WrappedLogger, str, EventDict], bytes]:
+    render = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)
+
+    def line(logger: WrappedLogger, level: str, fields: EventDict) -> bytes:
+        return render(logger, level, {key: _printable(_plain(value)) for key, value in fields.items()}).encode() + b"\n"
+
+    return line
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no form for. Payload is never shown, only how much of it there is."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{memoryview(value).nbytes} bytes"
+    return str(value)
+
+
+def _plain(value: object) -> object:
+    """The same value in what JSON can say."""
+    if isinstance(value, dict):
+        return {_plain(_as_text(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return _as_text(value).encode(errors="backslashreplace").decode()
+
+
+def _printable(value: object) -> object:
+    """Text on one line that cannot steer a terminal."""
+    if isinstance(value, str) and not value.isprintable():
+        return value.encode("unicode_escape").decode()
+    return value
+
+
+def _duplicate(fd: int) -> int:
+    try:
+        return os.dup(fd)
+    except OSError:
+        return _CLOSED
