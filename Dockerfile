@@ -1,0 +1,28 @@
+FROM python:3.13-slim AS build
+WORKDIR /src
+# .dockerignore lets in what the wheel is made of and nothing else.
+COPY . .
+RUN python -m venv --without-pip /opt/faultproxy \
+ && pip --python /opt/faultproxy install --no-cache-dir --disable-pip-version-check --root-user-action=ignore .
+
+FROM python:3.13-slim
+COPY --from=build /opt/faultproxy /opt/faultproxy
+ENV PATH=/opt/faultproxy/bin:$PATH
+
+# A number, so that Kubernetes' runAsNonRoot can see that it is not root.
+USER 65532:65532
+
+# Mount the directory, not the file: an editor that writes a new file and renames it leaves a mounted file behind.
+ENTRYPOINT ["faultproxy"]
+CMD ["run", "/etc/faultproxy/faultproxy.yaml"]
+STOPSIGNAL SIGTERM
+
+# Alive means that its event loop turns: it looks at its file four times a second, so a second never passes without
+# process 1 going to sleep and waking (proc(5), voluntary_ctxt_switches). To connect to it would be no check: that takes
+# numbers that rules count, meets their faults, and fails while an outage is the very thing asked for.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["python", "-c", "\
+import sys, time\n\
+turns = lambda: open('/proc/1/status').read().split('\\nvoluntary_ctxt_switches:')[1].split()[0]\n\
+before = turns()\n\
+time.sleep(1)\n\
+sys.exit(turns() == before)"]
