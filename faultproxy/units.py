@@ -6,66 +6,82 @@ written back as the shortest text that reads as the same number.
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_SECONDS = MappingProxyType({"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0})
-_BYTES = MappingProxyType(
-    {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SECONDS = MappingProxyType(
+    {"us": Fraction(1, 10**6), "ms": Fraction(1, 10**3), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
 )
-_LONGEST_S = 100 * 365 * 86400.0
+_BYTES = MappingProxyType(
+    {
+        "B": Fraction(1),
+        "kB": Fraction(10**3),
+        "MB": Fraction(10**6),
+        "GB": Fraction(10**9),
+        "KiB": Fraction(2**10),
+        "MiB": Fraction(2**20),
+        "GiB": Fraction(2**30),
+    }
+)
+_LONGEST_S = 100 * 365 * 86400
 _LARGEST_B = 2**53
 
-NUMBER = r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,9})?"
+# The `$` of ECMA and pydantic is the very end; that of Python's re.match is also before a last newline: use re.fullmatch.
+NUMBER = r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,9})?"
 DURATION_PATTERN = rf"^{NUMBER} ?(?:us|ms|s|m|h)$"
+POSITIVE_DURATION_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:us|ms|s|m|h)$"
 SIZE_PATTERN = rf"^{NUMBER} ?(?:B|kB|MB|GB|KiB|MiB|GiB)$"
-PERCENT_PATTERN = r"^(?:100(?:\.0{1,9})?|[0-9]{1,2}(?:\.[0-9]{1,9})?) ?%$"
+PERCENT_PATTERN = r"^(?:100(?:\.0{1,9})?|(?:0|[1-9][0-9]?)(?:\.[0-9]{1,9})?) ?%$"
 
 
 def parse_duration(value: object) -> float:
     """Seconds, from ``250us``, ``10ms``, ``1.5s``, ``2m`` or ``1h``."""
-    amount, unit = _split(value, "duration", _SECONDS, "{0}ms, {0}s or {0}m")
-    seconds = float(amount) * _SECONDS[unit]
+    seconds = _parse(value, "duration", _SECONDS, "{0}ms, {0}s or {0}m")
     if seconds > _LONGEST_S:
-        raise PydanticCustomError("too_long", "is longer than a century; write a shorter duration")
-    return seconds
+        raise PydanticCustomError("duration", f"{quote(value)} is longer than a century; write a shorter duration")
+    return float(seconds)
 
 
 def parse_size(value: object) -> int:
     """Bytes, from ``512B``, ``10kB``, ``4KiB``, ``1MB`` or ``1MiB``; a whole number of them."""
-    amount, unit = _split(value, "size", _BYTES, "{0}B, {0}KiB or {0}MiB")
-    size = float(amount) * _BYTES[unit]
+    size = _parse(value, "size", _BYTES, "{0}B, {0}KiB or {0}MiB")
     if size > _LARGEST_B:
-        raise PydanticCustomError("too_large", "is larger than 8 PiB; write a smaller size")
-    if size != int(size):
-        raise PydanticCustomError("fraction", "is not a whole number of bytes; write {near}B", {"near": round(size)})
+        raise PydanticCustomError("size", f"{quote(value)} is larger than 8 PiB; write a smaller size")
+    if size.denominator != 1:
+        raise PydanticCustomError("size", f"{quote(value)} is not a whole number of bytes; write {round(size)}B")
     return int(size)
 
 
 def parse_probability(value: object) -> float:
     """A fraction from 0 to 1, from ``10%`` or ``0.1``."""
-    if isinstance(value, str) and re.match(PERCENT_PATTERN, value):
-        return float(value.removesuffix("%")) / 100
+    if isinstance(value, str) and re.fullmatch(PERCENT_PATTERN, value):
+        return float(Fraction(value.removesuffix("%").strip()) / 100)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
     raise PydanticCustomError(
-        "probability", "{value} is not a probability; write a percentage such as 10%, or a number from 0 to 1", {"value": quote(value)}
+        "probability",
+        f"{quote(value)} is not a probability; write a percentage such as 10%, or a number from 0 to 1",
     )
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest of ``us ms s m h`` that reads back as the same number of seconds."""
-    texts = ((f"{seconds / scale:.9f}".rstrip("0").rstrip("."), unit) for unit, scale in _SECONDS.items())
-    same = (number + unit for number, unit in texts if float(number) * _SECONDS[unit] == seconds)
-    return min(same, key=len, default=f"{seconds:.9f}s")
+    """The shortest of ``us ms s m h`` that reads back as the same number of seconds.
+
+    Every duration that was read from text has one; for any other, the nearest nanosecond.
+    """
+    exact = Fraction(repr(seconds))
+    texts = [_decimal(exact / scale) + unit for unit, scale in _SECONDS.items() if (exact / scale * 10**9).denominator == 1]
+    return min(texts, key=len, default=_decimal(exact) + "s")
 
 
 def format_size(size: int) -> str:
     """The shortest of the byte units that divides the size."""
-    return min((f"{size // scale}{unit}" for unit, scale in _BYTES.items() if size % scale == 0), key=len)
+    texts = [f"{size // scale}{unit}" for unit, scale in _BYTES.items() if size % scale == 0]
+    return min(texts, key=len)
 
 
 def format_probability(fraction: float) -> float:
@@ -75,42 +91,61 @@ def format_probability(fraction: float) -> float:
 
 def quote(value: object) -> str:
     """A value as it may stand in an error message: short, on one line, in double quotes."""
-    text = str(value) if len(str(value)) <= 40 else str(value)[:37] + "..."
-    return '"' + text.encode("unicode_escape").decode("ascii") + '"'
+    if value is None or isinstance(value, (dict, list)):
+        return "nothing" if value is None else "a mapping" if isinstance(value, dict) else "a list"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = text if len(text) <= 40 else text[:37] + "..."
+    return '"' + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text) + '"'
 
 
-def _split(value: object, kind: str, units: Mapping[str, float], examples: str) -> tuple[str, str]:
+def _parse(value: object, kind: str, units: Mapping[str, Fraction], examples: str) -> Fraction:
+    """The exact number that a text with a unit stands for, in the unit whose scale is 1."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise PydanticCustomError(
-            "unit", "{value} has no unit; write {examples}", {"value": quote(value), "examples": examples.format(value)}
-        )
-    match = re.match(rf"^({NUMBER}) ?([a-zA-Z]+)$", value) if isinstance(value, str) else None
+        number = value if re.fullmatch(NUMBER, str(value)) else 10
+        raise PydanticCustomError("unit", f"{quote(value)} has no unit; write {examples.format(number)}")
+    match = re.fullmatch(rf"({NUMBER}) ?([a-zA-Z]+)", value) if isinstance(value, str) else None
     if match is None or match[2] not in units:
-        raise PydanticCustomError(
-            kind,
-            "{value} is not a " + kind + "; write {examples} (units: {units})",
-            {"value": quote(value), "examples": examples.format("10"), "units": " ".join(units)},
-        )
-    return match[1], match[2]
+        right = f"write {examples.format('10')} (units: {' '.join(units)})"
+        raise PydanticCustomError(kind, f"{quote(value)} is not a {kind}; {right}")
+    return Fraction(match[1]) * units[match[2]]
+
+
+def _decimal(number: Fraction) -> str:
+    whole, billionths = divmod(round(number * 10**9), 10**9)
+    return f"{whole}.{billionths:09d}".rstrip("0").rstrip(".")
+
+
+def _positive(seconds: float) -> float:
+    if seconds == 0:
+        raise PydanticCustomError("duration", "must be longer than no time at all; write a duration such as 10s")
+    return seconds
 
 
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["10s"]}),
+]
+PositiveDuration = Annotated[
+    Duration,
+    AfterValidator(_positive),
+    WithJsonSchema({"type": "string", "pattern": POSITIVE_DURATION_PATTERN, "examples": ["10s"]}),
 ]
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
     PlainSerializer(format_size),
-    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["4KiB"]}),
 ]
 Probability = Annotated[
     float,
     BeforeValidator(parse_probability),
     PlainSerializer(format_probability),
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": PERCENT_PATTERN}]}
+        {
+            "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": PERCENT_PATTERN}],
+            "examples": ["10%"],
+        }
     ),
 ]

@@ -108,7 +108,7 @@ class ProxyConfig(BaseModel):
     upstream: Upstream
     dial_timeout: Duration = 5.0
     enabled: StrictBool = True
-    rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()
 
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""

@@ -1,5 +1,6 @@
 """A rule: a name, conditions, and one or more faults under their own keys."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -87,12 +88,9 @@ def _nothing_is_defaults(value: object) -> object:
     return {} if value is None else value
 
 
-Rule = create_model(
-    "Rule",
-    __base__=BaseRule,
-    **{
-        _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
-        for kind in CATALOGUE
-    },
-)
+_FIELDS: Mapping[str, Any] = {
+    _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
+    for kind in CATALOGUE
+}
+Rule = create_model("Rule", __base__=BaseRule, **_FIELDS)
 """A rule with one optional field for each fault of the catalogue."""

@@ -1,0 +1,5 @@
+"""``python -m faultproxy``."""
+
+from faultproxy.cli import main
+
+main()

@@ -1,0 +1,265 @@
+"""One connection's life, from top to bottom: decided, dialled, relayed, struck, recorded."""
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import trio
+
+from faultproxy.config.schema import UpstreamAddress
+from faultproxy.dial import dial, error_name
+from faultproxy.faults.base import Direction, Ending, Fault, Side, options
+from faultproxy.journal.events import Journal, Strike
+from faultproxy.link import Link
+from faultproxy.relay import Circuit, Switchboard
+from faultproxy.relay.lane import UNLIMITED
+from faultproxy.rules.conditions import Arrival
+from faultproxy.rules.decision import Decision, Hit
+
+EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
+NO_GATE = "the connection is accepted, then reset: only an outage refuses at connect()"
+
+
+class Home(Protocol):
+    """What a connection needs of the proxy it belongs to."""
+
+    name: str
+    journal: Journal
+    board: Switchboard
+
+    def struck(self, rule: str) -> None:
+        """Count a fault that struck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An ending that waits for its trigger."""
+
+    hit: Hit
+    ending: Ending
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it is told of, and not carried out."""
+        return self.hit.rule.mode == "shadow"
+
+
+class Connection:
+    """A client's connection. run() owns the client's socket, and returns when the connection is over."""
+
+    def __init__(
+        self,
+        home: Home,
+        upstream: UpstreamAddress,
+        dial_timeout_s: float,
+        client: socket.socket,
+        client_port: int,
+        arrival: Arrival,
+        decision: Decision,
+    ) -> None:
+        self.arrival = arrival
+        self.decision = decision
+        self.ended_by: EndedBy = "drain"
+        self._home = home
+        self._upstream = upstream
+        self._dial_by = arrival.at_s + dial_timeout_s
+        self._client_port = client_port
+        self._link = Link(client, home.board)
+        self._pending: list[Pending] = []
+        self._faults: list[str] = []
+        self._sleep: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """Live it. Cancelled, the connection is reset on both sides."""
+        journal = self._home.journal
+        if journal.tells_connections:
+            journal.connection_opened(proxy=self._home.name, connection=self.id, client=self._client)
+        try:
+            await self._live()
+        finally:
+            self._link.abandon()
+            if journal.tells_connections:
+                self._record()
+
+    def strike(self, hits: Iterable[Hit]) -> None:
+        """Give an open connection the endings of these hits, as a live rule does when its window opens."""
+        self._add(hits)
+        self._awake()
+
+    def break_off(self) -> None:
+        """Reset both sides now, as a server does that is stopped."""
+        if self._link.is_open:
+            self.ended_by = "fault"
+            self._link.abandon()
+            self._awake()
+
+    @property
+    def id(self) -> str:
+        """What the log calls it, such as ``redis#17``."""
+        return f"{self._home.name}#{self.arrival.number}"
+
+    async def _live(self) -> None:
+        link, decision = self._link, self.decision
+        if decision.hits or decision.shadows:
+            await self._before_connecting()
+        while link.is_open:
+            if self._pending:
+                await self._strike_what_is_due()
+                if not link.is_open:
+                    return
+            circuit = link.circuit
+            with trio.CancelScope(deadline=self._next_due()) as self._sleep:
+                if circuit is None:
+                    await self._reach_server()
+                    continue
+                circuit.start()
+                await circuit.changed()
+            await self._see_the_end(circuit)
+
+    async def _before_connecting(self) -> None:
+        for hit in (*self.decision.hits, *self.decision.shadows):
+            fault = hit.rule.connect
+            if fault is None:
+                continue
+            if hit.rule.mode == "shadow":
+                self._tell(hit, fault, "connect", fault.client_sees, None)
+            else:
+                self.ended_by = "fault"
+                self._link.on_effect = lambda _, hit=hit, fault=fault: self._tell(  # type: ignore[misc]
+                    hit, fault, "connect", "ECONNRESET", NO_GATE
+                )
+                await self._link.reset(Side.CLIENT)
+                return
+        self._add((*self.decision.hits, *self.decision.shadows))
+
+    def _add(self, hits: Iterable[Hit]) -> None:
+        self._pending += [Pending(hit, ending) for hit in hits for ending in hit.rule.endings]
+        if self._link.is_open:
+            self._set_limits()
+
+    async def _reach_server(self) -> None:
+        with trio.CancelScope(deadline=self._dial_by) as patience:
+            try:
+                server = await dial(self._upstream)
+            except OSError as error:
+                self._upstream_failed(error_name(error))
+                return
+        if patience.cancelled_caught:
+            self._upstream_failed("ETIMEDOUT")
+            return
+        self._link.join(server)
+        if self._pending:
+            self._set_limits()
+
+    def _upstream_failed(self, error: str) -> None:
+        self.ended_by = "upstream_error"
+        self._home.journal.upstream_failed(
+            proxy=self._home.name, connection=self.id, error=error, elapsed_ms=self._elapsed_s() * 1000
+        )
+        self._link.abandon()
+
+    async def _see_the_end(self, circuit: Circuit) -> None:
+        if not self._link.is_open:
+            return
+        if circuit.broken is not None:
+            side = Side.CLIENT if circuit.broken is circuit.client else Side.SERVER
+            self.ended_by = side.value
+            await self._link.carry_reset(side)
+        elif circuit.finished:
+            self.ended_by = "client" if circuit.first_ended is circuit.upstream else "server"
+            self._link.finish()
+
+    async def _strike_what_is_due(self) -> None:
+        while self._link.is_open:
+            pending = next((pending for pending in self._pending if self._is_due(pending)), None)
+            if pending is None:
+                break
+            self._pending.remove(pending)
+            await self._strike(pending)
+        if self._link.is_open:
+            self._set_limits()
+
+    async def _strike(self, pending: Pending) -> None:
+        hit, ending, link = pending.hit, pending.ending, self._link
+        sees = ending.client_sees(link)
+        trigger = str(ending.after)
+        if pending.is_shadow:
+            self._tell(hit, ending, trigger, sees, None)
+            return
+        link.drains = bool(ending.after.bytes)
+        link.on_effect = lambda degraded: self._tell(hit, ending, trigger, sees, degraded)
+        await ending.strike(link)
+        if not link.is_open:
+            self.ended_by = "fault"
+
+    def _is_due(self, pending: Pending) -> bool:
+        trigger = pending.ending.after
+        if trigger.at_once:
+            return self._link.circuit is not None or not pending.ending.touches_server
+        if trigger.time is not None:
+            return self._elapsed_s() >= trigger.time
+        return self._link.delivered(trigger.direction) >= (trigger.bytes or 0)
+
+    def _next_due(self) -> float:
+        times = [pending.ending.after.time for pending in self._pending if not pending.ending.after.at_once]
+        return min((self.arrival.at_s + time for time in times if time is not None), default=float("inf"))
+
+    def _set_limits(self) -> None:
+        for direction in Direction:
+            lane = self._link.lane(direction)
+            if lane is not None and not lane.shut:
+                sizes = [p.ending.after.bytes for p in self._pending if p.ending.after.direction is direction]
+                lane.set_limit(min((size for size in sizes if size), default=UNLIMITED))
+
+    def _tell(self, hit: Hit, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
+        is_shadow = hit.rule.mode == "shadow"
+        strike = Strike(
+            proxy=self._home.name,
+            connection=self.id,
+            client=self._client,
+            upstream=str(self._upstream),
+            rule=hit.rule.name,
+            fault=fault.key,
+            count=hit.count,
+            options=options(fault),
+            trigger=trigger,
+            client_sees=sees,
+            degraded=degraded,
+            bytes_upstream=self._link.delivered(Direction.UPSTREAM),
+            bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),
+            elapsed_ms=self._elapsed_s() * 1000,
+        )
+        if is_shadow:
+            self._home.journal.fault_shadowed(strike)
+        else:
+            self._faults.append(fault.key)
+            self._home.struck(hit.rule.name)
+            self._home.journal.fault_injected(strike)
+
+    def _record(self) -> None:
+        hits = self.decision.hits
+        self._home.journal.connection_closed(
+            proxy=self._home.name,
+            connection=self.id,
+            client=self._client,
+            rule=hits[-1].rule.name if hits else None,
+            faults=self._faults,
+            bytes_upstream=self._link.delivered(Direction.UPSTREAM),
+            bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),
+            duration_ms=self._elapsed_s() * 1000,
+            ended_by=self.ended_by,
+        )
+
+    @property
+    def _client(self) -> str:
+        host = self.arrival.client
+        return f"[{host}]:{self._client_port}" if ":" in host else f"{host}:{self._client_port}"
+
+    def _awake(self) -> None:
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    def _elapsed_s(self) -> float:
+        return trio.current_time() - self.arrival.at_s
+

@@ -1,0 +1,62 @@
+"""Dialling the upstream: resolve its name, then try its addresses in order."""
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import cast
+
+import trio
+
+from faultproxy.config.schema import UnixAddress, UpstreamAddress
+from faultproxy.kernel import sockets
+
+_BACKLOG_FULL_RETRY_S = 0.01
+
+
+async def dial(upstream: UpstreamAddress) -> socket.socket:
+    """A non-blocking socket connected to the upstream, which the caller closes.
+
+    A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
+    socket.gaierror (an OSError too). The caller bounds the time.
+    """
+    error: OSError = OSError("no address")
+    for family, address in await _addresses(upstream):
+        try:
+            return await _connect(family, address)
+        except OSError as failed:
+            error = failed
+    raise error
+
+
+def error_name(error: OSError) -> str:
+    """The errno's name, such as ECONNREFUSED; for a name that cannot be resolved, EAI_NONAME and the like."""
+    if isinstance(error, socket.gaierror):
+        names = {value: name for name, value in vars(socket).items() if name.startswith("EAI_")}
+        return names.get(error.errno or 0, "EAI_FAIL")
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
+
+
+async def _addresses(upstream: UpstreamAddress) -> Sequence[tuple[int, sockets.Address]]:
+    if isinstance(upstream, UnixAddress):
+        return [(socket.AF_UNIX, upstream.path)]
+    infos = await trio.socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
+    return [(family, cast(sockets.Address, address)) for family, _, _, _, address in infos]
+
+
+async def _connect(family: int, address: sockets.Address) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            try:
+                if not sockets.start_connect(sock, address):
+                    await trio.lowlevel.wait_writable(sock)
+                    sockets.finish_connect(sock)
+                return sock
+            except BlockingIOError:  # a Unix listener whose queue is full: connect(2), EAGAIN
+                await trio.sleep(_BACKLOG_FULL_RETRY_S)
+    except BaseException:
+        sock.close()
+        raise

@@ -1,0 +1,126 @@
+"""Stream sockets beyond what the standard library offers (tcp(7), socket(7), ioctl_tty(2))."""
+
+import errno
+import socket
+import struct
+from array import array
+from collections.abc import Iterator
+from fcntl import ioctl
+
+_SIOCOUTQ = 0x5411
+_LINGER_0 = struct.pack("ii", 1, 0)
+_TCP_CLOSE = 7
+
+Address = tuple[str, int] | tuple[str, int, int, int] | str
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet; an empty host means all addresses, of IPv6 and IPv4.
+
+    Sockets accepted from it inherit TCP_NODELAY: the proxy must not add Nagle's delays to the peers' own.
+    Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL), socket.gaierror for a name without an address. The caller closes it.
+    """
+    infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if not host:
+        infos.sort(key=lambda info: info[0] != socket.AF_INET6)
+    try:
+        return _bind(infos[0], dual_stack=not host)
+    except OSError as error:
+        # A host without IPv6 says so here; :PORT then means all addresses of IPv4.
+        if host or len(infos) == 1 or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _bind(infos[1], dual_stack=False)
+
+
+def _bind(info: tuple[int, int, int, str, tuple[object, ...]], *, dual_stack: bool) -> socket.socket:
+    family, kind, protocol, _, address = info
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:
+    """The connections that wait in a listener's queue, non-blocking, with the client's address and port.
+
+    An IPv4-mapped address is given as IPv4. A connection that its client has already aborted is passed over.
+    Raises OSError (EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)). The caller closes the sockets.
+    """
+    family = listener.family
+    for _ in range(most):
+        try:
+            fd, address = listener._accept()  # type: ignore[attr-defined]  # accept() costs four more system calls
+        except BlockingIOError:
+            return
+        except ConnectionAbortedError:
+            continue
+        sock = socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd)
+        sock.setblocking(False)
+        yield sock, address[0].removeprefix("::ffff:") if "." in address[0] else address[0], address[1]
+
+
+def start_connect(sock: socket.socket, address: Address) -> bool:
+    """Begin to connect a non-blocking socket; whether it is connected already, as on loopback it mostly is.
+
+    Asking a second time finishes the handshake that loopback has completed meanwhile, and saves a
+    wait. Otherwise wait until it is writable and call finish_connect. Raises OSError.
+    """
+    for _ in range(2):
+        error = sock.connect_ex(address)
+        if error in (0, errno.EISCONN):
+            return True
+        if error not in (errno.EINPROGRESS, errno.EALREADY):
+            raise OSError(error, errno.errorcode.get(error, str(error)))
+    return False
+
+
+def finish_connect(sock: socket.socket) -> None:
+    """Raise the OSError with which a connect that was under way has failed, if it has."""
+    error = take_error(sock)
+    if error:
+        raise OSError(error, errno.errorcode.get(error, str(error)))
+
+
+def take_error(sock: socket.socket) -> int:
+    """The socket's pending error as an errno, which is cleared by asking; 0 if there is none (socket(7), SO_ERROR)."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a TCP socket with RST, dropping what it has not sent (socket(7), SO_LINGER with a time of 0)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+    except OSError:
+        pass  # the peer was faster; what is left is to close
+    sock.close()
+
+
+def shut_write(sock: socket.socket) -> None:
+    """Send FIN after all data, if the connection still exists (shutdown(2), SHUT_WR)."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # ENOTCONN: the peer has reset it, and the next read says so
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes that the peer's kernel has not acknowledged; 0 once the connection is gone (tcp(7), SIOCOUTQ)."""
+    if sock.fileno() < 0:
+        return 0
+    count = array("i", [0])
+    ioctl(sock, _SIOCOUTQ, count)
+    if count[0] and sock.family != socket.AF_UNIX and _state(sock) == _TCP_CLOSE:
+        return 0
+    return count[0]
+
+
+def _state(sock: socket.socket) -> int:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]

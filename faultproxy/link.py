@@ -1,0 +1,171 @@
+"""The link: what endings can do to a connection's two sockets, and what its polite end is."""
+
+import socket
+from collections.abc import Callable
+
+import trio
+
+from faultproxy.faults.base import Direction, Side
+from faultproxy.kernel import sockets
+from faultproxy.relay import Circuit, Lane, Switchboard
+
+_NO_RST = "a Unix socket cannot be reset: its peer sees EOF"
+_READ_OUT_S = 1.0
+_NO_PROGRESS_S = 5.0
+_SETTLE_S = 0.001  # libuv reports a clean EOF when data and RST arrive in one wake-up
+_LOOK_AGAIN_S = 0.0005
+_LOOK_AGAIN_MOST_S = 0.01
+
+
+class Link:
+    """The sockets of one connection; implements faults.base.Link.
+
+    Owns both sockets from the moment it is given them: whatever happens, abandon() closes them.
+    ``on_effect`` is called once an ending, at the moment it takes effect, with the reason if that is less than exact.
+    ``drains`` says whether an ending first has everything delivered: so it is when bytes triggered it.
+    """
+
+    def __init__(self, client: socket.socket, board: Switchboard) -> None:
+        self.client = client
+        self.server: socket.socket | None = None
+        self.circuit: Circuit | None = None
+        self.is_open = True
+        self.drains = False
+        self.on_effect: Callable[[str | None], None] = _nobody
+        self._board = board
+        self._shut: set[Direction] = set()
+
+    @property
+    def client_has_eof(self) -> bool:
+        """Whether the client was already sent FIN."""
+        return Direction.DOWNSTREAM in self._shut or (self.circuit is not None and self.circuit.downstream.ended)
+
+    def lane(self, direction: Direction) -> Lane | None:
+        """The lane of a direction, once the server has been reached."""
+        if self.circuit is None:
+            return None
+        return self.circuit.upstream if direction is Direction.UPSTREAM else self.circuit.downstream
+
+    def delivered(self, direction: Direction) -> int:
+        """Bytes delivered so far."""
+        lane = self.lane(direction)
+        return lane.delivered if lane is not None else 0
+
+    def join(self, server: socket.socket) -> Circuit:
+        """Connect the two peers; the caller starts the circuit."""
+        self.server = server
+        self.circuit = self._board.connect(self.client, server)
+        for direction in self._shut:
+            self._lane_of(direction).shut_down()
+        return self.circuit
+
+    async def reset(self, *sides: Side) -> None:
+        """RST to these sides, each after its data if the trigger counted bytes; FIN to the other."""
+        self._stop()
+        struck = [sock for side, sock in self._sockets() if side in sides]
+        spared = [sock for side, sock in self._sockets() if side not in sides]
+        no_rst = _NO_RST if any(sock.family == socket.AF_UNIX for sock in struck) else None
+        for sock in struck:
+            undelivered = await _delivered(sock) if self.drains else None
+            self._take_effect(undelivered or no_rst)
+            sockets.reset(sock)
+        self._take_effect(None)
+        await self._end_politely(*spared)
+
+    def shut(self, direction: Direction) -> None:
+        """FIN to the direction's receiver; its sender is read and ignored."""
+        self._take_effect(None)
+        if self.circuit is not None:
+            self._lane_of(direction).shut_down()
+        elif direction is Direction.DOWNSTREAM:
+            sockets.shut_write(self.client)
+        self._shut.add(direction)
+
+    async def close(self) -> None:
+        """FIN both ways, reading what still comes for up to a second."""
+        self._stop()
+        self._take_effect(None)
+        await self._end_politely(*(sock for _, sock in self._sockets()))
+
+    async def carry_reset(self, broken: Side) -> None:
+        """One side was reset: so is the other, after all that had arrived for it."""
+        self._stop()
+        for side, sock in self._sockets():
+            if side is not broken and sockets.unacknowledged(sock):
+                await _delivered(sock)
+            sockets.reset(sock)
+
+    def finish(self) -> None:
+        """Both directions have ended in peace."""
+        self._stop()
+        for _, sock in self._sockets():
+            sock.close()
+
+    def abandon(self) -> None:
+        """Reset whatever is still open: a truncated stream must not look like a whole one."""
+        self._stop()
+        for _, sock in self._sockets():
+            sockets.reset(sock)
+
+    def _stop(self) -> None:
+        self.is_open = False
+        if self.circuit is not None:
+            self.circuit.disconnect()
+
+    def _take_effect(self, degraded: str | None) -> None:
+        tell, self.on_effect = self.on_effect, _nobody
+        tell(degraded)
+
+    def _sockets(self) -> list[tuple[Side, socket.socket]]:
+        pairs = ((Side.CLIENT, self.client), (Side.SERVER, self.server))
+        return [(side, sock) for side, sock in pairs if sock is not None and sock.fileno() >= 0]
+
+    def _lane_of(self, direction: Direction) -> Lane:
+        lane = self.lane(direction)
+        assert lane is not None
+        return lane
+
+    async def _end_politely(self, *socks: socket.socket) -> None:
+        for sock in socks:
+            sockets.shut_write(sock)
+        with trio.move_on_after(_READ_OUT_S):
+            async with trio.open_nursery() as nursery:
+                for sock in socks:
+                    nursery.start_soon(_read_out, sock)
+        for sock in socks:
+            sock.close()
+
+
+def _nobody(_degraded: str | None) -> None:
+    """Nobody listens."""
+
+
+async def _delivered(sock: socket.socket) -> str | None:
+    """Wait until the peer's kernel has acknowledged everything, and a millisecond more; why not, if it did not.
+
+    The kernel offers no event for it, so it is polled, from 0.5 ms on up to 10 ms (an
+    acknowledgement may be delayed by 43 ms).
+    """
+    pause = _LOOK_AGAIN_S
+    give_up = trio.current_time() + _NO_PROGRESS_S
+    left = sockets.unacknowledged(sock)
+    while left and trio.current_time() < give_up:
+        await trio.sleep(pause)
+        pause = min(pause * 2, _LOOK_AGAIN_MOST_S)
+        before, left = left, sockets.unacknowledged(sock)
+        if left < before:
+            give_up = trio.current_time() + _NO_PROGRESS_S
+    await trio.sleep(_SETTLE_S)
+    return f"{left} bytes were not acknowledged within {_NO_PROGRESS_S:.0f} s" if left else None
+
+
+async def _read_out(sock: socket.socket) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            if not sock.recv(65536):
+                return
+        except BlockingIOError:
+            continue
+        except OSError:
+            return

@@ -1,0 +1,230 @@
+"""One proxy: its gate, its connections, its rules, and the clock that their windows run on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import trio
+
+from faultproxy.capacity import Capacity, OutOfResources
+from faultproxy.config.schema import ProxyConfig
+from faultproxy.connection import Connection
+from faultproxy.dial import error_name
+from faultproxy.gate import Gate, Newcomer
+from faultproxy.journal.events import Journal
+from faultproxy.journal.tally import Tally
+from faultproxy.relay import Switchboard
+from faultproxy.rules.conditions import Arrival
+from faultproxy.rules.decision import RuleBook
+from faultproxy.rules.rule import BaseRule
+
+_BATCH = 64
+_RETRY_ACCEPT_S = 0.1
+_RETRY_LISTEN_S = 1.0
+_INSTANT_S = 1e-6
+
+
+class Proxy:
+    """Accepts clients, decides what becomes of each, and lets it live.
+
+    Connections run in ``nursery`` and outlive serve(). Whoever made the gate has it closed by close_gate().
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: ProxyConfig,
+        seed: int,
+        gate: Gate,
+        journal: Journal,
+        tally: Tally,
+        board: Switchboard,
+        capacity: Capacity,
+        nursery: trio.Nursery,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.gate = gate
+        self.journal = journal
+        self.board = board
+        self.accepted = 0
+        self._tally = tally
+        self._capacity = capacity
+        self._nursery = nursery
+        self._book = RuleBook.opened(name, seed, config.rules, trio.current_time())
+        self._connections: dict[Connection, None] = {}
+        self._open_windows: set[str] = set()
+        self._outage: BaseRule | None = None
+        self._clock = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        self._edge = float("inf")
+        self._is_retired = False
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are not over."""
+        return len(self._connections)
+
+    def struck(self, rule: str) -> None:
+        """Count a fault that struck."""
+        self._tally.struck(self.name, rule)
+
+    def unmet(self) -> list[str]:
+        """The rules that did not fire as often as their ``expect`` says, each as a sentence."""
+        bounds = {rule.name: rule.expect for rule in self._book.rules if rule.expect is not None}
+        return self._tally.unmet(self.name, {name: (expect.min, expect.max) for name, expect in bounds.items()})
+
+    async def serve(self) -> None:
+        """Keep the gate as the rules want it, and accept while it is open, until the proxy retires."""
+        with self._serving:
+            while True:
+                with trio.CancelScope() as self._clock:
+                    self._edge = self._tick()
+                    self._clock.deadline = self._edge
+                    await self._accept()
+
+    def update(self, config: ProxyConfig, seed: int, gate: Gate) -> None:
+        """Take a new configuration, and perhaps another gate, between two connections."""
+        now = trio.current_time()
+        book = self._book.edited(seed, config.rules, now)
+        self.gate = gate
+        if not config.enabled or _is_outage(book, now):
+            self.shut_gate()  # before the rules change: those who wait came under the old ones
+        self.config, self._book = config, book
+        self._clock.cancel()
+        if not config.enabled:
+            for connection in tuple(self._connections):
+                connection.break_off()
+
+    def shut_gate(self) -> None:
+        """Refuse whoever comes from now on, but not those who wait already."""
+        self._welcome(self.gate.shut(), trio.current_time())
+
+    def close_gate(self) -> None:
+        """Give the address back. Those who wait already are still taken."""
+        self.shut_gate()
+        self.gate.close()
+
+    def retire(self) -> None:
+        """Accept no more. ``proxy.stopped`` is told when the last connection is over."""
+        self.journal.proxy_draining(proxy=self.name, open_connections=self.open_connections)
+        self._serving.cancel()
+        self._is_retired = True
+        self._tell_if_stopped()
+
+    def look_again(self) -> None:
+        """Bring the gate up to date, as after it was shut for a while."""
+        self._clock.cancel()
+
+    def _tick(self) -> float:
+        """Bring the gate and the live rules up to date; when to look again."""
+        now = trio.current_time()
+        self._strike_open_connections(now)
+        outage = self._book.outage()
+        if outage is not None and not _is_outage(self._book, now):
+            outage = None
+        if outage is not None or not self.config.enabled:
+            self.shut_gate()
+        elif not self._open():
+            return now + _RETRY_LISTEN_S
+        self._tell_outage(outage if self.config.enabled else None)
+        return min(self._next_edges(now), default=float("inf"))
+
+    def _open(self) -> bool:
+        try:
+            self.gate.open()
+        except OSError as error:
+            self.journal.listen_failed(proxy=self.name, listen=str(self.gate.address), error=error_name(error))
+            return False
+        return True
+
+    def _tell_outage(self, outage: BaseRule | None) -> None:
+        before, self._outage = self._outage, outage
+        if before is not None and (outage is None or outage.name != before.name):
+            self.journal.outage_ended(proxy=self.name, rule=before.name)
+        if outage is not None and (before is None or outage.name != before.name):
+            self.struck(outage.name)
+            self.journal.outage_started(proxy=self.name, rule=outage.name)
+
+    def _next_edges(self, now: float) -> Iterator[float]:
+        for rule in self._book.rules:
+            if rule.when.window is not None and (rule.live or rule.is_outage):
+                elapsed = self._book.elapsed(rule, now)
+                edge = rule.when.window.next_edge(elapsed)
+                if edge is not None:
+                    yield now + edge - elapsed
+
+    def _strike_open_connections(self, now: float) -> None:
+        before, self._open_windows = self._open_windows, set()
+        for rule in self._book.rules:
+            if not rule.live or rule.when.window is None or not rule.when.window.is_open(self._book.elapsed(rule, now)):
+                continue
+            self._open_windows.add(rule.name)
+            if rule.name not in before:
+                for connection in tuple(self._connections):
+                    arrival = replace(connection.arrival, at_s=now, open_connections=self.open_connections)
+                    hit = self._book.revisit(rule, arrival, connection.decision)
+                    if hit is not None:
+                        connection.strike([hit])
+
+    async def _accept(self) -> None:
+        shortage: OutOfResources | None = None
+        while self.gate.is_open:
+            try:
+                await self.gate.knock()
+                newcomers = self.gate.take(self._capacity.room(_BATCH))
+            except OutOfResources as error:
+                if shortage is None:
+                    self.journal.accept_paused(error=error.error, open_connections=self.open_connections)
+                shortage = error
+                await trio.sleep(_RETRY_ACCEPT_S)
+                continue
+            if shortage is not None:
+                self.journal.accept_resumed(error=shortage.error, open_connections=self.open_connections)
+                shortage = None
+            self._welcome(newcomers, trio.current_time())
+        await trio.sleep_forever()
+
+    def _welcome(self, newcomers: list[Newcomer], now: float) -> None:
+        at_s = min(now, self._edge - _INSTANT_S)  # until the clock has struck, it is before the edge
+        for client, host, port in newcomers:
+            self.accepted += 1
+            arrival = Arrival(self.accepted, host, at_s, self.open_connections + 1)
+            connection = Connection(
+                self,
+                self.config.upstream,
+                self.config.dial_timeout,
+                client,
+                port,
+                arrival,
+                self._book.decide(arrival),
+            )
+            self._connections[connection] = None
+            self._capacity.connections += 1
+            self._nursery.start_soon(self._live, connection)
+
+    async def _live(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        except Exception as error:
+            self.journal.crashed(proxy=self.name, connection=connection.id, error=error)
+        finally:
+            del self._connections[connection]
+            self._capacity.connections -= 1
+            self._tell_if_stopped()
+
+    def _tell_if_stopped(self) -> None:
+        if self._is_retired and not self._connections:
+            self.journal.proxy_stopped(
+                proxy=self.name, connections=self.accepted, faults=self._tally.counts(self.name)
+            )
+
+
+def starts_open(config: ProxyConfig) -> bool:
+    """Whether a proxy accepts from its first moment, or is disabled or begins with an outage."""
+    book = RuleBook.opened("", 0, config.rules, 0.0)
+    return config.enabled and not _is_outage(book, 0.0)
+
+
+def _is_outage(book: RuleBook, now: float) -> bool:
+    rule = book.outage()
+    return rule is not None and (rule.when.window is None or rule.when.window.is_open(book.elapsed(rule, now)))

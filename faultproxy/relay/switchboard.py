@@ -1,0 +1,85 @@
+"""One task for all bytes: an epoll of its own, served with plain calls.
+
+trio waits for the epoll's descriptor; when it wakes, every ready socket is served at once. There is no
+task switch, no timeout and no allocation an event. Each socket gets one read a round, so that no
+connection starves another, and tasks that a round has woken run before the next.
+"""
+
+import select
+import socket
+from contextlib import suppress
+
+import trio
+
+from faultproxy.relay.lane import BUFFER_SIZE, Circuit, End
+
+_ROUNDS = 16
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_FAILED = select.EPOLLERR | select.EPOLLHUP
+
+
+class Switchboard:
+    """Moves the bytes of all circuits. Use as a context manager; run() is its one task."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(BUFFER_SIZE))
+        self.woken = False
+        self._epoll = select.epoll()
+        self._ends: dict[int, End] = {}
+
+    def __enter__(self) -> "Switchboard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._epoll.close()
+
+    def connect(self, client: socket.socket, server: socket.socket) -> Circuit:
+        """Join two non-blocking sockets. The caller starts the circuit, disconnects it, and closes the sockets."""
+        return Circuit(self, client, server)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        poll, ends = self._epoll.poll, self._ends
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            self.woken = False
+            for _ in range(_ROUNDS):
+                ready = poll(0)
+                for fd, events in ready:
+                    end = ends.get(fd)
+                    if end is None:
+                        self._unregister(fd)
+                        continue
+                    if end.wants & _IN and events & ~_OUT:
+                        end.incoming.pump()
+                    elif events & _FAILED:
+                        end.incoming.source_failed(events)
+                    if events & _OUT and end.outgoing.backlog is not None:
+                        end.outgoing.flush()
+                if not ready or self.woken:
+                    break
+
+    def watch(self, end: End, events: int) -> None:
+        """Be told of these events at this end from now on; of errors too, always."""
+        if not end.is_watched:
+            end.is_watched = True
+            self._ends[end.fd] = end
+            self._epoll.register(end.fd, events)
+        elif end.wants != events:
+            self._epoll.modify(end.fd, events)
+        end.wants = events
+
+    def ignore(self, end: End) -> None:
+        """Be told of nothing, not even of errors, until the next watch."""
+        if self._ends.pop(end.fd, None) is not None:
+            self._unregister(end.fd)
+            end.is_watched = False
+            end.wants = 0
+
+    def drop(self, end: End) -> None:
+        """Forget the end. Closing its socket is what takes it out of the epoll."""
+        self._ends.pop(end.fd, None)
+
+    def _unregister(self, fd: int) -> None:
+        with suppress(FileNotFoundError):  # an event of this round may speak of what the round has ended
+            self._epoll.unregister(fd)
