@@ -5,7 +5,7 @@ decision does not depend on timing, and deciding again gives the same answer.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from faultproxy.rules.conditions import Arrival
@@ -60,10 +60,9 @@ class RuleBook:
         before = {rule.name: rule for rule in self.rules}
         standings = {}
         for rule in rules:
-            standing = self.standings.get(rule.name) or Standing(now_s)
-            if before.get(rule.name) != rule:
-                standing.since_s = now_s
-            standings[rule.name] = standing
+            standing = self.standings.get(rule.name, Standing(now_s))
+            # This book's own standings stay as they are: the edit may yet be turned down.
+            standings[rule.name] = standing if before.get(rule.name) == rule else replace(standing, since_s=now_s)
         return RuleBook(self.proxy, seed, tuple(rules), standings)
 
     def decide(self, arrival: Arrival) -> Decision:
@@ -129,4 +128,5 @@ def draw(seed: int, *parts: object) -> float:
     The parts are hashed with their lengths, so that no two lists of parts run together.
     """
     text = "".join(f"{len(str(part))}:{part}" for part in (seed, *parts))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    # 53 bits, as many as a float holds: of 64 the largest would round up to 1.
+    return (int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 11) / 2**53
