@@ -108,14 +108,13 @@ class Connection:
                 await self._strike_what_is_due()
                 if not link.is_open:
                     return
-            circuit = link.circuit
             with trio.CancelScope(deadline=self._next_due()) as self._sleep:
-                if circuit is None:
+                if link.circuit is None:
                     await self._reach_server()
-                    continue
-                circuit.start()
-                await circuit.changed()
-            await self._see_the_end(circuit)
+                else:
+                    link.circuit.start()
+                    await link.circuit.changed()
+                    await self._see_the_end(link.circuit)
 
     async def _before_connecting(self) -> None:
         for hit in (*self.decision.hits, *self.decision.shadows):
@@ -141,7 +140,7 @@ class Connection:
     async def _reach_server(self) -> None:
         with trio.CancelScope(deadline=self._dial_by) as patience:
             try:
-                server = await dial(self._upstream)
+                server = await dial(self._upstream, self._home.board)
             except OSError as error:
                 self._upstream_failed(error_name(error))
                 return

@@ -1,6 +1,7 @@
 """Dialling the upstream: resolve its name, then try its addresses in order."""
 
 import errno
+import select
 import socket
 from collections.abc import Sequence
 from typing import cast
@@ -9,11 +10,12 @@ import trio
 
 from faultproxy.config.schema import UnixAddress, UpstreamAddress
 from faultproxy.kernel import sockets
+from faultproxy.relay import Switchboard
 
 _BACKLOG_FULL_RETRY_S = 0.01
 
 
-async def dial(upstream: UpstreamAddress) -> socket.socket:
+async def dial(upstream: UpstreamAddress, board: Switchboard) -> socket.socket:
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
@@ -22,7 +24,7 @@ async def dial(upstream: UpstreamAddress) -> socket.socket:
     error: OSError = OSError("no address")
     for family, address in await _addresses(upstream):
         try:
-            return await _connect(family, address)
+            return await _connect(family, address, board)
         except OSError as failed:
             error = failed
     raise error
@@ -43,7 +45,7 @@ async def _addresses(upstream: UpstreamAddress) -> Sequence[tuple[int, sockets.A
     return [(family, cast(sockets.Address, address)) for family, _, _, _, address in infos]
 
 
-async def _connect(family: int, address: sockets.Address) -> socket.socket:
+async def _connect(family: int, address: sockets.Address, board: Switchboard) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -52,7 +54,7 @@ async def _connect(family: int, address: sockets.Address) -> socket.socket:
         while True:
             try:
                 if not sockets.start_connect(sock, address):
-                    await trio.lowlevel.wait_writable(sock)
+                    await board.wait(sock, select.EPOLLOUT)
                     sockets.finish_connect(sock)
                 return sock
             except BlockingIOError:  # a Unix listener whose queue is full: connect(2), EAGAIN

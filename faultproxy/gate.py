@@ -1,15 +1,15 @@
 """The gate: what happens before a connection exists. Open, it accepts; shut, the kernel refuses."""
 
 import errno
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
-import trio
-
 from faultproxy.capacity import OutOfResources
 from faultproxy.config.schema import TcpAddress
 from faultproxy.kernel import sockets
+from faultproxy.relay import Switchboard
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -43,13 +43,11 @@ class Gate:
     def shut(self) -> list[Newcomer]:
         """From now on the kernel refuses (ECONNREFUSED); what waited in the queue is returned, as it was not refused.
 
-        shutdown(2) on a listener leaves established connections alone, and listen(2) revives it. Whoever
-        waits for a knock is woken first: a shut listener reports EPOLLHUP for ever.
+        shutdown(2) on a listener leaves established connections alone, and listen(2) revives it.
         """
         if not self.is_open:
             return []
         waiting: list[Newcomer] = []
-        trio.lowlevel.notify_closing(self._sock)
         with suppress(OutOfResources):
             waiting += self._waiting(_BACKLOG)
         self._sock.shutdown(socket.SHUT_RD)
@@ -62,10 +60,9 @@ class Gate:
         self._sock.close()
         return waiting
 
-    async def knock(self) -> None:
+    async def knock(self, board: Switchboard) -> None:
         """Wait until clients may be waiting, or the gate is shut."""
-        with suppress(trio.ClosedResourceError):
-            await trio.lowlevel.wait_readable(self._sock)
+        await board.wait(self._sock, select.EPOLLIN)
 
     def take(self, most: int) -> list[Newcomer]:
         """Accept those who wait; none if the gate was shut meanwhile. Raises OutOfResources: they wait on."""

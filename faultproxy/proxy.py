@@ -170,7 +170,7 @@ class Proxy:
         shortage: OutOfResources | None = None
         while self.gate.is_open:
             try:
-                await self.gate.knock()
+                await self.gate.knock(self.board)
                 newcomers = self.gate.take(self._capacity.room(_BATCH))
             except OutOfResources as error:
                 if shortage is None:
