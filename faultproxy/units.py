@@ -30,7 +30,7 @@ _BYTES = MappingProxyType(
 _LONGEST_S = 100 * 365 * 86400
 _LARGEST_B = 2**53
 
-# The `$` of ECMA and pydantic is the very end; that of Python's re.match is also before a last newline: use re.fullmatch.
+# Use re.fullmatch: with re.match, Python's `$` is also before a last newline. In JSON Schema (ECMA) it is the very end.
 NUMBER = r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,9})?"
 DURATION_PATTERN = rf"^{NUMBER} ?(?:us|ms|s|m|h)$"
 POSITIVE_DURATION_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:us|ms|s|m|h)$"
@@ -74,7 +74,9 @@ def format_duration(seconds: float) -> str:
     Every duration that was read from text has one; for any other, the nearest nanosecond.
     """
     exact = Fraction(repr(seconds))
-    texts = [_decimal(exact / scale) + unit for unit, scale in _SECONDS.items() if (exact / scale * 10**9).denominator == 1]
+    texts = [
+        _decimal(exact / scale) + unit for unit, scale in _SECONDS.items() if (exact / scale * 10**9).denominator == 1
+    ]
     return min(texts, key=len, default=_decimal(exact) + "s")
 
 
@@ -117,7 +119,7 @@ def _decimal(number: Fraction) -> str:
 
 def _positive(seconds: float) -> float:
     if seconds == 0:
-        raise PydanticCustomError("duration", "must be longer than no time at all; write a duration such as 10s")
+        raise PydanticCustomError("duration", "is no time at all; write a duration such as 10s")
     return seconds
 
 

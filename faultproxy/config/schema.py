@@ -5,18 +5,33 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults.base import MODEL
 from faultproxy.rules.rule import BaseRule, Rule
-from faultproxy.units import Duration, quote
+from faultproxy.units import Duration, PositiveDuration, quote
 
-_HOST = r"(?![0-9]+:)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})"
+# A host of digits and dots only is an IPv4 address or a mistake: `5432:54`, `10.0.1:80`. Labels are as DNS has them.
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST = rf"(?:{_IPV4}|(?![0-9.]+:)(?![^:]{{254}}){_LABEL}(?:\.{_LABEL})*\.?)"
 _IPV6 = r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]"
-_PORT = r"(?:0|[1-9][0-9]{0,4})"
-LISTEN_PATTERN = rf"^(?:{_HOST}|{_IPV6}|):{_PORT}$"
-UPSTREAM_PATTERN = rf"^(?:(?:{_HOST}|{_IPV6}):{_PORT}|unix:/[^\x00]{{1,106}})$"
+_PORT = r"[1-9][0-9]{0,4}"
+LISTEN_PATTERN = rf"^(?:{_HOST}|{_IPV6}|):(?:0|{_PORT})$"
+_TCP_UPSTREAM_PATTERN = rf"^(?:{_HOST}|{_IPV6}):{_PORT}$"
+_UNIX_UPSTREAM_PATTERN = r"^unix:/[^\u0000]{1,106}$"
+_UNIX_PATH_BYTES = 107  # sun_path of unix(7), less its closing NUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +59,19 @@ UpstreamAddress = TcpAddress | UnixAddress
 
 
 def _parse_tcp(value: object, pattern: str, forms: str) -> TcpAddress:
-    match = re.match(pattern, value) if isinstance(value, str) else None
-    if match is None or not isinstance(value, str):
-        raise PydanticCustomError("address", "{value} is not an address; write {forms}", {"value": quote(value), "forms": forms})
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise PydanticCustomError("address", f"{quote(value)} is not an address; write {forms}")
     host, _, port = value.rpartition(":")
     if int(port) > 65535:
-        raise PydanticCustomError("port", "port {port} is too large; write one up to 65535", {"port": port})
-    bare = host.removeprefix("[").removesuffix("]")
-    if host.startswith("["):
-        try:
-            IPv6Address(bare)
-        except ValueError as error:
-            raise PydanticCustomError("address", "{value} is not an IPv6 address: {why}", {"value": quote(host), "why": str(error)}) from None
-    return TcpAddress(bare, int(port))
+        raise PydanticCustomError("port", f"port {port} is too large; write one up to 65535")
+    return TcpAddress(_parse_ipv6(host) if host.startswith("[") else host, int(port))
+
+
+def _parse_ipv6(host: str) -> str:
+    try:
+        return str(IPv6Address(host[1:-1]))
+    except ValueError:
+        raise PydanticCustomError("address", f"{quote(host)} is not an IPv6 address; write one such as [::1]") from None
 
 
 def parse_listen(value: object) -> TcpAddress:
@@ -66,27 +81,65 @@ def parse_listen(value: object) -> TcpAddress:
 
 def parse_upstream(value: object) -> UpstreamAddress:
     """A server, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``."""
-    if isinstance(value, str) and value.startswith("unix:") and re.match(UPSTREAM_PATTERN, value):
-        return UnixAddress(value.removeprefix("unix:"))
-    address = _parse_tcp(value, UPSTREAM_PATTERN, "HOST:PORT, [IPV6]:PORT or unix:/path")
-    if address.port == 0:
+    if isinstance(value, str) and value.startswith("unix:/"):
+        return _parse_unix(value)
+    if isinstance(value, str) and re.fullmatch(LISTEN_PATTERN, value) and value.endswith(":0"):
         raise PydanticCustomError("port", "port 0 cannot be dialled; write the port that the server listens on")
-    return address
+    return _parse_tcp(value, _TCP_UPSTREAM_PATTERN, "HOST:PORT, [IPV6]:PORT or unix:/path")
+
+
+def _parse_unix(value: str) -> UnixAddress:
+    path = value.removeprefix("unix:")
+    size = len(path.encode())
+    if size > _UNIX_PATH_BYTES:
+        right = f"write one of at most {_UNIX_PATH_BYTES} bytes"
+        raise PydanticCustomError("address", f"the path of a Unix socket cannot be {size} bytes long; {right}")
+    if path == "/" or "\0" in path:
+        raise PydanticCustomError(
+            "address", f"{quote(value)} is no path of a socket; write one such as unix:/run/redis.sock"
+        )
+    return UnixAddress(path)
+
+
+def _check_version(value: object) -> object:
+    if type(value) is not int or value != 1:
+        raise PydanticCustomError(
+            "version", f"{quote(value)} is no version of this file; write 1, or leave the key out"
+        )
+    return value
+
+
+def _check_proxy_name(name: str) -> str:
+    if not re.fullmatch(PROXY_NAME_PATTERN, name):
+        right = "write at most 100 letters, digits, _ . and -, and none of . and - first"
+        raise PydanticCustomError("proxy_name", f"{quote(name)} cannot name a proxy; {right}")
+    return name
 
 
 Listen = Annotated[
     TcpAddress,
     BeforeValidator(parse_listen),
     PlainSerializer(str),
-    WithJsonSchema({"type": "string", "pattern": LISTEN_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": LISTEN_PATTERN, "examples": ["127.0.0.1:16379"]}),
 ]
 Upstream = Annotated[
     UpstreamAddress,
     BeforeValidator(parse_upstream),
     PlainSerializer(str),
-    WithJsonSchema({"type": "string", "pattern": UPSTREAM_PATTERN}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": pattern} for pattern in (_TCP_UPSTREAM_PATTERN, _UNIX_UPSTREAM_PATTERN)
+            ],
+            "examples": ["redis:6379"],
+        }
+    ),
 ]
-ProxyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+PROXY_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+ProxyName = Annotated[
+    str, AfterValidator(_check_proxy_name), WithJsonSchema({"type": "string", "pattern": PROXY_NAME_PATTERN})
+]
+Version = Annotated[Literal[1], BeforeValidator(_check_version)]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 
@@ -100,15 +153,15 @@ class LogOptions(BaseModel):
 
 
 class ProxyConfig(BaseModel):
-    """One proxy: where it listens, what it dials, and its rules. Times are in seconds."""
+    """One proxy: where it listens, what it dials, and its rules."""
 
     model_config = MODEL
 
     listen: Listen
     upstream: Upstream
-    dial_timeout: Duration = 5.0
+    dial_timeout: PositiveDuration = 5.0
     enabled: StrictBool = True
-    rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
 
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
@@ -117,25 +170,15 @@ class ProxyConfig(BaseModel):
 
 
 class Config(BaseModel):
-    """A whole file."""
+    """A whole file. That no two proxies listen in the same place is for the loader to see."""
 
     model_config = MODEL
 
-    version: Literal[1] = 1
+    version: Version = 1
     seed: Seed | None = None
     log: LogOptions = LogOptions()
     drain: Duration = 5.0
-    proxies: Annotated[dict[ProxyName, ProxyConfig], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _listens_apart(self) -> "Config":
-        seen: dict[TcpAddress, str] = {}
-        for name, proxy in self.proxies.items():
-            if proxy.listen.port and proxy.listen in seen:
-                raise PydanticCustomError(
-                    "listen_twice",
-                    "proxies {one} and {other} both listen on {listen}; give each a port of its own",
-                    {"one": seen[proxy.listen], "other": name, "listen": str(proxy.listen)},
-                )
-            seen[proxy.listen] = name
-        return self
+    proxies: Annotated[
+        dict[ProxyName, ProxyConfig],
+        Field(min_length=1, examples=[{"redis": {"listen": "127.0.0.1:16379", "upstream": "redis:6379"}}]),
+    ]

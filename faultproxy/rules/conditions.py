@@ -1,20 +1,36 @@
 """``when``: what must hold for a rule to pick a connection."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults.base import MODEL
-from faultproxy.units import Duration, Probability, quote
+from faultproxy.units import Duration, PositiveDuration, Probability, quote
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
+LARGEST_COUNT = 10**15
+"""Exact in every JSON reader, and more than any proxy will ever count."""
+
+NETWORK_PATTERN = r"^[0-9A-Fa-f.:]+(?:/(?:0|[1-9][0-9]{0,2}))?$"
+_SHORTEST_PERIOD_S = 0.01
 _TICKS_PER_S = 1_000_000
+_MAPPED_BITS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +50,11 @@ class Arrival:
 class Window(BaseModel):
     """Accept times in [from, to) since the rule took effect, again and again if ``every`` is given."""
 
-    model_config = MODEL
+    model_config = ConfigDict(**MODEL, json_schema_extra={"anyOf": [{"required": ["from"]}, {"required": ["to"]}]})
 
     start: Duration = Field(default=0.0, alias="from")
-    to: Duration | None = None
-    every: Duration | None = None
+    to: PositiveDuration | None = None
+    every: PositiveDuration | None = None
 
     @property
     def end_s(self) -> float:
@@ -67,12 +83,16 @@ class Window(BaseModel):
 
     @model_validator(mode="after")
     def _is_a_window(self) -> "Window":
-        if self.every == 0:
-            raise PydanticCustomError("window", "every must be longer than 0s")
-        if self.start >= self.end_s:
-            raise PydanticCustomError("window", "is never open; from must come before to, and before every")
+        if not self.model_fields_set & {"start", "to"}:
+            raise PydanticCustomError("window", "is always open; add from, to or both, such as {from: 30s, to: 45s}")
+        if self.every is not None and self.every < _SHORTEST_PERIOD_S:
+            raise PydanticCustomError("window", "repeats too often; write an every of 10ms or longer")
         if self.every is not None and self.end_s > self.every:
-            raise PydanticCustomError("window", "to must not be later than every")
+            raise PydanticCustomError(
+                "window", "closes after its period is over; write a to that is not later than every"
+            )
+        if self.start >= self.end_s:
+            raise PydanticCustomError("window", "is never open; write a from that comes before to, and before every")
         return self
 
 
@@ -84,10 +104,10 @@ def _ticks(seconds: float) -> int:
 class Bounds(BaseModel):
     """A count of at least ``min`` and at most ``max``."""
 
-    model_config = MODEL
+    model_config = ConfigDict(**MODEL, json_schema_extra={"minProperties": 1})
 
-    min: Annotated[StrictInt, Field(ge=0)] | None = None
-    max: Annotated[StrictInt, Field(ge=0)] | None = None
+    min: Annotated[StrictInt, Field(ge=0, le=LARGEST_COUNT)] | None = None
+    max: Annotated[StrictInt, Field(ge=0, le=LARGEST_COUNT)] | None = None
 
     def holds(self, count: int) -> bool:
         """Whether a count lies within the bounds, both included."""
@@ -96,26 +116,38 @@ class Bounds(BaseModel):
     @model_validator(mode="after")
     def _are_bounds(self) -> "Bounds":
         if self.min is None and self.max is None:
-            raise PydanticCustomError("bounds", "needs min, max or both, such as {min: 1}")
+            raise PydanticCustomError("bounds", "is empty; add min, max or both, such as {min: 1}")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise PydanticCustomError("bounds", "min must not be larger than max")
+            raise PydanticCustomError("bounds", "holds for no count; write a min that is not larger than max")
         return self
 
 
 def _parse_network(value: object) -> Network:
+    near = _nearest_network(value)
+    if near is None:
+        right = "write an address or a network, such as 10.0.0.0/8"
+        raise PydanticCustomError("network", f"{quote(value)} is not an IP network; {right}")
+    if (
+        isinstance(near, IPv6Network)
+        and near.network_address.ipv4_mapped is not None
+        and near.prefixlen >= _MAPPED_BITS
+    ):
+        mapped = ip_network((near.network_address.ipv4_mapped, near.prefixlen - _MAPPED_BITS))
+        raise PydanticCustomError(
+            "network", f"{quote(value)} never matches, such a client counts as IPv4; write {mapped}"
+        )
     try:
-        if not isinstance(value, str):
-            raise ValueError
-        return ip_network(value)
+        return ip_network(str(value))
     except ValueError:
-        near = _nearest_network(value)
-        hint = f"write {near}" if near else "write an address or a network, such as 10.0.0.0/8"
-        raise PydanticCustomError("network", f"{quote(value)} is not an IP network; {hint}") from None
+        raise PydanticCustomError("network", f"{quote(value)} has bits beyond its prefix; write {near}") from None
 
 
-def _nearest_network(value: object) -> str | None:
+def _nearest_network(value: object) -> Network | None:
+    """The network that holds an address written with too many bits; None if the value is no network at all."""
+    if not isinstance(value, str) or not re.fullmatch(NETWORK_PATTERN, value):
+        return None
     try:
-        return str(ip_network(value, strict=False)) if isinstance(value, str) else None
+        return ip_network(value, strict=False)
     except ValueError:
         return None
 
@@ -128,18 +160,18 @@ def _listed(schema: dict[str, object]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]})
 
 
-Count = Annotated[StrictInt, Field(ge=1)]
+Count = Annotated[StrictInt, Field(ge=1, le=LARGEST_COUNT)]
 Numbers = Annotated[
     tuple[Count, ...],
     BeforeValidator(_one_or_many),
     Field(min_length=1),
-    _listed({"type": "integer", "minimum": 1}),
+    _listed({"type": "integer", "minimum": 1, "maximum": LARGEST_COUNT}),
 ]
 Networks = Annotated[
     tuple[Annotated[Network, BeforeValidator(_parse_network), PlainSerializer(str)], ...],
     BeforeValidator(_one_or_many),
     Field(min_length=1),
-    _listed({"type": "string", "pattern": r"^[0-9a-fA-F.:]+(?:/[0-9]{1,3})?$"}),
+    _listed({"type": "string", "pattern": NETWORK_PATTERN, "examples": ["10.0.0.0/8"]}),
 ]
 
 

@@ -1,23 +1,65 @@
 """A rule: a name, conditions, and one or more faults under their own keys."""
 
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictStr, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import MODEL, Connect, Ending, Fault
 from faultproxy.rules.conditions import Bounds, Count, When
+from faultproxy.units import quote
+
+NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
+
+
+def _one_line(text: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, text):
+        raise PydanticCustomError("name", f"{quote(text)} holds a control character; write a name of one line")
+    return text
+
+
+def _in_json_schema(schema: dict[str, Any]) -> None:
+    """What the validator of a rule says, said in JSON Schema."""
+    has = {kind.key: {"required": [kind.key]} for kind in CATALOGUE}
+    endings = [has[kind.key] for kind in CATALOGUE if issubclass(kind, Ending)]
+    connects = [kind.key for kind in CATALOGUE if issubclass(kind, Connect)]
+    schema["anyOf"] = list(has.values())
+    schema["dependentSchemas"] = {
+        connect: {"properties": {key: False for key in has if key != connect}} for connect in connects
+    }
+    schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
+    schema["then"] = {
+        "properties": {"when": {"required": ["window"]}},
+        "required": ["when"],
+        "anyOf": endings,
+    }
 
 
 class BaseRule(BaseModel):
     """What every rule has beside its faults."""
 
-    model_config = MODEL
+    model_config = ConfigDict(**MODEL, json_schema_extra=_in_json_schema)
 
-    name: Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    name: Annotated[
+        StrictStr,
+        Field(min_length=1, max_length=200, examples=["cold start"]),
+        AfterValidator(_one_line),
+        Field(json_schema_extra={"pattern": NAME_PATTERN}),
+    ]
     when: When = When()
     limit: Count | None = None
     expect: Bounds | None = None
@@ -57,7 +99,13 @@ class BaseRule(BaseModel):
         The caller knows whether a verdict stands above it.
         """
         only_window = self.when.model_fields_set <= {"window"}
-        return self.connect is not None and self.connect.key == "refuse" and only_window and self.limit is None and self.mode != "shadow"
+        return (
+            self.connect is not None
+            and self.connect.key == "refuse"
+            and only_window
+            and self.limit is None
+            and self.mode != "shadow"
+        )
 
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""
@@ -67,16 +115,18 @@ class BaseRule(BaseModel):
     def _is_a_rule(self) -> "BaseRule":
         keys = ", ".join(kind.key for kind in CATALOGUE)
         if not self.faults:
-            raise PydanticCustomError("no_fault", "has no fault; add one of {keys}", {"keys": keys})
+            raise PydanticCustomError("no_fault", f"has no fault; add one of {keys}")
         if self.connect is not None and len(self.faults) > 1:
             others = ", ".join(fault.key for fault in self.faults if fault is not self.connect)
             raise PydanticCustomError(
                 "connect",
-                "{connect} happens before there is a connection, so {others} can never strike; put it in a rule of its own",
-                {"connect": self.connect.key, "others": others},
+                f"{self.connect.key} comes before there is a connection, so {others} cannot strike; use two rules",
             )
         if self.live and not (self.endings and self.when.window):
-            raise PydanticCustomError("live", "live needs an ending and a window: it strikes open connections when the window opens")
+            raise PydanticCustomError(
+                "live",
+                "is live, to strike open connections when a window opens; add a window and an ending, or remove live",
+            )
         return self
 
 

@@ -1,0 +1,112 @@
+"""The JSON Schema of the configuration file, for editors; the loader's messages look up keys and examples in it."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from faultproxy.config.schema import Config
+
+JsonSchema = dict[str, Any]
+
+
+def json_schema() -> JsonSchema:
+    """The schema, draft 2020-12. It accepts what the loader accepts, but for what JSON Schema cannot say.
+
+    What only the loader sees: rule names that stand twice in a proxy; two proxies with one place to listen; a ``from``
+    that is not before ``to``, a ``to`` after ``every``, an ``every`` under 10ms; a ``min`` above ``max``; whether a
+    size is a whole number of bytes; the largest duration, size and port; whether an IP address or network is a real
+    one, with no bits beyond its prefix and not IPv4-mapped; a Unix path that is too long in bytes but not in
+    characters. And 3.0 is a whole number to JSON Schema, a fraction to the loader.
+    """
+    schema = _tidy(Config.model_json_schema())
+    for name, definition in schema["$defs"].items():
+        definition["title"] = name
+    _allow_empty(schema)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "faultproxy configuration",
+        "description": "What a faultproxy listens to, and which faults it injects into which connections.",
+        **{key: value for key, value in schema.items() if key != "description"},
+    }
+
+
+def valid_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that a mapping at this path may have; none if any will do."""
+    return [key for schema in _at(path) for key in schema.get("properties", ())]
+
+
+def example(path: tuple[str | int, ...]) -> Any:
+    """A value that would be right at this path; None if the schema names none."""
+    for schema in _at(path):
+        choices = [*schema.get("examples", ()), *schema.get("enum", ())]
+        if choices:
+            return choices[0]
+        if "minimum" in schema:
+            return schema["minimum"]
+    return None
+
+
+def _tidy(schema: Any) -> Any:
+    """The schema as pydantic makes it, without nulls, made-up titles, and defaults that are no YAML.
+
+    Descriptions end with their first line: what follows in a docstring is for the manual.
+    """
+    if isinstance(schema, list):
+        return [_tidy(item) for item in schema if item != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {key: _tidy(value) for key, value in schema.items() if not _is_noise(key, value)}
+    if isinstance(tidy.get("description"), str):
+        tidy["description"] = tidy["description"].splitlines()[0].replace("``", "`")
+    if {"type": "null"} in schema.get("anyOf", ()) and len(tidy["anyOf"]) == 1:
+        tidy |= tidy.pop("anyOf")[0]
+    return tidy
+
+
+def _is_noise(key: str, value: Any) -> bool:
+    if key == "title":
+        return isinstance(value, str)
+    return key == "default" and (value is None or isinstance(value, (dict, list, float)))
+
+
+def _allow_empty(schema: JsonSchema) -> None:
+    """Allow a key without a value where the loader does: ``rules``, and a fault that needs no option."""
+    definitions = schema["$defs"]
+    rules = definitions["ProxyConfig"]["properties"]["rules"]
+    rules["type"] = [rules["type"], "null"]
+    faults = definitions["Rule"]["properties"]
+    for alternative in definitions["Rule"]["anyOf"]:
+        key = alternative["required"][0]
+        if "required" not in definitions[faults[key]["$ref"].rpartition("/")[2]]:
+            faults[key] = {"anyOf": [faults[key], {"type": "null"}]}
+
+
+@cache
+def _schema() -> JsonSchema:
+    return json_schema()
+
+
+def _at(path: tuple[str | int, ...]) -> list[JsonSchema]:
+    """The schemas that say what may stand at a path."""
+    schemas = list(_alternatives(_schema()))
+    for part in path:
+        schemas = [found for schema in schemas for child in _children(schema, part) for found in _alternatives(child)]
+    return schemas
+
+
+def _children(schema: JsonSchema, part: str | int) -> Iterator[JsonSchema]:
+    if isinstance(part, int):
+        yield from [schema["items"]] if "items" in schema else []
+    elif part in schema.get("properties", {}):
+        yield schema["properties"][part]
+    else:
+        yield from schema.get("patternProperties", {}).values()
+
+
+def _alternatives(schema: JsonSchema) -> Iterator[JsonSchema]:
+    """A schema, and those that it refers to or chooses between."""
+    yield schema
+    if "$ref" in schema:
+        yield from _alternatives(_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+    for alternative in schema.get("anyOf", ()):
+        yield from _alternatives(alternative)

@@ -1,0 +1,213 @@
+"""A configuration file to a Config, or to every error in it, each with its place and with what would be right."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from faultproxy.config import wording
+from faultproxy.config.schema import Config, TcpAddress, parse_listen
+from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, read_tree
+from faultproxy.config.yaml_tree import Path as YamlPath
+from faultproxy.faults import CATALOGUE
+from faultproxy.units import quote
+
+LARGEST_FILE = 2**20
+MOST_ERRORS = 100
+
+_START = Place(1, 1)
+_FAULTS = frozenset(kind.key for kind in CATALOGUE)
+
+
+class ConfigError(Exception):
+    """A file cannot be used; ``errors`` are lines ``FILE:LINE:COLUMN: PATH: what is wrong; what would be right``."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+def load(path: Path) -> Config:
+    """Read and validate a file. Opens nothing but a regular file, and reads no more than 1 MiB of it.
+
+    Raises ConfigError.
+    """
+    try:
+        data = _read(path)
+    except OSError as error:
+        raise _refusal(str(path), [Problem(_START, (), _why_unread(error))]) from None
+    except Unreadable as error:
+        raise _refusal(str(path), [error.problem]) from None
+    return parse(data, str(path))
+
+
+def parse(data: bytes, name: str) -> Config:
+    """Validate the content of a file; ``name`` is what its errors call it.
+
+    Raises ConfigError.
+    """
+    try:
+        root, problems = read_tree(_decode(data))
+        if not isinstance(root.value, dict):
+            what = "the file is empty" if root.value is None else f"the file holds {_kind(root)}, not a mapping"
+            raise Unreadable(root.place, (), f"{what}; start with proxies:")
+    except Unreadable as error:
+        raise _refusal(name, [error.problem]) from None
+    config, wrong = _validate(root)
+    problems += wrong
+    problems += _twice_named(root)
+    problems += _twice_listening(root)
+    if config is None or problems:
+        raise _refusal(name, problems)
+    return config
+
+
+def _read(path: Path) -> bytes:
+    # O_NONBLOCK: to open a pipe waits for its writer otherwise. A regular file does not care.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(_START, (), "the file is a pipe or a device; write the configuration to a regular file")
+        data = file.read(LARGEST_FILE + 1) if status.st_size <= LARGEST_FILE else b""
+    if len(data) > LARGEST_FILE or status.st_size > LARGEST_FILE:
+        raise Unreadable(_START, (), "the file is larger than 1 MiB; write a smaller one")
+    return data
+
+
+def _why_unread(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file does not exist; check its name"
+    if isinstance(error, IsADirectoryError):
+        return "the file is a directory; name a file in it"
+    if isinstance(error, PermissionError):
+        return "the file may not be read; check its permissions"
+    return f"the file cannot be read, {error.strerror or error}; check it"
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        column = len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+        text = f"byte {error.start + 1} of the file, 0x{data[error.start]:02x}, is not UTF-8; save the file as UTF-8"
+        raise Unreadable(Place(before.count(b"\n") + 1, column), (), text) from None
+
+
+def _kind(node: Node) -> str:
+    return "a list" if isinstance(node.value, list) else f"only {quote(node.source)}"
+
+
+def _validate(root: Node) -> tuple[Config | None, list[Problem]]:
+    """The Config, if the schema has nothing against it, and what is wrong with the values."""
+    config, problems = None, []
+    try:
+        config = Config.model_validate(root.plain())
+    except ValidationError as error:
+        problems = [wording.problem(details, root) for details in error.errors()]
+    told = {problem.path for problem in problems}
+    problems += [wording.empty(node, path) for path, node in root.walk() if _is_gap(path, node) and path not in told]
+    return config, problems
+
+
+def _is_gap(path: YamlPath, node: Node) -> bool:
+    """Whether a value is null where that means nothing. Empty ``rules`` are none; an empty fault has its defaults."""
+    if node.value is not None:
+        return False
+    match path:
+        case ("proxies", _, "rules"):
+            return False
+        case ("proxies", _, "rules", _, key):
+            return key not in _FAULTS
+    return True
+
+
+def _proxies(root: Node) -> Iterator[tuple[str, Node]]:
+    proxies = root.child("proxies")
+    if proxies is not None and isinstance(proxies.value, dict):
+        yield from proxies.value.items()
+
+
+def _twice_named(root: Node) -> Iterator[Problem]:
+    """Rules that have the name of one above them in the same proxy: counts and draws go by the name."""
+    for proxy, node in _proxies(root):
+        seen: dict[str, Place] = {}
+        rules = node.child("rules")
+        for index, rule in enumerate(rules.value if rules is not None and isinstance(rules.value, list) else []):
+            name = rule.child("name")
+            if name is None or not isinstance(name.value, str):
+                continue
+            if name.value in seen:
+                line = seen[name.value].line
+                text = f"{quote(name.value)} already names the rule at line {line}; give this one another name"
+                yield Problem(name.place, ("proxies", proxy, "rules", index, "name"), text)
+            seen.setdefault(name.value, name.place)
+
+
+def _twice_listening(root: Node) -> Iterator[Problem]:
+    """Proxies that listen where one above them does. Port 0 is another port each time."""
+    taken: dict[tuple[str, int], str] = {}
+    for proxy, node in _proxies(root):
+        listen = node.child("listen")
+        address = _listen(listen.value) if listen is not None else None
+        if listen is None or address is None or address.port == 0:
+            continue
+        other = _holder(taken, address)
+        if other is None:
+            taken[address.host, address.port] = proxy
+        else:
+            text = f"{quote(listen.value)} is where proxy {other} listens already; give this one a port of its own"
+            yield Problem(listen.place, ("proxies", proxy, "listen"), text)
+
+
+def _listen(value: Any) -> TcpAddress | None:
+    try:
+        return parse_listen(value)
+    except PydanticCustomError:
+        return None
+
+
+def _holder(taken: dict[tuple[str, int], str], address: TcpAddress) -> str | None:
+    """The proxy that holds the address itself, or all addresses of its port, of which it is one."""
+    hosts = (address.host, "", _every_address_like(address.host))
+    return next((taken[host, address.port] for host in hosts if (host, address.port) in taken), None)
+
+
+def _every_address_like(host: str) -> str:
+    try:
+        return "::" if ip_address(host).version == 6 else "0.0.0.0"
+    except ValueError:
+        return ""
+
+
+def _refusal(name: str, problems: list[Problem]) -> ConfigError:
+    """The error for a file, one problem a place and path, from top to bottom."""
+    first: dict[tuple[Place, str], str] = {}
+    for problem in problems:
+        first.setdefault((problem.place, _spell(problem.path)), problem.text)
+    lines = [
+        f"{_one_line(name)}:{place.line}:{place.column}: {path + ': ' if path else ''}{text}"
+        for (place, path), text in sorted(first.items())
+    ]
+    more = len(lines) - MOST_ERRORS
+    return ConfigError((*lines[:MOST_ERRORS], f"... and {more} more") if more > 0 else tuple(lines))
+
+
+def _spell(path: YamlPath) -> str:
+    """A path as people write it: ``proxies.redis.rules[0].reset``."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_spell_key(part)}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _spell_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_?<-]+", key) and len(key) <= 100 else quote(key)
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
