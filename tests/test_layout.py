@@ -7,6 +7,20 @@ from pathlib import Path
 
 import faultproxy
 
+TESTED_ELSEWHERE = {
+    "__main__": "is one call of cli",
+    "faults/base": "is what the faults are made of; they are tested",
+    "faults/exempt": "does nothing; that it ends the reading is tested with the rules",
+}
+NOT_YET = {
+    *("capacity", "cli", "connection", "daemon", "dial", "gate", "link", "proxy", "units"),
+    *("config/json_schema", "config/loader", "config/schema", "config/wording", "config/yaml_tree"),
+    *("faults/close", "faults/half_close", "faults/refuse", "faults/reset"),
+    *("kernel/holder", "kernel/sockets", "kernel/timerfd"),
+    *("relay/bell", "relay/lane", "relay/switchboard", "rules/rule"),
+}
+"""Modules without a test file of their own; what has one by now is to be struck off."""
+
 
 def test_the_installed_package_is_tested() -> None:
     """The tests import the wheel from site-packages, never the tree beside them."""
@@ -20,3 +34,12 @@ def test_the_wheel_is_complete() -> None:
     assert command.value == "faultproxy.cli:main"
     for name in ("demo.yaml", "py.typed"):
         assert files(faultproxy).joinpath(name).is_file()
+
+
+def test_every_module_has_its_test_file() -> None:
+    """tests/ mirrors the package: what faultproxy/a/b.py does is shown by tests/a/test_b.py."""
+    tests = Path(__file__).parent
+    package = Path(faultproxy.__file__).parent
+    modules = {path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem != "__init__"}
+    untested = {str(module) for module in modules if not (tests / module.parent / f"test_{module.name}.py").exists()}
+    assert untested <= TESTED_ELSEWHERE.keys() | NOT_YET
