@@ -11,12 +11,12 @@ class Board(Protocol):
 
     woken: bool
 
-    def ignore(self, end: "Bell") -> None:
+    def ignore(self, jack: "Bell") -> None:
         """Be told of nothing more."""
 
 
 class Bell:
-    """Rings once, whatever happens at the socket; the switchboard takes it for an end of its own kind."""
+    """Rings once, whatever happens at the socket; the switchboard takes it for a jack."""
 
     __slots__ = ("_board", "_task", "fd", "is_watched", "wants")
 

@@ -1,12 +1,17 @@
 """One direction of one connection, and the circuit that two of them make.
 
-A lane reads its source and sends to its sink. What the sink does not take at once is kept, and the
-source is not read until it is gone: at most one buffer a lane, and a slow reader holds its sender back.
-EOF is passed on as FIN, and a reset is left to the circuit's owner, who may want the data delivered first.
+A lane reads its source and sends to its sink. What cannot leave at once is kept in its queue: what the
+sink did not take, and what shapes hold back until it is due. A lane without shapes keeps at most one
+buffer, one with shapes what they allow; its source is not read until there is room, so that a slow
+reader holds its sender back. EOF and reset go through the queue like data.
 """
 
 import select
 import socket
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+from time import monotonic
 from typing import Protocol
 
 import trio
@@ -18,24 +23,58 @@ UNLIMITED = 1 << 62
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
+class End(Enum):
+    """How a source ends: with FIN, or with RST."""
+
+    FIN = "fin"
+    RST = "rst"
+
+
+Bytes = bytes | memoryview
+Piece = tuple[float, Bytes | End, bool]
+"""What may leave at a moment of time.monotonic(); whether it does so in a segment of its own."""
+
+
+class Shaper(Protocol):
+    """What delays, cuts up or changes the bytes of one lane; times are of time.monotonic().
+
+    ``bite`` is how many bytes it takes at once, ``hold`` how many of them the lane may keep for it.
+    """
+
+    @property
+    def bite(self) -> int: ...  # noqa: D102
+
+    @property
+    def hold(self) -> int: ...  # noqa: D102
+
+    def shape(self, now: float, data: bytes) -> Sequence[tuple[float, bytes, bool]]:
+        """Pieces in the order in which they leave: due, bytes, and whether in a segment of their own."""
+
+    def end(self, now: float, *, fin: bool) -> float:
+        """When the end of the stream, FIN or RST, is due."""
+
+
 class Board(Protocol):
     """What lanes need of the switchboard."""
 
     buffer: memoryview
     woken: bool
 
-    def watch(self, end: "End", events: int) -> None:
-        """Be told of these events at this end from now on."""
+    def watch(self, jack: "Jack", events: int) -> None:
+        """Be told of these events at this socket from now on."""
 
-    def ignore(self, end: "End") -> None:
+    def ignore(self, jack: "Jack") -> None:
         """Be told of nothing, not even of errors, until the next watch."""
 
-    def drop(self, end: "End") -> None:
-        """Forget the end."""
+    def drop(self, jack: "Jack") -> None:
+        """Forget the socket, which is about to be closed."""
+
+    def alarm(self, lane: "Lane", at_s: float) -> None:
+        """Have the lane flushed at this moment."""
 
 
-class End:
-    """One peer's socket, the lane that reads it and the lane that sends to it."""
+class Jack:
+    """One peer's socket in the switchboard, the lane that reads it and the lane that sends to it."""
 
     __slots__ = ("broken", "fd", "incoming", "is_watched", "outgoing", "recv_into", "send", "sock", "wants")
 
@@ -55,45 +94,54 @@ class End:
 class Lane:
     """Carries bytes from its source to its sink.
 
-    ``delivered`` counts the bytes that the sink's kernel has taken. ``limit`` is how many it may take
-    before the owner is woken: nothing beyond is read, so that a byte trigger is exact.
+    ``taken`` counts the bytes read, ``delivered`` those that the sink's kernel has taken. ``limit`` is
+    how many it may take before the owner is woken: so a byte trigger is exact. ``done`` says that the
+    source has ended, ``ended`` that this was passed on.
     """
 
-    __slots__ = ("backlog", "board", "circuit", "delivered", "ended", "limit", "shut", "sink", "source", "taken")
+    __slots__ = (
+        "alarmed_at", "board", "circuit", "delivered", "done", "ended", "limit", "queue", "shaper", "shut", "sink", "source", "taken",
+    )  # fmt: skip
 
-    def __init__(self, board: Board, circuit: "Circuit", source: End, sink: End) -> None:
+    def __init__(self, board: Board, circuit: "Circuit", source: Jack, sink: Jack) -> None:
         self.board = board
         self.circuit = circuit
         self.source = source
         self.sink = sink
-        self.backlog: memoryview | None = None
+        self.shaper: Shaper | None = None
+        self.queue: deque[Piece] | None = None
+        self.alarmed_at = 0.0
         self.taken = 0
         self.delivered = 0
         self.limit = UNLIMITED
+        self.done = False
         self.ended = False
         self.shut = False
 
     def pump(self) -> None:
         """Read once from the source and send it on."""
+        if self.shaper is not None:
+            self._pump_shaped(self.shaper)
+            return
         room = self.limit - self.taken
         if room > BUFFER_SIZE:
             room = BUFFER_SIZE
-        board = self.board
+        buffer = self.board.buffer
         try:
-            count = self.source.recv_into(board.buffer, room)
+            count = self.source.recv_into(buffer, room)
         except BlockingIOError:
             return
         except OSError:
-            self._source_reset()
+            self._source_done(End.RST)
             return
         if not count:
-            self._source_ended()
+            self._source_done(End.FIN)
             return
         if self.shut:
             return
         self.taken += count
         try:
-            sent = self.sink.send(board.buffer[:count])
+            sent = self.sink.send(buffer[:count])
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -101,98 +149,160 @@ class Lane:
             return
         self.delivered += sent
         if sent != count:
-            self.backlog = memoryview(bytes(board.buffer[sent:count]))
-            self._pause()
-            board.watch(self.sink, self.sink.wants | _OUT)
+            self.queue = deque([(0.0, memoryview(bytes(buffer[sent:count])), False)])
+            self._settle(is_blocked=True)
         elif self.taken == self.limit:
-            self._pause()
+            self._settle()
             self.circuit.wake()
 
     def flush(self) -> None:
-        """Send what was kept; when all of it is gone, read on."""
-        assert self.backlog is not None
-        try:
-            sent = self.sink.send(self.backlog)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._sink_broke()
-            return
-        self.delivered += sent
-        if sent < len(self.backlog):
-            self.backlog = self.backlog[sent:]
-            return
-        self._drop_backlog()
-        if self.taken == self.limit:
+        """Send what is due, as far as the sink takes it and the limit allows."""
+        is_blocked = False
+        queue, now = self.queue, monotonic()
+        while queue and self.delivered < self.limit:
+            due, data, alone = queue[0]
+            if due > now:
+                if self.alarmed_at != due:
+                    self.alarmed_at = due
+                    self.board.alarm(self, due)
+                break
+            if isinstance(data, End):
+                self.queue = None
+                self._pass_on(data)
+                return
+            try:
+                sent = self.sink.send(data[: self.limit - self.delivered], socket.MSG_EOR if alone else 0)
+            except BlockingIOError:
+                is_blocked = True
+                break
+            except OSError:
+                self._sink_broke()
+                return
+            self.delivered += sent
+            if sent == len(data):
+                queue.popleft()
+            else:
+                queue[0] = (due, memoryview(data)[sent:], alone)
+        if not queue:
+            self.queue = None
+        if self.delivered == self.limit:
             self.circuit.wake()
-        elif not self.ended:
-            self._resume()
+        self._settle(is_blocked)
 
     def set_limit(self, limit: int) -> None:
-        """Wake the owner once ``limit`` bytes in all have been delivered; beyond what is delivered already."""
-        self.limit = max(limit, self.taken)
-        if self.backlog is None and not self.ended and self.circuit.started:
-            if self.taken < self.limit:
-                self._resume()
-            else:
-                self._pause()
+        """Wake the owner once ``limit`` bytes in all have been delivered; never less than are delivered already."""
+        self.limit = max(limit, self.delivered)
+        if self.circuit.started:
+            self.flush()
+
+    def set_shaper(self, shaper: Shaper | None) -> None:
+        """Shape what is read from now on; what is held already leaves when it is due, in order."""
+        self.shaper = shaper
+        if self.circuit.started:
+            self._settle(is_blocked=bool(self.sink.wants & _OUT))
 
     def shut_down(self) -> None:
-        """Send FIN to the sink, drop what is kept, and throw away what the source still sends."""
-        if self.backlog is not None:
-            self._drop_backlog()
+        """Send FIN to the sink, drop what is held, and throw away what the source still sends."""
+        self.clear()
         sockets.shut_write(self.sink.sock)
         self.shut = True
         self.limit = UNLIMITED
-        if not self.ended and self.circuit.started:
-            self._resume()
+        if self.done:
+            self._pass_on(End.FIN)
+        elif self.circuit.started:
+            self._settle()
+
+    def clear(self) -> None:
+        """Drop what is held, and the shapes."""
+        self.queue = None
+        self.shaper = None
 
     def source_failed(self, events: int) -> None:
         """The source has an error or has hung up while this lane does not read it."""
-        if self.ended and events & select.EPOLLERR and sockets.take_error(self.source.sock):
-            self._source_reset()
+        if self.done and events & select.EPOLLERR and sockets.take_error(self.source.sock):
+            self._source_done(End.RST)
         else:
             self.board.ignore(self.source)  # reported for ever; reading on, if it comes to that, finds it again
 
-    def _source_ended(self) -> None:
-        if self.source.broken:
-            self._source_reset()
+    def _pump_shaped(self, shaper: Shaper) -> None:
+        try:
+            count = self.source.recv_into(self.board.buffer, min(shaper.bite, BUFFER_SIZE))
+        except BlockingIOError:
             return
-        self.ended = True
-        self._pause()
-        if not self.shut:
-            sockets.shut_write(self.sink.sock)
-        self.circuit.lane_ended(self)
+        except OSError:
+            self._source_done(End.RST)
+            return
+        if not count:
+            self._source_done(End.FIN)
+            return
+        self.taken += count
+        self._queue_up(shaper.shape(monotonic(), bytes(self.board.buffer[:count])))
 
-    def _source_reset(self) -> None:
-        self.ended = True
-        self.board.ignore(self.source)
-        self.circuit.end_broke(self.source)
+    def _queue_up(self, pieces: Sequence[Piece]) -> None:
+        if self.queue is None:
+            self.queue = deque(pieces)
+            self.flush()
+        else:  # what is before them is waited for already
+            self.queue += pieces
+            self._settle(is_blocked=bool(self.sink.wants & _OUT))
+
+    def _settle(self, is_blocked: bool = False) -> None:
+        """Watch for just what this lane can go on with."""
+        board, source, sink = self.board, self.source, self.sink
+        if bool(sink.wants & _OUT) != is_blocked:
+            board.watch(sink, sink.wants ^ _OUT)
+        if bool(source.wants & _IN) != self._has_room():
+            board.watch(source, source.wants ^ _IN)
+
+    def _has_room(self) -> bool:
+        if self.done or self.sink.broken:
+            return False
+        if self.shaper is not None:
+            return self.taken - self.delivered < self.shaper.hold
+        return not self.queue and self.taken < self.limit
+
+    def _source_done(self, how: End) -> None:
+        if self.source.broken:
+            how = End.RST
+        if self.done:  # reset after its FIN, which may still be held
+            self.board.ignore(self.source)
+            self._pass_on(End.RST)
+            return
+        self.done = True
+        if how is End.RST:
+            self.board.ignore(self.source)
+        if self.shaper is None and not self.queue:
+            self._pass_on(how)
+        else:
+            now = monotonic()
+            due = self.shaper.end(now, fin=how is End.FIN) if self.shaper is not None else now
+            self._queue_up([(due, how, False)])
+
+    def _pass_on(self, how: End) -> None:
+        if how is End.RST:
+            self.ended = True
+            self.circuit.broke(self.source)
+            return
+        if not self.ended:
+            self.ended = True
+            self._settle()
+            if not self.shut:
+                sockets.shut_write(self.sink.sock)
+            self.circuit.lane_ended(self)
 
     def _sink_broke(self) -> None:
         # The sink may have sent data before it broke: its own lane reads that out, then finds the end.
         self.sink.broken = True
-        if self.backlog is not None:
-            self._drop_backlog()
-        self._pause()
-        if self.sink.incoming.ended:
-            self.circuit.end_broke(self.sink)
-
-    def _drop_backlog(self) -> None:
-        self.backlog = None
-        self.board.watch(self.sink, self.sink.wants & ~_OUT)
-
-    def _pause(self) -> None:
-        self.board.watch(self.source, self.source.wants & ~_IN)
-
-    def _resume(self) -> None:
-        self.board.watch(self.source, self.source.wants | _IN)
+        self.clear()
+        self._settle()
+        if self.sink.incoming.done:
+            self.sink.incoming._source_done(End.RST)
 
 
 class Circuit:
     """Two lanes between a client and a server, and the task that owns them.
 
-    ``broken`` is the end that was reset first. ``first_ended`` is the lane whose source sent EOF first.
+    ``broken`` is the jack whose peer reset first. ``first_ended`` is the lane whose source sent FIN first.
     """
 
     __slots__ = ("_board", "_news", "_task", "broken", "client", "downstream", "first_ended", "server", "started", "upstream")
@@ -202,25 +312,25 @@ class Circuit:
         self._task: trio.lowlevel.Task | None = None
         self._news = False
         self.started = False
-        self.client = End(client)
-        self.server = End(server)
-        self.broken: End | None = None
+        self.client = Jack(client)
+        self.server = Jack(server)
+        self.broken: Jack | None = None
         self.first_ended: Lane | None = None
         self.upstream = self.client.incoming = self.server.outgoing = Lane(board, self, self.client, self.server)
         self.downstream = self.server.incoming = self.client.outgoing = Lane(board, self, self.server, self.client)
 
     def start(self) -> None:
         """Let the bytes flow, as far as the lanes' limits allow. Once started, nothing more."""
-        if self.started:
-            return
-        self.started = True
-        for lane in (self.upstream, self.downstream):
-            self._board.watch(lane.source, _IN if lane.taken < lane.limit else 0)
+        if not self.started:
+            self.started = True
+            for lane in (self.upstream, self.downstream):
+                self._board.watch(lane.source, _IN if lane.taken < lane.limit else 0)
 
     def disconnect(self) -> None:
         """Stop for good. The sockets stay open: their owner ends them as it sees fit."""
-        self._board.drop(self.client)
-        self._board.drop(self.server)
+        for jack in (self.client, self.server):
+            self._board.drop(jack)
+            jack.outgoing.clear()
 
     @property
     def finished(self) -> bool:
@@ -228,7 +338,7 @@ class Circuit:
         return self.upstream.ended and self.downstream.ended
 
     async def changed(self) -> None:
-        """Sleep until an end broke, a limit was reached, or both lanes have ended. One task at a time."""
+        """Sleep until a peer reset, a limit was reached, or both lanes have ended. One task at a time."""
         if not self._news:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._forget_task)
@@ -243,16 +353,16 @@ class Circuit:
             self._task = None
 
     def lane_ended(self, lane: Lane) -> None:
-        """A lane's source sent EOF, and it was passed on."""
+        """A lane's source sent FIN, and it was passed on."""
         if self.first_ended is None:
             self.first_ended = lane
         if self.finished:
             self.wake()
 
-    def end_broke(self, end: End) -> None:
-        """An end was reset."""
+    def broke(self, jack: Jack) -> None:
+        """A peer has reset, and all that it sent before was passed on."""
         if self.broken is None:
-            self.broken = end
+            self.broken = jack
         self.wake()
 
     def _forget_task(self, _raise_cancel: object) -> trio.lowlevel.Abort:

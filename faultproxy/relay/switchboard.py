@@ -13,12 +13,14 @@ while bytes flow.
 import select
 import socket
 from contextlib import suppress
+from heapq import heappop, heappush
 from time import monotonic
 
 import trio
 
+from faultproxy.kernel.timerfd import Timer
 from faultproxy.relay.bell import Bell
-from faultproxy.relay.lane import BUFFER_SIZE, Circuit, End
+from faultproxy.relay.lane import BUFFER_SIZE, Circuit, Jack, Lane
 
 _LINGER_S = 0.001
 _STAY_S = 0.0005
@@ -33,12 +35,17 @@ class Switchboard:
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
         self.woken = False
         self._epoll = select.epoll()
-        self._ends: dict[int, End | Bell] = {}
+        self._timer = Timer()
+        self._alarms: list[tuple[float, int, Lane]] = []
+        self._alarm_count = 0
+        self._epoll.register(self._timer.fd, _IN)
+        self._jacks: dict[int, Jack | Bell] = {}
 
     def __enter__(self) -> "Switchboard":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._timer.close()
         self._epoll.close()
 
     def connect(self, client: socket.socket, server: socket.socket) -> Circuit:
@@ -47,7 +54,7 @@ class Switchboard:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        poll, ends = self._epoll.poll, self._ends
+        poll, jacks = self._epoll.poll, self._jacks
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             self.woken = False
@@ -55,16 +62,16 @@ class Switchboard:
             while True:
                 ready = poll(_LINGER_S)
                 for fd, events in ready:
-                    end = ends.get(fd)
-                    if end is None:
-                        self._unregister(fd)
+                    jack = jacks.get(fd)
+                    if jack is None:
+                        self._serve_other(fd)
                         continue
-                    if end.wants & _IN and events & ~_OUT:
-                        end.incoming.pump()
+                    if jack.wants & _IN and events & ~_OUT:
+                        jack.incoming.pump()
                     elif events & _FAILED:
-                        end.incoming.source_failed(events)
-                    if events & end.wants & _OUT:
-                        end.outgoing.flush()
+                        jack.incoming.source_failed(events)
+                    if events & jack.wants & _OUT:
+                        jack.outgoing.flush()
                 if not ready or self.woken or monotonic() > leave_at:
                     break
 
@@ -74,26 +81,43 @@ class Switchboard:
         self.watch(bell, events)
         await trio.lowlevel.wait_task_rescheduled(bell.forget)
 
-    def watch(self, end: End | Bell, events: int) -> None:
+    def watch(self, jack: Jack | Bell, events: int) -> None:
         """Be told of these events at this end from now on; of errors too, always."""
-        if not end.is_watched:
-            end.is_watched = True
-            self._ends[end.fd] = end
-            self._epoll.register(end.fd, events)
-        elif end.wants != events:
-            self._epoll.modify(end.fd, events)
-        end.wants = events
+        if not jack.is_watched:
+            jack.is_watched = True
+            self._jacks[jack.fd] = jack
+            self._epoll.register(jack.fd, events)
+        elif jack.wants != events:
+            self._epoll.modify(jack.fd, events)
+        jack.wants = events
 
-    def ignore(self, end: End | Bell) -> None:
+    def ignore(self, jack: Jack | Bell) -> None:
         """Be told of nothing, not even of errors, until the next watch."""
-        if self._ends.pop(end.fd, None) is not None:
-            self._unregister(end.fd)
-            end.is_watched = False
-            end.wants = 0
+        if self._jacks.pop(jack.fd, None) is not None:
+            self._unregister(jack.fd)
+            jack.is_watched = False
+            jack.wants = 0
 
-    def drop(self, end: End | Bell) -> None:
-        """Forget the end. Closing its socket is what takes it out of the epoll."""
-        self._ends.pop(end.fd, None)
+    def drop(self, jack: Jack | Bell) -> None:
+        """Forget the jack. Closing its socket is what takes it out of the epoll."""
+        self._jacks.pop(jack.fd, None)
+
+    def alarm(self, lane: Lane, at_s: float) -> None:
+        """Have the lane flushed at this moment of time.monotonic()."""
+        if not self._alarms or at_s < self._alarms[0][0]:
+            self._timer.set(at_s)
+        self._alarm_count += 1
+        heappush(self._alarms, (at_s, self._alarm_count, lane))
+
+    def _serve_other(self, fd: int) -> None:
+        if fd != self._timer.fd:
+            self._unregister(fd)  # disconnected, and not closed yet
+            return
+        self._timer.acknowledge()
+        while self._alarms and self._alarms[0][0] <= monotonic():
+            heappop(self._alarms)[2].flush()
+        if self._alarms:
+            self._timer.set(self._alarms[0][0])
 
     def _unregister(self, fd: int) -> None:
         with suppress(FileNotFoundError):  # an event of this round may speak of what the round has ended
