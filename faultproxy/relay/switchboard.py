@@ -100,7 +100,8 @@ class Switchboard:
 
     def drop(self, jack: Jack | Bell) -> None:
         """Forget the jack. Closing its socket is what takes it out of the epoll."""
-        self._jacks.pop(jack.fd, None)
+        if self._jacks.get(jack.fd) is jack:  # a second time the number may be another connection's
+            del self._jacks[jack.fd]
 
     def alarm(self, lane: Lane, at_s: float) -> None:
         """Have the lane flushed at this moment of time.monotonic()."""
