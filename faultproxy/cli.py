@@ -14,6 +14,7 @@ from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config
 from faultproxy.daemon import CannotListen, Daemon, Overrides
+from faultproxy.demo import demo_console, run_demo
 from faultproxy.journal.events import Journal
 from faultproxy.journal.log import LogWriter
 
@@ -74,6 +75,13 @@ def check(files: tuple[Path, ...]) -> None:
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
     click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2))
+
+
+@main.command()
+def demo() -> None:
+    """Meet every fault once, with nothing to set up: a proxy and a client for each, and what the client caught."""
+    if not trio.run(run_demo, demo_console()):
+        sys.exit(_COULD_NOT_RUN)
 
 
 async def _run(daemon: Daemon) -> None:

@@ -1,0 +1,440 @@
+"""The demo: every fault once, met by a plain client, beside the line of the log that tells of it.
+
+Nothing here knows what a fault should look like. A row is right when each client met what the log says it
+would meet (``client_sees``, to the byte), and every rule of the file struck as often as its ``expect`` says.
+"""
+
+import errno
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.resources import files
+from itertools import groupby
+from math import inf
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any, TypeVar
+
+import orjson
+import trio
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from faultproxy.config.loader import parse
+from faultproxy.config.schema import Config, TcpAddress
+from faultproxy.daemon import Daemon, Overrides
+from faultproxy.faults.base import Direction
+from faultproxy.faults.refuse import Refuse
+from faultproxy.journal.events import Journal
+from faultproxy.journal.log import LogWriter
+
+_HOST = "127.0.0.1"
+_CHECKER = "127.0.0.2"
+_REQUEST = b"give me ten thousand bytes\n"
+_REPLY = b"x" * 10_000
+_MORE = b"more after the end\n"
+_PATIENCE_S = 3.0
+_WIDTH = 110
+_T = TypeVar("_T")
+
+Line = Mapping[str, Any]
+"""A line of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one connection gave a client: an error from a call, or EOF, or nothing unexpected; and what it proved."""
+
+    call: str
+    error: OSError | None
+    eof: bool
+    received: int
+    proof: str
+
+    @property
+    def sees(self) -> str:
+        """The same in the words of the log's ``client_sees``."""
+        if self.error is not None:
+            return errno.errorcode.get(self.error.errno or 0, type(self.error).__name__)
+        return "EOF" if self.eof else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A proxy, what its client saw connection by connection, what the log told, and what is wrong with that."""
+
+    proxy: str
+    seen: Sequence[Seen]
+    lines: Sequence[Line]
+    wrong: Sequence[str]
+
+
+async def run_demo(console: Console) -> bool:
+    """Run it and print the table; whether every row is as it should be. Writes no file."""
+    started = trio.current_time()
+    path = demo_file()
+    text = path.read_bytes()
+    heard: list[bytes] = []
+    with socket.socket() as stopped:
+        stopped.bind((_HOST, 0))  # and nobody listens
+        async with trio.open_nursery() as conversations, trio.open_nursery() as serving:
+            handler = partial(_serve, heard)
+            serve = partial(trio.serve_tcp, handler, 0, host=_HOST, handler_nursery=conversations)
+            (listener,) = await serving.start(serve)
+            server = listener.socket.getsockname()[1]
+            config = _with_upstreams(parse(text, str(path)), {"server": server, "stopped": stopped.getsockname()[1]})
+            seen, lines, unmet = await _run_clients(path, config)
+            serving.cancel_scope.cancel()
+    rows = [_row(name, seen[name], lines, unmet, heard) for name in config.proxies]
+    console.print(_table(rows, yaml.safe_load(text)["proxies"], is_wide=console.width >= 100))
+    wrong = sum(bool(row.wrong) for row in rows)
+    verdict = f"[bold red]{wrong} of {len(rows)} rows are not" if wrong else f"[green]All {len(rows)} rows are"
+    console.print(f"{verdict} as config/demo.yaml says.[/] It took {trio.current_time() - started:.1f} s.")
+    return not wrong
+
+
+def demo_file() -> Path:
+    """The demo's configuration: beside the code in an installed package, in config/ in a working tree."""
+    package = Path(str(files("faultproxy")))
+    installed = package / "demo.yaml"
+    return installed if installed.exists() else package.parent / "config" / "demo.yaml"
+
+
+def demo_console() -> Console:
+    """Standard output; as wide as a screenshot where no terminal says how wide it is."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH
+    return console
+
+
+# ---- the proxies --------------------------------------------------------------------------------------------------
+
+
+def _with_upstreams(config: Config, ports: Mapping[str, int]) -> Config:
+    """The configuration with the real ports of the servers that the file knows by name."""
+    proxies = {}
+    for name, proxy in config.proxies.items():
+        upstream = proxy.upstream
+        if isinstance(upstream, TcpAddress) and upstream.host in ports:
+            upstream = TcpAddress(_HOST, ports[upstream.host])
+        proxies[name] = proxy.model_copy(update={"upstream": upstream})
+    return config.model_copy(update={"proxies": proxies})
+
+
+async def _run_clients(path: Path, config: Config) -> tuple[dict[str, list[Seen]], list[Line], list[str]]:
+    """What the clients saw, what the daemon logged meanwhile, and which rules did not do as they should have."""
+    read_end, write_end = os.pipe()
+    writer = LogWriter(write_end)
+    os.close(write_end)
+    daemon = Daemon(path, config, Overrides(), Journal(writer, level="debug"))
+    stop, signals = trio.open_memory_channel[int](1)
+    lines: list[Line] = []
+    seen: dict[str, list[Seen]] = {}
+    async with trio.open_nursery() as reading:
+        listening = trio.Event()
+        reading.start_soon(_read_log, read_end, lines, listening, len(config.proxies))
+        try:
+            async with trio.open_nursery() as running:
+                running.start_soon(daemon.run, signals)
+                await listening.wait()
+                async with trio.open_nursery() as clients:
+                    for line in tuple(lines):
+                        if line["event"] == "proxy.started":
+                            clients.start_soon(_run_client, line["proxy"], line["listen"], seen)
+                await stop.send(SIGTERM)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(writer.close, _PATIENCE_S)
+    return seen, lines, daemon.unmet()
+
+
+async def _read_log(fd: int, lines: list[Line], listening: trio.Event, proxies: int) -> None:
+    """Collect the log, line by line; say when every proxy has told where it listens."""
+    rest = b""
+    async with trio.lowlevel.FdStream(fd) as stream:
+        async for data in stream:
+            *whole, rest = (rest + data).split(b"\n")
+            lines += map(orjson.loads, whole)
+            if sum(line["event"] == "proxy.started" for line in lines) == proxies:
+                listening.set()
+
+
+async def _serve(heard: list[bytes], stream: trio.SocketStream) -> None:
+    """The server: it answers a line with ten thousand bytes, and an EOF in mid-line by saying so."""
+    text = b""
+    try:
+        async for data in stream:
+            if _REQUEST in text + data and _REQUEST not in text:
+                await stream.send_all(_REPLY)
+            text += data
+        if text and not text.endswith(b"\n"):
+            await stream.send_all(b'EOF after "%b"' % text)
+    except trio.BrokenResourceError:
+        pass
+    finally:
+        heard.append(text)
+
+
+# ---- the clients: blocking sockets, as in any program ---------------------------------------------------------------
+
+
+class Visit:
+    """One connection of a client, and how far it came."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
+        self.call = "socket"
+        self.received = 0
+        self.eof = False
+        self.proof = ""
+        self.sock = socket.socket()
+        self.sock.settimeout(_PATIENCE_S)
+
+    def connect(self) -> None:
+        """Connect."""
+        self.call = "connect"
+        self.sock.connect(self.address)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self.call = "send"
+        self.sock.sendall(data)
+
+    def receive(self, most: float = inf) -> bytes:
+        """What comes until EOF, or until there is so much in all."""
+        self.call = "recv"
+        data = b""
+        while self.received < most and not self.eof:
+            piece = self.sock.recv(65536)
+            self.received += len(piece)
+            self.eof = not piece
+            data += piece
+        return data
+
+
+def _visit(address: tuple[str, int], act: Callable[[Visit], None]) -> Seen:
+    visit = Visit(address)
+    error = None
+    with visit.sock:
+        try:
+            act(visit)
+        except OSError as caught:
+            error = caught
+    return Seen(visit.call, error, visit.eof, visit.received, visit.proof)
+
+
+def _fetch(visit: Visit) -> None:
+    visit.connect()
+    visit.send(_REQUEST)
+    visit.receive(len(_REPLY))
+
+
+def _fetch_and_stay(visit: Visit) -> None:
+    _fetch(visit)
+    visit.receive()
+
+
+def _fetch_as_checker(visit: Visit) -> None:
+    visit.sock.bind((_CHECKER, 0))
+    _fetch(visit)
+    visit.proof = f"from {_CHECKER}"
+
+
+def _write_after_eof(visit: Visit) -> None:
+    visit.connect()
+    visit.receive()
+    gone = select.poll()
+    gone.register(visit.sock, 0)  # 0: nothing but POLLERR and POLLHUP, which come with the reset
+    gone.poll(_PATIENCE_S * 1000)
+    visit.send(_MORE)
+
+
+def _talk_on(visit: Visit) -> None:
+    _fetch(visit)
+    visit.send(_MORE)
+
+
+def _talk_to_the_deaf(visit: Visit) -> None:
+    visit.connect()
+    visit.send(b"hello, world\n")
+    answer = visit.receive().decode()
+    visit.eof = not answer  # the end of a whole answer is no surprise
+    visit.proof = f"the server says: {answer}"
+
+
+def _fetch_patiently(address: tuple[str, int]) -> list[Seen]:
+    """Exponential backoff: 20, 40, 80 ms, and so on, for at most six attempts."""
+    attempts: list[Seen] = []
+    while len(attempts) < 6:
+        attempts.append(_visit(address, _fetch))
+        if attempts[-1].error is None:
+            break
+        time.sleep(0.01 * 2 ** len(attempts))  # noqa: TID251  # a client has its own thread
+    return attempts
+
+
+def _once(*acts: Callable[[Visit], None]) -> Callable[[tuple[str, int]], list[Seen]]:
+    return lambda address: [_visit(address, act) for act in acts]
+
+
+_CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
+    "late": _once(_fetch_and_stay),
+    "pipe": _once(_write_after_eof),
+    "half": _once(_talk_on),
+    "deaf": _once(_talk_to_the_deaf),
+    "pass": _once(_fetch_as_checker, _fetch),
+    "retry": _fetch_patiently,
+}
+"""The client of each proxy. The others have one that asks once."""
+
+
+async def _run_client(proxy: str, listen: str, seen: dict[str, list[Seen]]) -> None:
+    host, _, port = listen.rpartition(":")
+    client = _CLIENTS.get(proxy, _once(_fetch))
+    seen[proxy] = await trio.to_thread.run_sync(client, (host, int(port)))
+
+
+# ---- the table ----------------------------------------------------------------------------------------------------
+
+
+def _row(proxy: str, seen: list[Seen], log: list[Line], unmet: list[str], heard: list[bytes]) -> Row:
+    """Hold what the client saw against what the log says it would see."""
+    lines: list[Line] = []
+    wrong = [sentence for sentence in unmet if sentence.startswith(f"{proxy}: ")]
+    for number, connection in enumerate(seen, start=1):
+        told = [line for line in log if _tells(line, proxy, number)]
+        lines += told
+        last = told[-1] if told else {"event": "nothing"}
+        if connection.sees != _client_sees(last):
+            wrong.append(f"{proxy}#{number}: the log says {_client_sees(last)}, the client saw {connection.sees}")
+        elif connection.sees != "nothing" and connection.received != last.get("bytes_downstream", 0):
+            received = f"the client received {connection.received:,}"
+            wrong.append(f"{proxy}#{number}: the log says {last['bytes_downstream']:,} bytes, {received}")
+    if seen[-1].call == "send" and seen[-1].error is None:
+        if any(text.endswith(_MORE) for text in heard):
+            seen = [replace(seen[-1], proof="what it writes still arrives")]
+        else:
+            wrong.append("what the client wrote after the EOF never reached the server")
+    return Row(proxy, seen, lines, wrong)
+
+
+def _tells(line: Line, proxy: str, number: int) -> bool:
+    """Whether a line says what became of a connection. One that met no fault has only the line of its end."""
+    if line.get("proxy") != proxy:
+        return False
+    if line["event"] == "outage.started":
+        return True
+    is_end = line["event"] == "connection.closed" and line["ended_by"] == "client" and not line["faults"]
+    return line.get("connection") == f"{proxy}#{number}" and (
+        is_end or line["event"] in {"fault.injected", "upstream.failed"}
+    )
+
+
+def _client_sees(line: Line) -> str:
+    match line["event"]:
+        case "fault.injected":
+            return str(line["client_sees"])
+        case "outage.started":
+            return Refuse.client_sees
+        case "upstream.failed":
+            return "ECONNRESET"
+    return "nothing"
+
+
+def _table(rows: Sequence[Row], proxies: Mapping[str, Any], *, is_wide: bool) -> Table:
+    table = Table(box=box.HORIZONTALS, show_lines=True, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("rule", ratio=1)
+    table.add_column("the client caught", width=31 if is_wide else 23)
+    table.add_column("the log says", ratio=1)
+    table.add_column("", width=len("WRONG"))
+    for row in rows:
+        table.add_row(
+            _rules_text(proxies[row.proxy]),
+            _lines([_seen_text(run) for run in _runs(row.seen, key=lambda seen: (seen.sees, seen.call))]),
+            _lines([*map(_log_text, _runs(row.lines, key=_sameness)), *(Text(text, "red") for text in row.wrong)]),
+            Text("WRONG", "bold white on red") if row.wrong else Text("ok", "green"),
+        )
+    return table
+
+
+def _rules_text(proxy: Mapping[str, Any]) -> Text:
+    """The rules as the file has them: the name of each, and the rest of it on a line."""
+    rules = proxy.get("rules")
+    if not rules:
+        return Text.assemble(("no rules", "bold"), "\n", (f"upstream: {proxy['upstream']}", "cyan"))
+    return _lines([Text.assemble((rule["name"], "bold"), "\n", (_one_line(rule), "cyan")) for rule in rules])
+
+
+def _one_line(rule: Mapping[str, Any]) -> str:
+    parts = {key: value for key, value in rule.items() if key not in {"name", "expect"}}
+    return "  ".join(_flow({key: value})[1:-1] for key, value in parts.items())
+
+
+def _flow(value: object) -> str:
+    """A value as YAML has it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(item)}".rstrip() for key, item in value.items()) + "}"
+    return "" if value is None else str(value)
+
+
+def _seen_text(run: Sequence[Seen]) -> Text:
+    seen = run[-1]
+    proof = f"\n{seen.proof}" if seen.proof else ""
+    if seen.error is not None:
+        number = f"{seen.sees} {seen.error.errno} " if seen.error.errno else ""
+        after = f" after {seen.received:,} bytes" if seen.received else ""
+        times = f", {len(run)} times" if len(run) > 1 else ""
+        return Text.assemble((type(seen.error).__name__, "bold red"), f"\n{number}{seen.call}(){after}{times}")
+    if seen.eof:
+        return Text.assemble((f"EOF after {seen.received:,} bytes", "bold red"), proof)
+    whole = f"all {len(_REPLY):,} bytes" if seen.received == len(_REPLY) else "no error"
+    return Text.assemble((whole, "bold green"), proof)
+
+
+def _log_text(run: Sequence[Line]) -> Text:
+    """One line of the log in short, or several that differ in the connection's number only."""
+    line = run[0]
+    where = ", ".join(line.get("connection", line["proxy"]) for line in run)
+    match line["event"]:
+        case "fault.injected":
+            is_exact = line["fidelity"] == "exact"
+            reason = f"\n{line['reason']}" if not is_exact else ""
+            fidelity = (line["fidelity"], "green" if is_exact else "yellow")
+            head = (f"fault.injected {where} ", (line["fault"], "bold"))
+            return Text.assemble(*head, f"\n{line['client_sees']} ", fidelity, _when(line), reason)
+        case "upstream.failed":
+            return Text(f"upstream.failed {where}\n{line['error']}")
+        case "outage.started":
+            return Text(f'outage.started {where}\nrule "{line["rule"]}"')
+    return Text(f"connection.closed {where}\nended_by {line['ended_by']}")
+
+
+def _when(line: Line) -> str:
+    """How far the connection had come at the trigger."""
+    trigger = line["trigger"]
+    if trigger.endswith(Direction.DOWNSTREAM):
+        return f", {line['bytes_downstream']:,} bytes"
+    if trigger.endswith(Direction.UPSTREAM):
+        return f", {line['bytes_upstream']:,} bytes upstream"
+    return "" if trigger in {"at once", "connect"} else f", {line['elapsed_ms']:.0f} ms"
+
+
+def _sameness(line: Line) -> object:
+    return line["event"], line.get("fault"), line.get("client_sees"), line.get("fidelity")
+
+
+def _runs(things: Sequence[_T], key: Callable[[_T], object]) -> list[list[_T]]:
+    """Neighbours that are alike, together."""
+    return [list(run) for _, run in groupby(things, key)]
+
+
+def _lines(texts: Sequence[Text]) -> Text:
+    return Text("\n").join(texts)
