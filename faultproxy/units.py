@@ -27,6 +27,10 @@ _BYTES = MappingProxyType(
         "GiB": Fraction(2**30),
     }
 )
+_BYTES_A_SECOND = MappingProxyType(
+    {f"{unit}/s": scale for unit, scale in _BYTES.items()}
+    | {"bit/s": Fraction(1, 8), "kbit/s": Fraction(10**3, 8), "Mbit/s": Fraction(10**6, 8), "Gbit/s": Fraction(10**9, 8)}
+)
 _LONGEST_S = 100 * 365 * 86400
 _LARGEST_B = 2**53
 
@@ -35,6 +39,7 @@ NUMBER = r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,9})?"
 DURATION_PATTERN = rf"^{NUMBER} ?(?:us|ms|s|m|h)$"
 POSITIVE_DURATION_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:us|ms|s|m|h)$"
 SIZE_PATTERN = rf"^{NUMBER} ?(?:B|kB|MB|GB|KiB|MiB|GiB)$"
+RATE_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:(?:B|kB|MB|GB|KiB|MiB|GiB)/s|(?:k|M|G)?bit/s)$"
 PERCENT_PATTERN = r"^(?:100(?:\.0{1,9})?|(?:0|[1-9][0-9]?)(?:\.[0-9]{1,9})?) ?%$"
 
 
@@ -54,6 +59,14 @@ def parse_size(value: object) -> int:
     if size.denominator != 1:
         raise PydanticCustomError("size", f"{quote(value)} is not a whole number of bytes; write {round(size)}B")
     return int(size)
+
+
+def parse_rate(value: object) -> float:
+    """Bytes a second, from ``64KiB/s``, ``1MB/s`` or ``8Mbit/s``; more than none."""
+    rate = _parse(value, "rate", _BYTES_A_SECOND, "{0}B/s, {0}KiB/s or {0}Mbit/s")
+    if not 0 < rate <= _LARGEST_B:
+        raise PydanticCustomError("rate", f"{quote(value)} is no rate that can be kept; write one such as 64KiB/s")
+    return float(rate)
 
 
 def parse_probability(value: object) -> float:
@@ -86,6 +99,16 @@ def format_size(size: int) -> str:
     return min(texts, key=len)
 
 
+def format_rate(rate: float) -> str:
+    """The shortest text that reads back as the same number of bytes a second."""
+    texts = [
+        _decimal(Fraction(rate) / scale) + unit
+        for unit, scale in _BYTES_A_SECOND.items()
+        if (Fraction(rate) / scale * 10**9).denominator == 1
+    ]
+    return min(texts, key=len, default=_decimal(Fraction(rate)) + "B/s")
+
+
 def format_probability(fraction: float) -> float:
     """A fraction is its own text."""
     return fraction
@@ -105,7 +128,7 @@ def _parse(value: object, kind: str, units: Mapping[str, Fraction], examples: st
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         number = value if re.fullmatch(NUMBER, str(value)) else 10
         raise PydanticCustomError("unit", f"{quote(value)} has no unit; write {examples.format(number)}")
-    match = re.fullmatch(rf"({NUMBER}) ?([a-zA-Z]+)", value) if isinstance(value, str) else None
+    match = re.fullmatch(rf"({NUMBER}) ?([a-zA-Z/]+)", value) if isinstance(value, str) else None
     if match is None or match[2] not in units:
         right = f"write {examples.format('10')} (units: {' '.join(units)})"
         raise PydanticCustomError(kind, f"{quote(value)} is not a {kind}; {right}")
@@ -139,6 +162,12 @@ Size = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(format_size),
     WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["4KiB"]}),
+]
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    PlainSerializer(format_rate),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["64KiB/s"]}),
 ]
 Probability = Annotated[
     float,

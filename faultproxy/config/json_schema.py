@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from faultproxy.config.schema import Config
+from faultproxy.faults import CATALOGUE
 
 JsonSchema = dict[str, Any]
 
@@ -21,7 +22,8 @@ def json_schema() -> JsonSchema:
     schema = _tidy(Config.model_json_schema())
     for name, definition in schema["$defs"].items():
         definition["title"] = name
-    _allow_empty(schema)
+    schema["properties"]["proxies"]["additionalProperties"] = False
+    _finish_rules(schema["$defs"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "faultproxy configuration",
@@ -69,16 +71,15 @@ def _is_noise(key: str, value: Any) -> bool:
     return key == "default" and (value is None or isinstance(value, (dict, list, float)))
 
 
-def _allow_empty(schema: JsonSchema) -> None:
-    """Allow a key without a value where the loader does: ``rules``, and a fault that needs no option."""
-    definitions = schema["$defs"]
+def _finish_rules(definitions: JsonSchema) -> None:
+    """Describe each fault where an editor looks; allow no value where the loader does: rules, and most faults."""
     rules = definitions["ProxyConfig"]["properties"]["rules"]
     rules["type"] = [rules["type"], "null"]
     faults = definitions["Rule"]["properties"]
-    for alternative in definitions["Rule"]["anyOf"]:
-        key = alternative["required"][0]
-        if "required" not in definitions[faults[key]["$ref"].rpartition("/")[2]]:
-            faults[key] = {"anyOf": [faults[key], {"type": "null"}]}
+    for key in (kind.key for kind in CATALOGUE):
+        definition = definitions[faults[key]["$ref"].rpartition("/")[2]]
+        allowed = [faults[key]] if "required" in definition else [faults[key], {"type": "null"}]
+        faults[key] = {"description": definition["description"], "anyOf": allowed}
 
 
 @cache

@@ -21,6 +21,7 @@ from faultproxy.units import quote
 LARGEST_FILE = 2**20
 MOST_ERRORS = 100
 
+_MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
 
@@ -59,12 +60,10 @@ def parse(data: bytes, name: str) -> Config:
             raise Unreadable(root.place, (), f"{what}; start with proxies:")
     except Unreadable as error:
         raise _refusal(name, [error.problem]) from None
-    config, wrong = _validate(root)
-    problems += wrong
-    problems += _twice_named(root)
-    problems += _twice_listening(root)
+    config, wrong, unsaid = _validate(root)
+    problems += [*wrong, *_twice_named(root), *_twice_listening(root)]
     if config is None or problems:
-        raise _refusal(name, problems)
+        raise _refusal(name, problems, unsaid)
     return config
 
 
@@ -104,16 +103,21 @@ def _kind(node: Node) -> str:
     return "a list" if isinstance(node.value, list) else f"only {quote(node.source)}"
 
 
-def _validate(root: Node) -> tuple[Config | None, list[Problem]]:
-    """The Config, if the schema has nothing against it, and what is wrong with the values."""
-    config, problems = None, []
+def _validate(root: Node) -> tuple[Config | None, list[Problem], int]:
+    """The Config, if the schema has nothing against it; what is wrong with the values; how much more is.
+
+    Only the first so many are put into words: a megabyte has room for 100,000 mistakes.
+    """
+    config, errors = None, []
     try:
         config = Config.model_validate(root.plain())
     except ValidationError as error:
-        problems = [wording.problem(details, root) for details in error.errors()]
-    told = {problem.path for problem in problems}
-    problems += [wording.empty(node, path) for path, node in root.walk() if _is_gap(path, node) and path not in told]
-    return config, problems
+        errors = error.errors()
+    told = {error["loc"] for error in errors}
+    gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in told]
+    problems = [wording.problem(error, root) for error in errors[:_MOST_WORDED]]
+    problems += [wording.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
+    return config, problems, len(errors) + len(gaps) - len(problems)
 
 
 def _is_gap(path: YamlPath, node: Node) -> bool:
@@ -151,19 +155,23 @@ def _twice_named(root: Node) -> Iterator[Problem]:
 
 
 def _twice_listening(root: Node) -> Iterator[Problem]:
-    """Proxies that listen where one above them does. Port 0 is another port each time."""
-    taken: dict[tuple[str, int], str] = {}
+    """Proxies that listen where one above them does, be it among all addresses. Port 0 is another port each time."""
+    taken: dict[TcpAddress, str] = {}
+    partly: dict[TcpAddress, str] = {}
     for proxy, node in _proxies(root):
         listen = node.child("listen")
         address = _listen(listen.value) if listen is not None else None
         if listen is None or address is None or address.port == 0:
             continue
-        other = _holder(taken, address)
-        if other is None:
-            taken[address.host, address.port] = proxy
-        else:
+        wider = [TcpAddress(host, address.port) for host in _wider(address.host)]
+        holders = [taken.get(address), partly.get(address), *map(taken.get, wider)]
+        other = next((holder for holder in holders if holder is not None), None)
+        if other is not None:
             text = f"{quote(listen.value)} is where proxy {other} listens already; give this one a port of its own"
             yield Problem(listen.place, ("proxies", proxy, "listen"), text)
+        taken.setdefault(address, proxy)
+        for wide in wider:
+            partly.setdefault(wide, proxy)
 
 
 def _listen(value: Any) -> TcpAddress | None:
@@ -173,20 +181,17 @@ def _listen(value: Any) -> TcpAddress | None:
         return None
 
 
-def _holder(taken: dict[tuple[str, int], str], address: TcpAddress) -> str | None:
-    """The proxy that holds the address itself, or all addresses of its port, of which it is one."""
-    hosts = (address.host, "", _every_address_like(address.host))
-    return next((taken[host, address.port] for host in hosts if (host, address.port) in taken), None)
-
-
-def _every_address_like(host: str) -> str:
+def _wider(host: str) -> tuple[str, ...]:
+    """The hosts that stand for all addresses, this one among them."""
+    if host in {"", "0.0.0.0", "::"}:
+        return ("",) if host else ()
     try:
-        return "::" if ip_address(host).version == 6 else "0.0.0.0"
+        return ("", "::" if ip_address(host).version == 6 else "0.0.0.0")
     except ValueError:
-        return ""
+        return ("",)
 
 
-def _refusal(name: str, problems: list[Problem]) -> ConfigError:
+def _refusal(name: str, problems: list[Problem], unsaid: int = 0) -> ConfigError:
     """The error for a file, one problem a place and path, from top to bottom."""
     first: dict[tuple[Place, str], str] = {}
     for problem in problems:
@@ -195,7 +200,7 @@ def _refusal(name: str, problems: list[Problem]) -> ConfigError:
         f"{_one_line(name)}:{place.line}:{place.column}: {path + ': ' if path else ''}{text}"
         for (place, path), text in sorted(first.items())
     ]
-    more = len(lines) - MOST_ERRORS
+    more = len(lines) - MOST_ERRORS + unsaid
     return ConfigError((*lines[:MOST_ERRORS], f"... and {more} more") if more > 0 else tuple(lines))
 
 

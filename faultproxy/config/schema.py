@@ -111,7 +111,7 @@ def _check_version(value: object) -> object:
 
 def _check_proxy_name(name: str) -> str:
     if not re.fullmatch(PROXY_NAME_PATTERN, name):
-        right = "write at most 100 letters, digits, _ . and -, and none of . and - first"
+        right = "write at most 100 letters, digits, _ . and -, not . or - first"
         raise PydanticCustomError("proxy_name", f"{quote(name)} cannot name a proxy; {right}")
     return name
 

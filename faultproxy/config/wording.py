@@ -29,7 +29,7 @@ def problem(error: ErrorDetails, root: Node) -> Problem:
 
 def empty(node: Node, path: Path) -> Problem:
     """A key without a value, where leaving it out would be right."""
-    return Problem(node.place, path, f"is empty; write a value such as {_flow(_example(path))}, or leave the key out")
+    return Problem(node.place, path, f"is empty; {_any_value(path)}")
 
 
 def _say(error: ErrorDetails, node: Node, path: Path) -> str:
@@ -40,8 +40,8 @@ def _say(error: ErrorDetails, node: Node, path: Path) -> str:
         text = _WORDS[error["type"]](error, node, path)
     else:
         text = f"{quote(error['input'])} {error['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
-    if node.value is None and path == error["loc"]:
-        return "is empty; " + text.partition("; ")[2]
+    if node.value is None and path == error["loc"] and error["type"] != "extra_forbidden":
+        return "is empty; " + (text.partition("; ")[2] or _any_value(path))
     return text
 
 
@@ -178,6 +178,11 @@ def _context(error: ErrorDetails) -> dict[str, Any]:
 def _example(path: Path) -> Any:
     found = example(path)
     return {} if found is None and valid_keys(path) else found
+
+
+def _any_value(path: Path) -> str:
+    found = example(path)
+    return f"write a value{'' if found is None else f' such as {_flow(found)}'}, or leave the key out"
 
 
 def _flow(value: Any) -> str:

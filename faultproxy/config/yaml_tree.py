@@ -22,7 +22,7 @@ MOST_ALIASES = 100
 MOST_VALUES = 200_000
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,99})")
-_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HINTS = (

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, Ending, Fault
+from faultproxy.faults.base import MODEL, Connect, Ending, Fault, Shape
 from faultproxy.rules.conditions import Bounds, Count, When
 from faultproxy.units import quote
 
@@ -83,6 +83,11 @@ class BaseRule(BaseModel):
         return tuple(fault for fault in self.faults if isinstance(fault, Ending))
 
     @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The rule's shapes, which act as long as its window is open."""
+        return tuple(fault for fault in self.faults if isinstance(fault, Shape))
+
+    @cached_property
     def holds_verdict(self) -> bool:
         """Whether this rule, once it matches, ends the reading. A shadow never does."""
         return self.mode != "shadow" and self.gives_verdict
@@ -90,7 +95,7 @@ class BaseRule(BaseModel):
     @cached_property
     def gives_verdict(self) -> bool:
         """Whether its faults, or its ``stop``, would end the reading were it carried out."""
-        return self.stop or bool(self.faults)
+        return self.stop or len(self.shapes) < len(self.faults)
 
     @cached_property
     def is_outage(self) -> bool:
@@ -142,5 +147,5 @@ _FIELDS: Mapping[str, Any] = {
     _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
     for kind in CATALOGUE
 }
-Rule = create_model("Rule", __base__=BaseRule, **_FIELDS)
+Rule = create_model("Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", **_FIELDS)
 """A rule with one optional field for each fault of the catalogue."""

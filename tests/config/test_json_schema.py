@@ -1,0 +1,237 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from faultproxy.config.json_schema import example, json_schema, valid_keys
+from faultproxy.config.loader import ConfigError, parse
+from faultproxy.config.yaml_tree import Unreadable, read_tree
+from faultproxy.faults import CATALOGUE
+
+CORPUS = Path(__file__).parent / "corpus"
+VALIDATOR = Draft202012Validator(json_schema())
+
+# What JSON Schema cannot say: the list in the docstring of json_schema, as the loader words it.
+LOADER_ONLY = (
+    "already names the rule",
+    "listens already",
+    "is never open",
+    "closes after its period",
+    "repeats too often",
+    "holds for no count",
+    "is not a whole number of bytes",
+    "is longer than a century",
+    "is larger than 8 PiB",
+    "is too large; write one up to 65535",
+    "is not an IPv6 address",
+    "is not an IP network",
+    "has bits beyond its prefix",
+    "never matches",
+    "bytes long",
+)
+
+
+def errors_of(data: Any) -> tuple[str, ...]:
+    """The loader's errors in a value, which is handed to it as JSON."""
+    try:
+        parse(json.dumps(data).encode(), "f")
+    except ConfigError as error:
+        return error.errors
+    return ()
+
+
+def assert_agreed(data: Any) -> None:
+    """The schema accepts what the loader accepts, and refuses what the loader refuses for a reason that it can say."""
+    errors = errors_of(data)
+    complaints = [error.message for error in VALIDATOR.iter_errors(data)]
+    if not errors:
+        assert not complaints
+    if not all(any(phrase in line for phrase in LOADER_ONLY) for line in errors):
+        assert complaints, errors
+
+
+def proxy(**settings: Any) -> dict[str, Any]:
+    return {"proxies": {"p": {"listen": ":1", "upstream": "a:1", **settings}}}
+
+
+def rule(**settings: Any) -> dict[str, Any]:
+    return proxy(rules=[{"name": "r", **settings}])
+
+
+def test_is_a_schema() -> None:
+    """The schema is one, says of which draft, and JSON holds it."""
+    schema = json_schema()
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert json.loads(json.dumps(schema)) == schema
+
+
+@pytest.mark.parametrize("key", [kind.key for kind in CATALOGUE])
+def test_faults_are_described(key: str) -> None:
+    """Each fault has the first line of its docstring, where an editor shows it."""
+    described = json_schema()["$defs"]["Rule"]["properties"][key]["description"]
+    assert described
+    assert "\n" not in described
+    assert "``" not in described
+
+
+def bad_values() -> list[Any]:
+    """The values of the loader's corpus; a text that YAML itself refuses has none."""
+    head = "proxies:\n  p:\n    listen: :1\n    upstream: b:2\n"
+    heads = {"file.txt": "", "proxy.txt": head, "rule.txt": f"{head}    rules:\n      - "}
+    values = []
+    for name, before in heads.items():
+        for block in (CORPUS / name).read_text().removesuffix("\n").split("\n\n"):
+            try:
+                root, problems = read_tree(before + block.partition("\n-> ")[0])
+            except Unreadable:
+                continue
+            if not problems and "3.0" not in block and "\\n" not in block:
+                values.append(root.plain())
+    return values
+
+
+@pytest.mark.parametrize("data", bad_values())
+def test_corpus(data: Any) -> None:
+    """What the loader refuses, the schema refuses, as far as it can say it."""
+    assert_agreed(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        proxy(rules=None),
+        proxy(rules=[]),
+        rule(refuse=None),
+        rule(reset={}, close={"after": "2s"}, when={"window": {"from": "1s"}}, live=True),
+        rule(refuse={}, stop=True, limit=3, expect={"min": 1}),
+        rule(reset={"after": {"bytes": "4KiB", "direction": "upstream"}}),
+        rule(reset=None, when={"client": ["10.0.0.0/8", "::1"], "nth": 3, "connection": [1, 2], "probability": 0.1}),
+        proxy(listen="[fe80::1%eth0]:80", upstream="unix:/run/redis.sock"),
+    ],
+)
+def test_good_values(data: Any) -> None:
+    """What the loader accepts, the schema accepts."""
+    assert not errors_of(data)
+    assert VALIDATOR.is_valid(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        rule(),
+        rule(refuse=None, reset=None),
+        rule(refuse={}, live=True, when={"window": {"to": "1s"}}),
+        rule(reset={}, live=True),
+        rule(reset={}, live=True, when={"first": 3}),
+        rule(reset={}, when=None),
+        rule(reset={}, limit=None),
+        rule(reset={"after": {}}),
+        rule(reset={"after": {"bytes": "1B", "time": "1s"}}),
+        rule(reset={"after": None}),
+        rule(reset={}, when={"window": {"every": "1m"}}),
+        rule(reset={}, when={"window": {"to": "0.0s"}}),
+        rule(reset={}, when={"probability": "٤%"}),
+        rule(reset={}, expect={}),
+        proxy(listen="5432:54"),
+        proxy(enabled="on"),
+        {"proxies": {"a b": {"listen": ":1", "upstream": "a:1"}}},
+        {"version": True, **proxy()},
+    ],
+)
+def test_bad_values(data: Any) -> None:
+    """What the schema can say, it refuses as the loader does."""
+    assert errors_of(data)
+    assert not VALIDATOR.is_valid(data)
+
+
+TEXTS = (
+    *(
+        "",
+        "4KiB",
+        "0B",
+        "2s",
+        "0s",
+        "1.5ms",
+        "10%",
+        "101%",
+        "on",
+        "both",
+        "client",
+        "upstream",
+        "json",
+        "shadow",
+        "r",
+        "q",
+    ),
+    *(":1", ":0", "a:1", "a:0", "1:2", "1.2.3.4:5", "1.2.3:4", "[::1]:1", "unix:/a", "10.0.0.0/8", "::1", "10.0.0.1/8"),
+)
+KEYS = ("after", "bytes", "time", "direction", "to", "from", "every", "min", "max", "x")
+NUMBERS = st.integers(-1, 3) | st.sampled_from([0.5, 1.5, 2**63, 10**16])
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.sampled_from(TEXTS),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+def some(good: dict[str, Any], *keys: str) -> st.SearchStrategy[dict[str, Any]]:
+    """A good mapping, with a few keys changed, added or left out."""
+    changed = st.dictionaries(st.sampled_from([*good, *keys]), VALUES, max_size=2)
+    dropped = st.sets(st.sampled_from([*good]), max_size=1)
+    return st.builds(lambda new, out: {k: v for k, v in {**good, **new}.items() if k not in out}, changed, dropped)
+
+
+WINDOWS = some({"from": "1s", "to": "2s", "every": "1m"})
+WHENS = st.builds(
+    lambda when, window: {**when, "window": window},
+    some({"first": 3}, "client", "open_connections", "connection", "skip", "nth", "every", "probability", "x"),
+    WINDOWS,
+)
+RULES = st.builds(
+    lambda rule, when: {**rule, "when": when} if when else rule,
+    some(
+        {"name": "r", "reset": {"after": "4KiB"}},
+        "limit",
+        "expect",
+        "mode",
+        "stop",
+        "live",
+        "refuse",
+        "close",
+        "pass",
+        "x",
+    ),
+    st.none() | WHENS,
+)
+PROXIES = st.builds(
+    lambda proxy, rules: {**proxy, "rules": rules},
+    some({"listen": ":1", "upstream": "a:1"}, "dial_timeout", "enabled", "rules", "x"),
+    st.lists(RULES, max_size=2),
+)
+FILES = st.builds(
+    lambda file, proxies: {**file, "proxies": proxies},
+    some({"version": 1}, "seed", "log", "drain", "x"),
+    st.dictionaries(st.sampled_from(["p", "q", "a b"]), PROXIES, max_size=2),
+)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(FILES)
+def test_agreement(data: Any) -> None:
+    """Of files that are nearly right, the schema and the loader think alike."""
+    assert_agreed(data)
+
+
+def test_lookups() -> None:
+    """What may stand at a path is found through lists, names and alternatives."""
+    rule_path = ("proxies", "any", "rules", 3)
+    assert valid_keys(("log",)) == ["format", "level"]
+    assert set(valid_keys((*rule_path, "reset", "after"))) >= {"bytes", "time", "direction"}
+    assert valid_keys((*rule_path, "refuse")) == []
+    assert example((*rule_path, "when", "client", 0)) == "10.0.0.0/8"
+    assert example((*rule_path, "nothing", "here")) is None

@@ -1,0 +1,262 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from faultproxy.config.loader import ConfigError, load, parse
+
+FIXED = settings(derandomize=True, deadline=None)
+
+GOOD = """\
+version: 1
+seed: 42
+log: {format: json, level: info}
+drain: 5s
+proxies:
+  redis:
+    listen: 127.0.0.1:16379
+    upstream: redis:6379
+    dial_timeout: 5s
+    enabled: true
+    rules:
+      - name: cold start
+        when: {first: 3}
+        refuse:
+      - name: cut mid-reply
+        when: {client: 10.0.0.0/8, probability: 10%}
+        reset: {after: 4KiB}
+      - name: restart
+        when: {window: {from: 30s, to: 45s, every: 1m}}
+        live: true
+        close:
+"""
+
+HEAD = "proxies:\n  p:\n    listen: :1\n    upstream: b:2\n"
+JARGON = ("Input", "instance", "dictionary", "pydantic", "Traceback", "string", "integer", "boolean", "None", "tuple")
+
+
+def errors_of(text: str | bytes) -> tuple[str, ...]:
+    """The errors of a text, without its name; it must have some."""
+    with pytest.raises(ConfigError) as error:
+        parse(text if isinstance(text, bytes) else text.encode(), "f")
+    return tuple(line.removeprefix("f:") for line in error.value.errors)
+
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def corpus(name: str) -> list[tuple[str, str]]:
+    """Bad texts, each with its one error: blocks apart by an empty line, the error behind an arrow."""
+    blocks = (CORPUS / name).read_text().removesuffix("\n").split("\n\n")
+    return [(text, error) for text, _, error in (block.partition("\n-> ") for block in blocks)]
+
+
+def test_good_file() -> None:
+    """A good file is its Config, quantities as plain numbers."""
+    config = parse(GOOD.encode(), "f")
+    redis = config.proxies["redis"]
+    assert (config.seed, config.drain, str(redis.listen), len(redis.rules)) == (42, 5.0, "127.0.0.1:16379", 3)
+
+
+def test_byte_order_mark() -> None:
+    """A byte order mark, as some editors write it, is not part of the text."""
+    assert parse(b"\xef\xbb\xbf" + GOOD.encode(), "f") == parse(GOOD.encode(), "f")
+
+
+def test_empty_rules_are_none() -> None:
+    """A ``rules:`` with nothing below it means no rules."""
+    assert parse(f"{HEAD}    rules:\n".encode(), "f").proxies["p"].rules == ()
+
+
+@pytest.mark.parametrize(("text", "error"), corpus("file.txt"))
+def test_bad_file(text: str, error: str) -> None:
+    """A mistake in a file is told at its place, alone."""
+    assert errors_of(text) == (error,)
+
+
+@pytest.mark.parametrize(("text", "error"), corpus("proxy.txt"))
+def test_bad_proxy(text: str, error: str) -> None:
+    """A mistake in a proxy is told at its place, alone."""
+    assert errors_of(HEAD + text) == (error,)
+
+
+@pytest.mark.parametrize(("text", "error"), corpus("rule.txt"))
+def test_bad_rule(text: str, error: str) -> None:
+    """A mistake in a rule is told at its place, alone."""
+    assert errors_of(f"{HEAD}    rules:\n      - {text}") == (error,)
+
+
+def test_not_utf8() -> None:
+    """A byte that is not UTF-8 is told by its number and its place."""
+    reason = "byte 8 of the file, 0xff, is not UTF-8; save the file as UTF-8"
+    assert errors_of("a: é\nb".encode() + b"\xff") == (f"2:2: {reason}",)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:80", "my_host-1.example.com.:80", "[fe80::1%eth0]:80", "[::1]:80", "1a.b:65535"]
+)
+def test_good_address(address: str) -> None:
+    """Names, addresses and zones can be listened on and dialled."""
+    config = parse(f"proxies: {{p: {{listen: '{address}', upstream: '{address}'}}}}".encode(), "f")
+    assert str(config.proxies["p"].upstream) == address
+
+
+def test_all_errors_at_once() -> None:
+    """Every mistake is told, from top to bottom, whoever found it."""
+    text = """\
+sead: 42
+log: {format: jsn}
+proxies:
+  .b:
+    listen: ":1"
+    listen: ":2"
+    upstream: b:2
+    rules:
+      - {name: a, refuse: , reset: }
+      - {name: a, close: {after: x}}
+"""
+    assert errors_of(text) == (
+        '1:1: sead: "sead" is not a key here; write seed',
+        '2:15: log.format: "jsn" is not one of the choices; write json or console',
+        '4:3: proxies.".b": ".b" cannot name a proxy; write at most 100 letters, digits, _ . and -, not . or - first',
+        '6:5: proxies.".b".listen: "listen" stands twice in one mapping, first at line 5, column 5; keep one',
+        '9:9: proxies.".b".rules[0]: refuse comes before there is a connection, so reset cannot strike; use two rules',
+        '10:16: proxies.".b".rules[1].name: "a" already names the rule at line 9; give this one another name',
+        '10:34: proxies.".b".rules[1].close.after: "x" is neither a size such as 4KiB nor a duration such as 2s',
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(":1", ":1"), ("127.0.0.1:1", ":1"), (":1", "127.0.0.1:1"), ("0.0.0.0:1", "10.0.0.1:1"), ("[::1]:1", "[0::1]:1")],
+)
+def test_same_place_to_listen(one: str, other: str) -> None:
+    """Two proxies cannot have one place to listen, nor one of them a part of the other's."""
+    text = f"proxies:\n  a: {{listen: '{one}', upstream: 'x:1'}}\n  b: {{listen: '{other}', upstream: 'x:1'}}\n"
+    reason = f'"{other}" is where proxy a listens already; give this one a port of its own'
+    assert errors_of(text) == (f"3:15: proxies.b.listen: {reason}",)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(":0", ":0"), ("127.0.0.1:1", "127.0.0.2:1"), ("0.0.0.0:1", "[::1]:1"), (":1", ":2")]
+)
+def test_places_apart(one: str, other: str) -> None:
+    """Proxies may share a port on different addresses, and port 0 is a free one each time."""
+    text = f"proxies:\n  a: {{listen: '{one}', upstream: 'x:1'}}\n  b: {{listen: '{other}', upstream: 'x:1'}}\n"
+    assert len(parse(text.encode(), "f").proxies) == 2
+
+
+def test_unusual_files(tmp_path: Path) -> None:
+    """What is no regular file of at most 1 MiB is refused at once, never waited for."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "big").write_bytes(b"#" * (2**20 + 1))
+    (tmp_path / "full").write_bytes(b"#" * 2**20)
+    reasons = {
+        tmp_path / "none": "the file does not exist; check its name",
+        tmp_path: "the file is a directory; name a file in it",
+        tmp_path / "fifo": "the file is a pipe or a device; write the configuration to a regular file",
+        Path("/dev/zero"): "the file is a pipe or a device; write the configuration to a regular file",
+        tmp_path / "big": "the file is larger than 1 MiB; write a smaller one",
+        tmp_path / "full": "the file is empty; start with proxies:",
+    }
+    for path, reason in reasons.items():
+        with pytest.raises(ConfigError) as error:
+            load(path)
+        assert error.value.errors == (f"{path}:1:1: {reason}",)
+
+
+def test_load(tmp_path: Path) -> None:
+    """A file is read and validated; its errors carry its name."""
+    file = tmp_path / "f.yaml"
+    file.write_text(GOOD)
+    assert load(file) == parse(GOOD.encode(), "f")
+    file.write_text("proxies: 3")
+    with pytest.raises(ConfigError, match=f"^{file}:1:10: proxies: "):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEAD}    rules: [{{name: r, refuse: , when: {{nth: [{'a,' * 190_000}]}}}}]",
+        f"{HEAD}    rules:\n" + "      -\n" * 100_000,
+        f"{HEAD}    rules:\n" + "      - {name: r, close: }\n" * 33_000,
+    ],
+)
+def test_endless_mistakes(text: str) -> None:
+    """A megabyte of mistakes ends within seconds: a hundred are told, the rest counted."""
+    start = time.monotonic()
+    errors = errors_of(text)
+    assert time.monotonic() - start < 10
+    assert len(errors) == 101
+    assert errors[-1].startswith("... and ")
+
+
+PIECES = (
+    *(
+        "",
+        "~",
+        "true",
+        "on",
+        "0",
+        "-1",
+        "010",
+        "1.5",
+        "1e999",
+        "9" * 5000,
+        "4KiB",
+        "2s",
+        "10%",
+        "text",
+        "'a b'",
+        "[]",
+        "{}",
+    ),
+    *(
+        "[a, 1]",
+        "{a: 1}",
+        "{1: a}",
+        "!x y",
+        "&a b",
+        "*a",
+        ":80",
+        "a:80",
+        "{bytes: 4}",
+        "{from: 1s}",
+        "::1",
+        "'",
+        "[",
+        "@",
+    ),
+)
+
+
+@FIXED
+@given(
+    st.lists(st.sampled_from(GOOD.splitlines()), max_size=20),
+    st.integers(0, 21),
+    st.sampled_from(["listen", "after", "window", "client", "name", "rules", "log", "seed", "x", "1", "? [a]\n", "<<"]),
+    st.sampled_from(PIECES),
+)
+@example(GOOD.splitlines(), 21, "rules", "*a")
+def test_any_text(lines: list[str], at: int, key: str, value: str) -> None:
+    """Whatever a file holds, it is a Config or lines of plain words; never another exception."""
+    text = "\n".join([*GOOD.splitlines()[:at], *lines, f"{' ' * (at % 12)}{key}: {value}"])
+    try:
+        parse(text.encode(), "f")
+    except ConfigError as error:
+        for line in error.errors:
+            assert line.startswith("f:")
+            assert line.isprintable()
+            assert not any(word in line for word in JARGON)
+
+
+@FIXED
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    """Bytes that are no configuration are refused with a place."""
+    with pytest.raises(ConfigError, match=r"^f:\d+:\d+: "):
+        parse(data, "f")
