@@ -95,7 +95,8 @@ async def run_demo(console: Console) -> bool:
     rows = [_row(name, seen[name], lines, unmet, heard) for name in config.proxies]
     console.print(_table(rows, yaml.safe_load(text)["proxies"], is_wide=console.width >= 100))
     wrong = sum(bool(row.wrong) for row in rows)
-    verdict = f"[bold red]{wrong} of {len(rows)} rows are not" if wrong else f"[green]All {len(rows)} rows are"
+    is_not = "is not" if wrong == 1 else "are not"
+    verdict = f"[bold red]{wrong} of {len(rows)} rows {is_not}" if wrong else f"[green]All {len(rows)} rows are"
     console.print(f"{verdict} as config/demo.yaml says.[/] It took {trio.current_time() - started:.1f} s.")
     return not wrong
 
@@ -281,16 +282,17 @@ def _fetch_patiently(address: tuple[str, int]) -> list[Seen]:
     return attempts
 
 
-def _once(*acts: Callable[[Visit], None]) -> Callable[[tuple[str, int]], list[Seen]]:
+def once(*acts: Callable[[Visit], None]) -> Callable[[tuple[str, int]], list[Seen]]:
+    """A client that does each of these things once, in a connection each."""
     return lambda address: [_visit(address, act) for act in acts]
 
 
-_CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
-    "late": _once(_fetch_and_stay),
-    "pipe": _once(_write_after_eof),
-    "half": _once(_talk_on),
-    "deaf": _once(_talk_to_the_deaf),
-    "pass": _once(_fetch_as_checker, _fetch),
+CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
+    "late": once(_fetch_and_stay),
+    "pipe": once(_write_after_eof),
+    "half": once(_talk_on),
+    "deaf": once(_talk_to_the_deaf),
+    "pass": once(_fetch_as_checker, _fetch),
     "retry": _fetch_patiently,
 }
 """The client of each proxy. The others have one that asks once."""
@@ -298,7 +300,7 @@ _CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
 
 async def _run_client(proxy: str, listen: str, seen: dict[str, list[Seen]]) -> None:
     host, _, port = listen.rpartition(":")
-    client = _CLIENTS.get(proxy, _once(_fetch))
+    client = CLIENTS.get(proxy, once(_fetch))
     seen[proxy] = await trio.to_thread.run_sync(client, (host, int(port)))
 
 
@@ -322,7 +324,7 @@ def _row(proxy: str, seen: list[Seen], log: list[Line], unmet: list[str], heard:
         if any(text.endswith(_MORE) for text in heard):
             seen = [replace(seen[-1], proof="what it writes still arrives")]
         else:
-            wrong.append("what the client wrote after the EOF never reached the server")
+            wrong.append(f"{proxy}: what the client wrote after the EOF never arrived")
     return Row(proxy, seen, lines, wrong)
 
 
@@ -351,9 +353,9 @@ def _client_sees(line: Line) -> str:
 
 def _table(rows: Sequence[Row], proxies: Mapping[str, Any], *, is_wide: bool) -> Table:
     table = Table(box=box.HORIZONTALS, show_lines=True, header_style="bold", pad_edge=False, expand=True)
-    table.add_column("rule", ratio=1)
-    table.add_column("the client caught", width=31 if is_wide else 23)
-    table.add_column("the log says", ratio=1)
+    table.add_column("rule", ratio=4)
+    table.add_column("the client caught", width=29 if is_wide else 23)
+    table.add_column("the log says", ratio=5)
     table.add_column("", width=len("WRONG"))
     for row in rows:
         table.add_row(
