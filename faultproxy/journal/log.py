@@ -58,17 +58,17 @@ class LogWriter:
         """Queue one line, its newline included. Never blocks, never raises; a line that finds no room is dropped."""
         with self._wake:
             # After a drop nothing is queued until the drop is told: so it is told once, and where it happened.
-            if self._dropped or self._closing or not self._has_room(line):
+            if self._dropped or not self._has_room(line):
                 self._dropped += 1
-                return
-            self._queue.append(line)
-            self._queued_bytes += len(line)
+            else:
+                self._queue.append(line)
+                self._queued_bytes += len(line)
             if self._idle:
                 self._idle = False
                 self._wake.notify()
 
     def close(self, timeout_s: float) -> None:
-        """Write what is queued, waiting for the reader at most this long. Lines that come later are lost."""
+        """Write what is queued, waiting for the reader at most this long. What comes after that is lost."""
         with self._wake:
             self._closing = True
             self._wake.notify()

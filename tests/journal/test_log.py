@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 from faultproxy.journal import log
 from faultproxy.journal.log import MAX_BYTES, MAX_LINES, LogWriter, make_logger
 
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 LONG = b"x" * 1000 + b"\n"
 
 
@@ -36,6 +37,7 @@ class Pipe:
     def read_line(self) -> bytes:
         line = b""
         while not line.endswith(b"\n"):
+            assert select.select([self.read_fd], [], [], PATIENCE_S)[0]
             line += os.read(self.read_fd, 1)
         return line[:-1]
 
@@ -200,6 +202,39 @@ def test_the_queue_is_bounded_in_lines(pipe: Pipe) -> None:
     assert len(writer._queue) <= MAX_LINES
     assert writer._dropped > 0
     finish(writer, pipe)
+
+
+def test_what_is_written_leaves_room(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is on what waits: a reader that keeps up gets any number of lines."""
+    monkeypatch.setattr(log, "MAX_BYTES", len(LONG))
+    writer = LogWriter(pipe.write_fd)
+    for _ in range(20):
+        writer.write(LONG)
+        assert pipe.read_line() + b"\n" == LONG
+    writer.close(PATIENCE_S)
+
+
+def test_a_line_that_never_fits_is_told_and_gone(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line longer than the whole queue is dropped and told at once; the next one comes out."""
+    monkeypatch.setattr(log, "MAX_BYTES", len(LONG) - 1)
+    writer = LogWriter(pipe.write_fd)
+    writer.write(LONG)
+    told = json.loads(pipe.read_line())
+    assert (told["event"], told["count"]) == ("log.dropped", 1)
+    writer.write(b"next\n")
+    assert pipe.read_line() == b"next"
+    writer.close(PATIENCE_S)
+
+
+def test_no_line_overtakes_a_drop(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a long line found no room, a short one that would fit is dropped too, until the drop is told."""
+    monkeypatch.setattr(log, "MAX_BYTES", len(LONG))
+    writer = stalled(pipe)
+    for line in (b"first\n", LONG, b"short\n"):
+        writer.write(line)
+    first, told = [line for line in finish(writer, pipe) if line]
+    assert first == b"first"
+    assert json.loads(told)["count"] == 2
 
 
 def test_a_dead_reader_stops_nobody(pipe: Pipe) -> None:
@@ -381,7 +416,7 @@ def test_a_console_event_is_one_line(pipe: Pipe) -> None:
     """Newlines and terminal controls in a value stay escaped; without a terminal there are no colours."""
     writer = LogWriter(pipe.write_fd)
     logger = make_logger(writer, "console", "info")
-    logger.info("thing.happened", name="two\nlines\r\x1b[31mred", listed=["a\nb"])
+    logger.info("thing.happened", name="two\nlines\r\x1b[31mred", colour="\x1b[31m", listed=["a\nb"])
     logger.info("other.happened")
     first, second = finish(writer, pipe)
     assert b"thing.happened" in first
