@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from pydantic import ValidationError
+
 from faultproxy.config.schema import Config
 from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import Fault
 
 JsonSchema = dict[str, Any]
 
@@ -76,10 +79,19 @@ def _finish_rules(definitions: JsonSchema) -> None:
     rules = definitions["ProxyConfig"]["properties"]["rules"]
     rules["type"] = [rules["type"], "null"]
     faults = definitions["Rule"]["properties"]
-    for key in (kind.key for kind in CATALOGUE):
-        definition = definitions[faults[key]["$ref"].rpartition("/")[2]]
-        allowed = [faults[key]] if "required" in definition else [faults[key], {"type": "null"}]
-        faults[key] = {"description": definition["description"], "anyOf": allowed}
+    for kind in CATALOGUE:
+        reference = faults[kind.key]
+        description = definitions[reference["$ref"].rpartition("/")[2]]["description"]
+        allowed = [reference, {"type": "null"}] if _has_defaults(kind) else [reference]
+        faults[kind.key] = {"description": description, "anyOf": allowed}
+
+
+def _has_defaults(kind: type[Fault]) -> bool:
+    try:
+        kind.model_validate({})
+    except ValidationError:
+        return False
+    return True
 
 
 @cache

@@ -112,7 +112,8 @@ def _validate(root: Node) -> tuple[Config | None, list[Problem], int]:
     try:
         config = Config.model_validate(root.plain())
     except ValidationError as error:
-        errors = error.errors()
+        # pydantic calls a list of wrong items too short as well, for it counts the right ones.
+        errors = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
     told = {error["loc"] for error in errors}
     gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in told]
     problems = [wording.problem(error, root) for error in errors[:_MOST_WORDED]]

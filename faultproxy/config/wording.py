@@ -120,7 +120,8 @@ def _too_large(error: ErrorDetails, _: Node, __: Path) -> str:
 
 
 def _too_few(error: ErrorDetails, _: Node, path: Path) -> str:
-    return f"holds nothing; write at least {_context(error)['min_length']}, such as {_flow(_example(path))}"
+    one = _example(path) or _example((*path, 0))
+    return f"holds nothing; write at least {_context(error)['min_length']}, such as {_flow(one)}"
 
 
 def _too_long(error: ErrorDetails, _: Node, __: Path) -> str:

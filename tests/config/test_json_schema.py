@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ LOADER_ONLY = (
     "has bits beyond its prefix",
     "never matches",
     "bytes long",
+    "is nothing at all",
+    "is no rate that can be kept",
+    "needs exactly one of probability and at",
 )
 
 
@@ -60,6 +64,19 @@ def proxy(**settings: Any) -> dict[str, Any]:
 
 def rule(**settings: Any) -> dict[str, Any]:
     return proxy(rules=[{"name": "r", **settings}])
+
+
+GOOD = [
+    proxy(rules=None),
+    proxy(rules=[]),
+    rule(refuse=None),
+    rule(reset={}, close={"after": "2s"}, when={"window": {"from": "1s"}}, live=True),
+    rule(refuse={}, stop=True, limit=3, expect={"min": 1}),
+    rule(reset={"after": {"bytes": "4KiB", "direction": "upstream"}}),
+    rule(latency={"delay": "1s"}, slice={"size": "4KiB"}, corrupt={"at": [1]}, bandwidth={"rate": "1MB/s"}),
+    rule(reset=None, when={"client": ["10.0.0.0/8", "::1"], "nth": 3, "connection": [1, 2], "probability": 0.1}),
+    proxy(listen="[fe80::1%eth0]:80", upstream="unix:/run/redis.sock"),
+]
 
 
 def test_is_a_schema() -> None:
@@ -101,19 +118,7 @@ def test_corpus(data: Any) -> None:
     assert_agreed(data)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        proxy(rules=None),
-        proxy(rules=[]),
-        rule(refuse=None),
-        rule(reset={}, close={"after": "2s"}, when={"window": {"from": "1s"}}, live=True),
-        rule(refuse={}, stop=True, limit=3, expect={"min": 1}),
-        rule(reset={"after": {"bytes": "4KiB", "direction": "upstream"}}),
-        rule(reset=None, when={"client": ["10.0.0.0/8", "::1"], "nth": 3, "connection": [1, 2], "probability": 0.1}),
-        proxy(listen="[fe80::1%eth0]:80", upstream="unix:/run/redis.sock"),
-    ],
-)
+@pytest.mark.parametrize("data", GOOD)
 def test_good_values(data: Any) -> None:
     """What the loader accepts, the schema accepts."""
     assert not errors_of(data)
@@ -170,7 +175,25 @@ TEXTS = (
     ),
     *(":1", ":0", "a:1", "a:0", "1:2", "1.2.3.4:5", "1.2.3:4", "[::1]:1", "unix:/a", "10.0.0.0/8", "::1", "10.0.0.1/8"),
 )
-KEYS = ("after", "bytes", "time", "direction", "to", "from", "every", "min", "max", "x")
+KEYS = (
+    *("listen", "upstream", "dial_timeout", "enabled", "rules", "seed", "log", "drain", "version", "p", "a b", "x"),
+    *("name", "when", "limit", "expect", "mode", "stop", "live", "direction", "after", "bytes", "time", "to", "from"),
+    *(
+        "client",
+        "window",
+        "open_connections",
+        "connection",
+        "first",
+        "skip",
+        "nth",
+        "every",
+        "probability",
+        "min",
+        "max",
+    ),
+    *(kind.key for kind in CATALOGUE),
+    *(option for kind in CATALOGUE for option in kind.model_fields),
+)
 NUMBERS = st.integers(-1, 3) | st.sampled_from([0.5, 1.5, 2**63, 10**16])
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | st.sampled_from(TEXTS),
@@ -179,49 +202,28 @@ VALUES = st.recursive(
 )
 
 
-def some(good: dict[str, Any], *keys: str) -> st.SearchStrategy[dict[str, Any]]:
-    """A good mapping, with a few keys changed, added or left out."""
-    changed = st.dictionaries(st.sampled_from([*good, *keys]), VALUES, max_size=2)
-    dropped = st.sets(st.sampled_from([*good]), max_size=1)
-    return st.builds(lambda new, out: {k: v for k, v in {**good, **new}.items() if k not in out}, changed, dropped)
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """Every mapping in a value."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [*([value] if isinstance(value, dict) else []), *(found for child in inner for found in mappings(child))]
 
 
-WINDOWS = some({"from": "1s", "to": "2s", "every": "1m"})
-WHENS = st.builds(
-    lambda when, window: {**when, "window": window},
-    some({"first": 3}, "client", "open_connections", "connection", "skip", "nth", "every", "probability", "x"),
-    WINDOWS,
-)
-RULES = st.builds(
-    lambda rule, when: {**rule, "when": when} if when else rule,
-    some(
-        {"name": "r", "reset": {"after": "4KiB"}},
-        "limit",
-        "expect",
-        "mode",
-        "stop",
-        "live",
-        "refuse",
-        "close",
-        "pass",
-        "x",
-    ),
-    st.none() | WHENS,
-)
-PROXIES = st.builds(
-    lambda proxy, rules: {**proxy, "rules": rules},
-    some({"listen": ":1", "upstream": "a:1"}, "dial_timeout", "enabled", "rules", "x"),
-    st.lists(RULES, max_size=2),
-)
-FILES = st.builds(
-    lambda file, proxies: {**file, "proxies": proxies},
-    some({"version": 1}, "seed", "log", "drain", "x"),
-    st.dictionaries(st.sampled_from(["p", "q", "a b"]), PROXIES, max_size=2),
-)
+@st.composite
+def nearly_good(draw: st.DrawFn) -> Any:
+    """A good value with one or two keys changed, added or left out, anywhere in it."""
+    data = deepcopy(draw(st.sampled_from(GOOD)))
+    for _ in range(draw(st.integers(1, 2))):
+        mapping = draw(st.sampled_from(mappings(data) or [{}]))
+        key = draw(st.sampled_from([*mapping, *KEYS]))
+        if draw(st.booleans()):
+            mapping[key] = draw(VALUES)
+        else:
+            mapping.pop(key, None)
+    return data
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
-@given(FILES)
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(nearly_good())
 def test_agreement(data: Any) -> None:
     """Of files that are nearly right, the schema and the loader think alike."""
     assert_agreed(data)
