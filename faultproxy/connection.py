@@ -1,21 +1,23 @@
 """One connection's life, from top to bottom: decided, dialled, relayed, struck, recorded."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import trio
 
 from faultproxy.config.schema import UpstreamAddress
 from faultproxy.dial import dial, error_name
-from faultproxy.faults.base import Direction, Ending, Fault, Side, options
+from faultproxy.faults.base import Direction, Ending, Fault, Shape, Shaper, Side, Trigger, options
+from faultproxy.faults.chain import Chain
+from faultproxy.faults.pattern import Search
 from faultproxy.journal.events import Journal, Strike
 from faultproxy.link import Link
-from faultproxy.relay import Circuit, Switchboard
-from faultproxy.relay.lane import UNLIMITED
+from faultproxy.relay import UNLIMITED, Circuit, Switchboard
 from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import Decision, Hit
+from faultproxy.rules.decision import Decision, Hit, draw
 
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
 NO_GATE = "the connection is accepted, then reset: only an outage refuses at connect()"
@@ -28,16 +30,21 @@ class Home(Protocol):
     journal: Journal
     board: Switchboard
 
+    @property
+    def seed(self) -> int:
+        """What the draws are made from."""
+
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Pending:
     """An ending that waits for its trigger."""
 
     hit: Hit
     ending: Ending
+    search: Search | None = None
 
     @property
     def is_shadow(self) -> bool:
@@ -67,6 +74,9 @@ class Connection:
         self._client_port = client_port
         self._link = Link(client, home.board)
         self._pending: list[Pending] = []
+        self._shapes = _shapes_of(decision.hits)
+        self._shapers: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
+        self._acted: set[tuple[str, str]] = set()
         self._faults: list[str] = []
         self._sleep: trio.CancelScope | None = None
 
@@ -87,6 +97,13 @@ class Connection:
         self._add(hits)
         self._awake()
 
+    def reshape(self, decision: Decision, hits: Iterable[Hit]) -> None:
+        """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
+        self.decision = decision
+        self._shapes = _shapes_of(hits)
+        if self._link.is_open:
+            self._install_shapes()
+
     def break_off(self) -> None:
         """Reset both sides now, as a server does that is stopped."""
         if self._link.is_open:
@@ -104,6 +121,8 @@ class Connection:
         if decision.hits or decision.shadows:
             await self._before_connecting()
         while link.is_open:
+            if link.frozen_until is not None and link.frozen_until <= trio.current_time():
+                link.thaw()
             if self._pending:
                 await self._strike_what_is_due()
                 if not link.is_open:
@@ -130,6 +149,9 @@ class Connection:
                 )
                 await self._link.reset(Side.CLIENT)
                 return
+        for hit in self.decision.shadows:
+            for shape in hit.rule.shapes:
+                self._tell(hit, shape, "data", shape.client_sees, None)
         self._add((*self.decision.hits, *self.decision.shadows))
 
     def _add(self, hits: Iterable[Hit]) -> None:
@@ -148,6 +170,8 @@ class Connection:
             self._upstream_failed("ETIMEDOUT")
             return
         self._link.join(server)
+        if self._shapes:
+            self._install_shapes()
         if self._pending:
             self._set_limits()
 
@@ -186,7 +210,7 @@ class Connection:
         if pending.is_shadow:
             self._tell(hit, ending, trigger, sees, None)
             return
-        link.drains = bool(ending.after.bytes)
+        link.drains = bool(ending.after.bytes or ending.after.match)
         link.on_effect = lambda degraded: self._tell(hit, ending, trigger, sees, degraded)
         await ending.strike(link)
         if not link.is_open:
@@ -198,18 +222,53 @@ class Connection:
             return self._link.circuit is not None or not pending.ending.touches_server
         if trigger.time is not None:
             return self._elapsed_s() >= trigger.time
-        return self._link.delivered(trigger.direction) >= (trigger.bytes or 0)
+        if trigger.match is not None:
+            end = pending.search.end if pending.search is not None else None
+            return end is not None and self._delivered(trigger) >= end
+        return self._delivered(trigger) >= (trigger.bytes or 0)
+
+    def _delivered(self, trigger: Trigger) -> int:
+        return self._link.delivered(trigger.direction)
 
     def _next_due(self) -> float:
-        times = [pending.ending.after.time for pending in self._pending if not pending.ending.after.at_once]
-        return min((self.arrival.at_s + time for time in times if time is not None), default=float("inf"))
+        thaw_at = self._link.frozen_until if self._link.frozen_until is not None else float("inf")
+        times = (pending.ending.after.time for pending in self._pending if not pending.ending.after.at_once)
+        return min([thaw_at, *(self.arrival.at_s + time for time in times if time is not None)])
 
     def _set_limits(self) -> None:
         for direction in Direction:
             lane = self._link.lane(direction)
             if lane is not None and not lane.shut:
-                sizes = [p.ending.after.bytes for p in self._pending if p.ending.after.direction is direction]
+                waiting = [pending for pending in self._pending if pending.ending.after.direction is direction]
+                for pending in waiting:
+                    if pending.ending.after.match is not None and pending.search is None:
+                        pending.search = Search(pending.ending.after.match, lane.taken)
+                searches = [pending.search for pending in waiting if pending.search is not None]
+                sizes = [pending.ending.after.bytes for pending in waiting] + [search.end for search in searches]
+                lane.set_scans(searches)
                 lane.set_limit(min((size for size in sizes if size), default=UNLIMITED))
+
+    def _install_shapes(self) -> None:
+        for direction in Direction:
+            lane = self._link.lane(direction)
+            if lane is not None and not lane.shut:
+                acting = [(hit, shape) for hit, shape in self._shapes if shape.acts_on(direction)]
+                shapers = [self._shaper(hit, shape, direction) for hit, shape in acting]
+                lane.set_shaper(Chain(shapers, lane.taken, partial(self._tell_shape, acting)) if shapers else None)
+
+    def _shaper(self, hit: Hit, shape: Shape, direction: Direction) -> Shaper:
+        """The shape at work, which goes on where it was when only other rules have changed."""
+        key = (hit.rule.name, shape.key, direction)
+        if key not in self._shapers or self._shapers[key][0] != shape:
+            roll = partial(draw, self._home.seed, self._home.name, hit.rule.name, self.arrival.number, *key[1:])
+            self._shapers[key] = (shape, shape.shaper(roll))
+        return self._shapers[key][1]
+
+    def _tell_shape(self, acting: Sequence[tuple[Hit, Shape]], index: int) -> None:
+        hit, shape = acting[index]
+        if (hit.rule.name, shape.key) not in self._acted:
+            self._acted.add((hit.rule.name, shape.key))
+            self._tell(hit, shape, "data", shape.client_sees, None)
 
     def _tell(self, hit: Hit, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
         is_shadow = hit.rule.mode == "shadow"
@@ -262,3 +321,6 @@ class Connection:
     def _elapsed_s(self) -> float:
         return trio.current_time() - self.arrival.at_s
 
+
+def _shapes_of(hits: Iterable[Hit]) -> list[tuple[Hit, Shape]]:
+    return [(hit, shape) for hit in hits for shape in hit.rule.shapes]

@@ -31,6 +31,7 @@ class Link:
         self.circuit: Circuit | None = None
         self.is_open = True
         self.drains = False
+        self.frozen_until: float | None = None
         self.on_effect: Callable[[str | None], None] = _nobody
         self._board = board
         self._shut: set[Direction] = set()
@@ -57,6 +58,8 @@ class Link:
         self.circuit = self._board.connect(self.client, server)
         for direction in self._shut:
             self._lane_of(direction).shut_down()
+        if self.frozen_until is not None:
+            self.circuit.freeze(for_ever=self.frozen_until == float("inf"))
         return self.circuit
 
     async def reset(self, *sides: Side) -> None:
@@ -80,6 +83,33 @@ class Link:
         elif direction is Direction.DOWNSTREAM:
             sockets.shut_write(self.client)
         self._shut.add(direction)
+
+    async def break_pipe(self) -> None:
+        """FIN to the client, and RST as soon as that has left; FIN to the server."""
+        self._stop()
+        undelivered = await _delivered(self.client) if self.drains else None
+        sockets.shut_write(self.client)
+        give_up = trio.current_time() + _NO_PROGRESS_S
+        while sockets.unsent(self.client) and trio.current_time() < give_up:
+            await trio.sleep(_LOOK_AGAIN_S)
+        sockets.reset(self.client)  # first of all: every microsecond is one in which a write still succeeds
+        self._take_effect(undelivered)
+        await self._end_politely(*(sock for side, sock in self._sockets() if side is Side.SERVER))
+
+    def freeze(self, for_s: float | None) -> None:
+        """Move nothing for so long; for ever, until the client resets or keepalive finds it gone."""
+        self._take_effect(None)
+        self.frozen_until = float("inf") if for_s is None else trio.current_time() + for_s
+        if for_s is None:
+            sockets.keep_alive(self.client)
+        if self.circuit is not None:
+            self.circuit.freeze(for_ever=for_s is None)
+
+    def thaw(self) -> None:
+        """Every byte goes on its way."""
+        self.frozen_until = None
+        if self.circuit is not None:
+            self.circuit.thaw()
 
     async def close(self) -> None:
         """FIN both ways, reading what still comes for up to a second."""

@@ -64,6 +64,11 @@ class Proxy:
         """Connections that are not over."""
         return len(self._connections)
 
+    @property
+    def seed(self) -> int:
+        """What the draws are made from."""
+        return self._book.seed
+
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
         self._tally.struck(self.name, rule)
@@ -89,7 +94,10 @@ class Proxy:
         self.gate = gate
         if not config.enabled or _is_outage(book, now):
             self.shut_gate()  # before the rules change: those who wait came under the old ones
+        had_shapes = _shapes(self._book)
         self.config, self._book = config, book
+        if had_shapes or _shapes(book):
+            self._reshape(now)
         self._clock.cancel()
         if not config.enabled:
             for connection in tuple(self._connections):
@@ -119,6 +127,8 @@ class Proxy:
         """Bring the gate and the live rules up to date; when to look again."""
         now = trio.current_time()
         self._strike_open_connections(now)
+        if any(rule.when.window is not None for rule in _shapes(self._book)):
+            self._reshape(now)
         outage = self._book.outage()
         if outage is not None and not _is_outage(self._book, now):
             outage = None
@@ -147,7 +157,7 @@ class Proxy:
 
     def _next_edges(self, now: float) -> Iterator[float]:
         for rule in self._book.rules:
-            if rule.when.window is not None and (rule.live or rule.is_outage):
+            if rule.when.window is not None and (rule.live or rule.is_outage or rule.shapes):
                 elapsed = self._book.elapsed(rule, now)
                 edge = rule.when.window.next_edge(elapsed)
                 if edge is not None:
@@ -165,6 +175,11 @@ class Proxy:
                     hit = self._book.revisit(rule, arrival, connection.decision)
                     if hit is not None:
                         connection.strike([hit])
+
+    def _reshape(self, now: float) -> None:
+        for connection in tuple(self._connections):
+            arrival = replace(connection.arrival, at_s=now, open_connections=self.open_connections)
+            connection.reshape(*self._book.reshape(arrival, connection.decision))
 
     async def _accept(self) -> None:
         shortage: OutOfResources | None = None
@@ -214,15 +229,17 @@ class Proxy:
 
     def _tell_if_stopped(self) -> None:
         if self._is_retired and not self._connections:
-            self.journal.proxy_stopped(
-                proxy=self.name, connections=self.accepted, faults=self._tally.counts(self.name)
-            )
+            self.journal.proxy_stopped(proxy=self.name, connections=self.accepted, faults=self._tally.counts(self.name))
 
 
 def starts_open(config: ProxyConfig) -> bool:
     """Whether a proxy accepts from its first moment, or is disabled or begins with an outage."""
     book = RuleBook.opened("", 0, config.rules, 0.0)
     return config.enabled and not _is_outage(book, 0.0)
+
+
+def _shapes(book: RuleBook) -> list[BaseRule]:
+    return [rule for rule in book.rules if rule.shapes]
 
 
 def _is_outage(book: RuleBook, now: float) -> bool:

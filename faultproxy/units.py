@@ -29,7 +29,7 @@ _BYTES = MappingProxyType(
 )
 _BYTES_A_SECOND = MappingProxyType(
     {f"{unit}/s": scale for unit, scale in _BYTES.items()}
-    | {"bit/s": Fraction(1, 8), "kbit/s": Fraction(10**3, 8), "Mbit/s": Fraction(10**6, 8), "Gbit/s": Fraction(10**9, 8)}
+    | {f"{prefix}bit/s": Fraction(scale, 8) for prefix, scale in (("", 1), ("k", 10**3), ("M", 10**6), ("G", 10**9))}
 )
 _LONGEST_S = 100 * 365 * 86400
 _LARGEST_B = 2**53

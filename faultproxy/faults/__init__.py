@@ -1,11 +1,31 @@
 """One file a fault. This catalogue is all that the rest of the program knows of them."""
 
+from faultproxy.faults.bandwidth import Bandwidth
 from faultproxy.faults.base import Fault
+from faultproxy.faults.broken_pipe import BrokenPipe
 from faultproxy.faults.close import Close
+from faultproxy.faults.corrupt import Corrupt
 from faultproxy.faults.exempt import Pass
 from faultproxy.faults.half_close import HalfClose
+from faultproxy.faults.hang import Hang
+from faultproxy.faults.latency import Latency
 from faultproxy.faults.refuse import Refuse
 from faultproxy.faults.reset import Reset
+from faultproxy.faults.slice import Slice
+from faultproxy.faults.slow_close import SlowClose
 
-CATALOGUE: tuple[type[Fault], ...] = (Refuse, Reset, HalfClose, Close, Pass)
+CATALOGUE: tuple[type[Fault], ...] = (
+    Refuse,
+    Reset,
+    BrokenPipe,
+    HalfClose,
+    Close,
+    Hang,
+    Latency,
+    Bandwidth,
+    Slice,
+    Corrupt,
+    SlowClose,
+    Pass,
+)
 """Every fault there is; a rule's keys, the JSON Schema and the documentation follow it."""

@@ -5,6 +5,7 @@ docstring is its documentation. Nothing here does I/O: a fault is handed the lin
 """
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validato
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from faultproxy.faults.pattern import Pattern
 from faultproxy.units import DURATION_PATTERN, SIZE_PATTERN, Duration, Size, format_duration, format_size, quote
 
 MODEL = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -49,13 +51,15 @@ class Side(StrEnum):
 class Trigger(BaseModel):
     """When an ending strikes: after so many bytes delivered in a direction, or so long after the accept.
 
-    Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes`` and ``time``.
+    Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes``, ``time`` and ``match``: just after the last
+    byte of the first match of a regular expression.
     """
 
     model_config = MODEL
 
     bytes: Size | None = None
     time: Duration | None = None
+    match: Pattern | None = None
     direction: Direction = Direction.DOWNSTREAM
 
     @property
@@ -68,14 +72,18 @@ class Trigger(BaseModel):
             return "at once"
         if self.time is not None:
             return format_duration(self.time)
+        if self.match is not None:
+            return f"match of {quote(self.match)} {self.direction}"
         return f"{format_size(self.bytes or 0)} {self.direction}"
 
     @model_validator(mode="before")
     @classmethod
     def _spell_out(cls, value: object) -> object:
         if isinstance(value, dict):
-            if len({"bytes", "time"} & value.keys()) != 1:
-                raise PydanticCustomError("trigger", "needs exactly one of bytes and time, such as {bytes: 4KiB}")
+            if len({"bytes", "time", "match"} & value.keys()) != 1:
+                raise PydanticCustomError(
+                    "trigger", "needs exactly one of bytes, time and match, such as {bytes: 4KiB}"
+                )
             return value
         if isinstance(value, str) and re.match(SIZE_PATTERN, value):
             return {"bytes": value}
@@ -88,7 +96,7 @@ class Trigger(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         mapping = handler.resolve_ref_schema(handler(core_schema)).copy()
-        mapping["oneOf"] = [{"required": ["bytes"]}, {"required": ["time"]}]
+        mapping["oneOf"] = [{"required": [key]} for key in ("bytes", "time", "match")]
         texts = ({"type": "string", "pattern": pattern} for pattern in (SIZE_PATTERN, DURATION_PATTERN))
         return {"anyOf": [*texts, mapping]}
 
@@ -111,6 +119,12 @@ class Link(Protocol):
 
     def shut(self, direction: Direction) -> None:
         """End one direction with FIN to its receiver, and throw away what its sender still sends."""
+
+    async def break_pipe(self) -> None:
+        """FIN to the client and RST right behind it, so that its next write fails with EPIPE; FIN to the server."""
+
+    def freeze(self, for_s: float | None) -> None:
+        """Move nothing and end nothing, for so many seconds or for ever; then every byte goes on."""
 
     async def close(self) -> None:
         """End the connection with FIN to both sides, reading what still comes for up to a second."""
@@ -146,6 +160,52 @@ class Ending(BaseModel):
         raise NotImplementedError
 
 
+Segment = tuple[float, bytes, bool]
+"""When bytes are due, the bytes, and whether they leave in a segment of their own."""
+
+Roll = Callable[[object], float]
+"""A number in [0, 1) that depends on the seed, the proxy, the rule, the connection, and on what is given."""
+
+HOLD = 4 * 2**20
+BITE = 256 * 2**10
+
+
+class Shaper(Protocol):
+    """A shape at work in one direction of one connection. Pure but for what it has seen: no clock, no socket.
+
+    ``rate`` is the bytes a second that it lets through at most, ``delay_s`` the seconds that it keeps
+    bytes: together they say how much the lane must hold. ``bite`` is how many bytes it takes at once.
+    """
+
+    rate: float
+    delay_s: float
+    bite: int
+
+    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
+        """What becomes of bytes that would leave at ``due`` and begin at ``offset`` of the direction."""
+
+    def end(self, due: float, *, fin: bool) -> float:
+        """When the end of the stream leaves that would leave at ``due``."""
+
+
+class Shape(BaseModel):
+    """A fault that changes how bytes travel, and ends nothing. Shapes of several rules add up."""
+
+    model_config = MODEL
+    key: ClassVar[str]
+    client_sees: ClassVar[ClientSees] = "delay"
+
+    direction: Literal["both", "upstream", "downstream"] = "both"
+
+    def acts_on(self, direction: Direction) -> bool:
+        """Whether it shapes this direction."""
+        return self.direction in ("both", direction.value)
+
+    def shaper(self, roll: Roll) -> Shaper:
+        """The shape at work in one direction, for which the rolls are made."""
+        raise NotImplementedError
+
+
 class Verdict(BaseModel):
     """Ends the reading of the rules and does nothing else."""
 
@@ -153,10 +213,9 @@ class Verdict(BaseModel):
     key: ClassVar[str]
 
 
-Fault = Connect | Ending | Verdict
+Fault = Connect | Ending | Shape | Verdict
 
 
 def options(fault: Fault) -> dict[str, Any]:
     """A fault's options as they would stand in YAML, defaults included."""
-    return fault.model_dump(mode="json", exclude_none=True)
-
+    return fault.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fcntl import ioctl
 
 _SIOCOUTQ = 0x5411
+_SIOCOUTQNSD = 0x894B
 _LINGER_0 = struct.pack("ii", 1, 0)
 _TCP_CLOSE = 7
 
@@ -120,6 +121,20 @@ def unacknowledged(sock: socket.socket) -> int:
     if count[0] and sock.family != socket.AF_UNIX and _state(sock) == _TCP_CLOSE:
         return 0
     return count[0]
+
+
+def unsent(sock: socket.socket) -> int:
+    """Bytes, FIN counted as one, that have not left yet; 0 once the connection is gone (tcp(7), SIOCOUTQNSD)."""
+    count = array("i", [0])
+    ioctl(sock, _SIOCOUTQNSD, count)
+    return count[0] if count[0] and _state(sock) != _TCP_CLOSE else 0
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Find out within a minute if the peer is gone, though nothing is sent (tcp(7), TCP_KEEPIDLE)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _state(sock: socket.socket) -> int:

@@ -9,7 +9,7 @@ reader holds its sender back. EOF and reset go through the queue like data.
 import select
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from time import monotonic
 from typing import Protocol
@@ -20,6 +20,7 @@ from faultproxy.kernel import sockets
 
 BUFFER_SIZE = 256 * 1024
 UNLIMITED = 1 << 62
+_MOST_PIECES = 16384  # of whatever size: each costs some 250 bytes beside its own
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -52,6 +53,10 @@ class Shaper(Protocol):
 
     def end(self, now: float, *, fin: bool) -> float:
         """When the end of the stream, FIN or RST, is due."""
+
+
+Scan = Callable[[bytes], int | None]
+"""Is shown the stream piece by piece, and says at which offset of it something ends, once."""
 
 
 class Board(Protocol):
@@ -100,7 +105,8 @@ class Lane:
     """
 
     __slots__ = (
-        "alarmed_at", "board", "circuit", "delivered", "done", "ended", "limit", "queue", "shaper", "shut", "sink", "source", "taken",
+        "alarmed_at", "board", "circuit", "delivered", "done", "ended", "frozen", "is_slow", "limit", "queue", "scans",
+        "shaper", "shut", "sink", "source", "taken",
     )  # fmt: skip
 
     def __init__(self, board: Board, circuit: "Circuit", source: Jack, sink: Jack) -> None:
@@ -108,7 +114,9 @@ class Lane:
         self.circuit = circuit
         self.source = source
         self.sink = sink
+        self.is_slow = False
         self.shaper: Shaper | None = None
+        self.scans: Sequence[Scan] = ()
         self.queue: deque[Piece] | None = None
         self.alarmed_at = 0.0
         self.taken = 0
@@ -117,11 +125,12 @@ class Lane:
         self.done = False
         self.ended = False
         self.shut = False
+        self.frozen = False
 
     def pump(self) -> None:
         """Read once from the source and send it on."""
-        if self.shaper is not None:
-            self._pump_shaped(self.shaper)
+        if self.is_slow:
+            self._pump_slowly()
             return
         room = self.limit - self.taken
         if room > BUFFER_SIZE:
@@ -159,6 +168,8 @@ class Lane:
         """Send what is due, as far as the sink takes it and the limit allows."""
         is_blocked = False
         queue, now = self.queue, monotonic()
+        if self.frozen:
+            return
         while queue and self.delivered < self.limit:
             due, data, alone = queue[0]
             if due > now:
@@ -195,11 +206,27 @@ class Lane:
         if self.circuit.started:
             self.flush()
 
+    def set_scans(self, scans: Sequence[Scan]) -> None:
+        """Show these every byte that is read from now on, as it will be delivered; the first end they find is a limit."""
+        self.scans = scans
+        self.is_slow = self.shaper is not None or bool(scans)
+
     def set_shaper(self, shaper: Shaper | None) -> None:
         """Shape what is read from now on; what is held already leaves when it is due, in order."""
         self.shaper = shaper
+        self.is_slow = shaper is not None or bool(self.scans)
         if self.circuit.started:
             self._settle(is_blocked=bool(self.sink.wants & _OUT))
+
+    def freeze(self) -> None:
+        """Read nothing and send nothing."""
+        self.frozen = True
+        self._settle()
+
+    def thaw(self) -> None:
+        """Go on where it was frozen."""
+        self.frozen = False
+        self.flush()
 
     def shut_down(self) -> None:
         """Send FIN to the sink, drop what is held, and throw away what the source still sends."""
@@ -216,17 +243,22 @@ class Lane:
         """Drop what is held, and the shapes."""
         self.queue = None
         self.shaper = None
+        self.scans = ()
+        self.is_slow = False
 
     def source_failed(self, events: int) -> None:
         """The source has an error or has hung up while this lane does not read it."""
-        if self.done and events & select.EPOLLERR and sockets.take_error(self.source.sock):
+        if self.frozen and self.circuit.is_hung and self.source is self.circuit.client:
+            self.circuit.broke(self.source)
+        elif self.done and events & select.EPOLLERR and sockets.take_error(self.source.sock):
             self._source_done(End.RST)
         else:
             self.board.ignore(self.source)  # reported for ever; reading on, if it comes to that, finds it again
 
-    def _pump_shaped(self, shaper: Shaper) -> None:
+    def _pump_slowly(self) -> None:
+        shaper = self.shaper
         try:
-            count = self.source.recv_into(self.board.buffer, min(shaper.bite, BUFFER_SIZE))
+            count = self.source.recv_into(self.board.buffer, BUFFER_SIZE if shaper is None else shaper.bite)
         except BlockingIOError:
             return
         except OSError:
@@ -236,7 +268,14 @@ class Lane:
             self._source_done(End.FIN)
             return
         self.taken += count
-        self._queue_up(shaper.shape(monotonic(), bytes(self.board.buffer[:count])))
+        data = bytes(self.board.buffer[:count])
+        pieces = [(0.0, data, False)] if shaper is None else shaper.shape(monotonic(), data)
+        for scan in self.scans:
+            for _, piece, _ in pieces:
+                end = scan(piece)
+                if end is not None:
+                    self.limit = min(self.limit, end)
+        self._queue_up(pieces)
 
     def _queue_up(self, pieces: Sequence[Piece]) -> None:
         if self.queue is None:
@@ -255,10 +294,11 @@ class Lane:
             board.watch(source, source.wants ^ _IN)
 
     def _has_room(self) -> bool:
-        if self.done or self.sink.broken:
+        if self.done or self.frozen or self.sink.broken:
             return False
         if self.shaper is not None:
-            return self.taken - self.delivered < self.shaper.hold
+            pieces = len(self.queue) if self.queue is not None else 0
+            return self.taken - self.delivered < self.shaper.hold and pieces < _MOST_PIECES
         return not self.queue and self.taken < self.limit
 
     def _source_done(self, how: End) -> None:
@@ -305,13 +345,26 @@ class Circuit:
     ``broken`` is the jack whose peer reset first. ``first_ended`` is the lane whose source sent FIN first.
     """
 
-    __slots__ = ("_board", "_news", "_task", "broken", "client", "downstream", "first_ended", "server", "started", "upstream")
+    __slots__ = (
+        "_board",
+        "_news",
+        "_task",
+        "broken",
+        "client",
+        "downstream",
+        "first_ended",
+        "is_hung",
+        "server",
+        "started",
+        "upstream",
+    )
 
     def __init__(self, board: Board, client: socket.socket, server: socket.socket) -> None:
         self._board = board
         self._task: trio.lowlevel.Task | None = None
         self._news = False
         self.started = False
+        self.is_hung = False
         self.client = Jack(client)
         self.server = Jack(server)
         self.broken: Jack | None = None
@@ -325,6 +378,17 @@ class Circuit:
             self.started = True
             for lane in (self.upstream, self.downstream):
                 self._board.watch(lane.source, _IN if lane.taken < lane.limit else 0)
+
+    def freeze(self, *, for_ever: bool) -> None:
+        """Move nothing. If it is for ever, only a reset of the client's ends it."""
+        self.is_hung = for_ever
+        self.upstream.freeze()
+        self.downstream.freeze()
+
+    def thaw(self) -> None:
+        """Move again, from where it stopped."""
+        self.upstream.thaw()
+        self.downstream.thaw()
 
     def disconnect(self) -> None:
         """Stop for good. The sockets stay open: their owner ends them as it sees fit."""

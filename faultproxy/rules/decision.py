@@ -4,7 +4,7 @@ Everything that decides lives here. Draws are pure functions of (seed, proxy, ru
 decision does not depend on timing, and deciding again gives the same answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
@@ -22,11 +22,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a connection: the rules that hit it, those that only would have, and where reading ended."""
+    """What becomes of a connection: the rules that hit it, those that only would have, and where reading ended.
+
+    ``answers`` is what the shaping rules that counted it have said: they keep to it as long as it is open.
+    """
 
     hits: tuple[Hit, ...] = ()
     shadows: tuple[Hit, ...] = ()
     verdict: Hit | None = None
+    answers: Mapping[str, Hit | None] = field(default_factory=dict)
 
 
 UNTOUCHED = Decision()
@@ -75,7 +79,25 @@ class RuleBook:
         """Judge an open connection by one live rule, if the reading for that connection would have reached the rule."""
         if earlier.verdict is not None and rule in self._below(earlier.verdict.rule):
             return None
-        return self._judge(rule, arrival)
+        return self._choose(rule, arrival) if self._meets(rule, arrival) else None
+
+    def reshape(self, arrival: Arrival, earlier: Decision) -> tuple[Decision, tuple[Hit, ...]]:
+        """What shapes an open connection now: those rules with an open window that have chosen it.
+
+        A rule that it meets for the first time counts it; one that it has met keeps its answer.
+        """
+        answers = dict(earlier.answers)
+        hits = []
+        for rule in self.rules:
+            if rule.shapes:
+                if rule.name not in answers and self._meets(rule, arrival):
+                    answers[rule.name] = self._choose(rule, arrival)
+                hit = answers.get(rule.name)
+                if hit is not None and rule.mode != "shadow" and self._is_open(rule, arrival.at_s):
+                    hits.append(Hit(rule, hit.count))
+            if earlier.verdict is not None and earlier.verdict.rule.name == rule.name:
+                break
+        return replace(earlier, answers=answers), tuple(hits)
 
     def outage(self) -> BaseRule | None:
         """The rule that refuses everybody while its window is open: the first that can, with no verdict above it."""
@@ -93,19 +115,27 @@ class RuleBook:
     def _read(self, rules: Iterable[BaseRule], arrival: Arrival) -> Decision:
         hits: list[Hit] = []
         shadows: list[Hit] = []
+        answers: dict[str, Hit | None] = {}
+        verdict = None
         for rule in rules:
-            hit = self._judge(rule, arrival)
+            if not self._meets(rule, arrival):
+                continue
+            hit = self._choose(rule, arrival)
+            if rule.shapes:
+                answers[rule.name] = hit
             if hit is None:
                 continue
             (shadows if rule.mode == "shadow" else hits).append(hit)
             if rule.holds_verdict:
-                return Decision(tuple(hits), tuple(shadows), verdict=hit)
-        return Decision(tuple(hits), tuple(shadows)) if hits or shadows else UNTOUCHED
+                verdict = hit
+                break
+        return Decision(tuple(hits), tuple(shadows), verdict, answers) if hits or shadows or answers else UNTOUCHED
 
-    def _judge(self, rule: BaseRule, arrival: Arrival) -> Hit | None:
+    def _meets(self, rule: BaseRule, arrival: Arrival) -> bool:
+        return rule.when.unmet(arrival, self.elapsed(rule, arrival.at_s)) is None
+
+    def _choose(self, rule: BaseRule, arrival: Arrival) -> Hit | None:
         standing = self.standings[rule.name]
-        if rule.when.unmet(arrival, arrival.at_s - standing.since_s) is not None:
-            return None
         standing.counted += 1
         if rule.when.missed(standing.counted) is not None:
             return None
@@ -116,6 +146,9 @@ class RuleBook:
             return None
         standing.fired += 1
         return Hit(rule, standing.counted)
+
+    def _is_open(self, rule: BaseRule, at_s: float) -> bool:
+        return rule.when.window is None or rule.when.window.is_open(self.elapsed(rule, at_s))
 
     def _below(self, verdict: BaseRule) -> tuple[BaseRule, ...]:
         names = [rule.name for rule in self.rules]

@@ -1,0 +1,55 @@
+"""bandwidth: bytes come at a rate."""
+
+from typing import ClassVar
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.units import Rate, Size
+
+_BURST_S = 0.01
+_PIECES_AT_ONCE = 512
+
+
+class Bandwidth(Shape):
+    """Bytes pass at ``rate``, from the first one on, in pieces of at most ``burst``.
+
+    A virtual clock a direction says when each piece has been paid for; idle time earns nothing, so no
+    second ever sees more than the rate and one burst.
+    """
+
+    key: ClassVar[str] = "bandwidth"
+
+    rate: Rate
+    burst: Size | None = None
+
+    def shaper(self, roll: Roll) -> Shaper:
+        return _Metered(self.rate, self.burst or max(1, int(self.rate * _BURST_S)))
+
+    @model_validator(mode="after")
+    def _has_a_burst(self) -> "Bandwidth":
+        if self.burst == 0:
+            raise PydanticCustomError("bandwidth", "burst is nothing at all; write a size such as 4KiB")
+        return self
+
+
+class _Metered:
+    delay_s = 0.25
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate = rate
+        self.bite = min(BITE, burst * _PIECES_AT_ONCE)
+        self._burst = burst
+        self._paid_until = 0.0
+
+    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
+        segments = []
+        for start in range(0, len(data), self._burst):
+            piece = data[start : start + self._burst]
+            self._paid_until = max(self._paid_until, due) + len(piece) / self.rate
+            segments.append((self._paid_until, piece, False))
+        return segments
+
+    def end(self, due: float, *, fin: bool) -> float:
+        return max(self._paid_until, due)

@@ -1,0 +1,89 @@
+"""corrupt: some bytes are not what was sent."""
+
+import math
+from bisect import bisect_left
+from random import Random
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from faultproxy.faults.base import BITE, ClientSees, Roll, Segment, Shape, Shaper
+from faultproxy.units import Probability
+
+_BLOCK = 4096
+
+
+class Corrupt(Shape):
+    """Each byte is hit with ``probability``, or those ``at`` these offsets of the direction are, counted from 0.
+
+    A byte that is hit always changes. What hits it is a function of the seed, the proxy, the rule, the
+    connection, the direction and the offset, so that segmentation does not matter.
+    """
+
+    key: ClassVar[str] = "corrupt"
+    client_sees: ClassVar[ClientSees] = "change"
+
+    probability: Probability | None = None
+    at: Annotated[tuple[Annotated[StrictInt, Field(ge=0, lt=2**53)], ...], Field(min_length=1)] | None = None
+
+    def shaper(self, roll: Roll) -> Shaper:
+        return _Corrupted(self, roll)
+
+    @model_validator(mode="after")
+    def _hits_something(self) -> "Corrupt":
+        if (self.probability is None) == (self.at is None):
+            raise PydanticCustomError("corrupt", "needs exactly one of probability and at, such as {probability: 0.1%}")
+        return self
+
+
+class _Corrupted:
+    rate = math.inf
+    delay_s = 0.0
+    bite = BITE
+
+    def __init__(self, corrupt: Corrupt, roll: Roll) -> None:
+        self._probability = corrupt.probability
+        self._at = sorted(set(corrupt.at or ()))
+        self._roll = roll
+        self._block: tuple[int, dict[int, int]] = (-1, {})
+
+    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
+        changed: bytearray | None = None
+        for position, mask in self._hits(offset, offset + len(data)):
+            changed = changed or bytearray(data)
+            changed[position - offset] ^= mask
+        return [(due, bytes(changed) if changed else data, False)]
+
+    def end(self, due: float, *, fin: bool) -> float:
+        return due
+
+    def _hits(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """The offsets in [start, stop) that are hit, each with the bits that change."""
+        if self._probability is None:
+            hit = self._at[bisect_left(self._at, start) : bisect_left(self._at, stop)]
+            return [(offset, 1 + int(self._roll(offset) * 255)) for offset in hit]
+        blocks = range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
+        masks = (item for block in blocks for item in self._masks(block).items())
+        return [(offset, mask) for offset, mask in masks if start <= offset < stop]
+
+    def _masks(self, block: int) -> dict[int, int]:
+        """The hits of one block, from its own random numbers; the last block is kept, as small reads share it."""
+        if self._block[0] != block:
+            self._block = (block, _draw_block(block * _BLOCK, self._probability or 0.0, self._roll(("block", block))))
+        return self._block[1]
+
+
+def _draw_block(start: int, probability: float, seed: float) -> dict[int, int]:
+    if probability == 0:
+        return {}
+    random = Random(seed)
+    masks: dict[int, int] = {}
+    offset = start - 1
+    while True:
+        # How many bytes are spared before the next hit has a geometric distribution.
+        spared = int(math.log(1 - random.random()) / math.log1p(-probability)) if probability < 1 else 0
+        offset += spared + 1
+        if offset >= start + _BLOCK:
+            return masks
+        masks[offset] = random.randrange(1, 256)

@@ -1,0 +1,63 @@
+"""latency: everything arrives later."""
+
+import math
+from typing import ClassVar, Literal
+
+from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.units import Duration
+
+_PARETO_SHAPE = 3.0
+
+
+class Latency(Shape):
+    """Every byte, and the final FIN, arrives later by ``delay``, in order.
+
+    ``jitter`` spreads the delay: uniformly by as much to either side, as the standard deviation of a
+    normal distribution, or as the scale of a Pareto tail (shape 3) on top of the delay. It is drawn for each
+    piece that is read; a piece never overtakes another, and the delay is never below 0. Throughput
+    is bounded by the 4 MiB that a lane holds, a delay long.
+    """
+
+    key: ClassVar[str] = "latency"
+
+    delay: Duration
+    jitter: Duration = 0.0
+    distribution: Literal["uniform", "normal", "pareto"] = "uniform"
+
+    def shaper(self, roll: Roll) -> Shaper:
+        return _Delayed(self, roll)
+
+    def draw(self, roll: float, other: float) -> float:
+        """A delay in seconds from two numbers in [0, 1)."""
+        if self.distribution == "uniform":
+            spread = 2 * roll - 1
+        elif self.distribution == "normal":
+            spread = math.sqrt(-2 * math.log(1 - roll)) * math.cos(2 * math.pi * other)  # Box and Muller
+        else:
+            spread = (1 - roll) ** (-1 / _PARETO_SHAPE) - 1
+        return max(0.0, self.delay + self.jitter * spread)
+
+
+class _Delayed:
+    rate = math.inf
+    bite = BITE
+
+    def __init__(self, latency: Latency, roll: Roll) -> None:
+        self.delay_s = latency.delay + latency.jitter
+        self._latency = latency
+        self._roll = roll
+        self._last = 0.0
+
+    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
+        return [(self._later(due, offset), data, False)]
+
+    def end(self, due: float, *, fin: bool) -> float:
+        return self._later(due, "fin" if fin else "rst")
+
+    def _later(self, due: float, where: object) -> float:
+        latency = self._latency
+        delay = latency.delay
+        if latency.jitter:
+            delay = latency.draw(self._roll(where), self._roll((where, "other")))
+        self._last = max(self._last, due + delay)
+        return self._last

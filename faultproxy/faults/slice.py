@@ -1,0 +1,63 @@
+"""slice: bytes come in small pieces."""
+
+import math
+from typing import ClassVar
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.units import Duration, Size
+
+_PIECES_AT_ONCE = 512
+
+
+class Slice(Shape):
+    """The stream arrives in pieces of ``size``, give or take ``jitter``, each in a segment of its own.
+
+    MSG_EOR keeps the kernel from joining them (net/ipv4/tcp.c, ``tcp_sendmsg``). ``pause`` is the time between two.
+    """
+
+    key: ClassVar[str] = "slice"
+
+    size: Size
+    jitter: Size = 0
+    pause: Duration = 0.0
+
+    def shaper(self, roll: Roll) -> Shaper:
+        return _Sliced(self, roll)
+
+    @model_validator(mode="after")
+    def _has_pieces(self) -> "Slice":
+        if self.size == 0:
+            raise PydanticCustomError("slice", "size is nothing at all; write a size such as 100B")
+        return self
+
+
+class _Sliced:
+    def __init__(self, slicing: Slice, roll: Roll) -> None:
+        self.rate = slicing.size / slicing.pause if slicing.pause else math.inf
+        self.delay_s = 0.25 if slicing.pause else 0.0
+        self.bite = min(BITE, slicing.size * _PIECES_AT_ONCE)
+        self._slicing = slicing
+        self._roll = roll
+        self._next = 0.0
+
+    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
+        segments, start = [], 0
+        while start < len(data):
+            piece = data[start : start + self._size(offset + start)]
+            at = max(self._next, due)
+            self._next = at + self._slicing.pause
+            segments.append((at, piece, True))
+            start += len(piece)
+        return segments
+
+    def end(self, due: float, *, fin: bool) -> float:
+        return max(self._next, due)
+
+    def _size(self, offset: int) -> int:
+        slicing = self._slicing
+        if not slicing.jitter:
+            return slicing.size
+        return max(1, slicing.size + round(slicing.jitter * (2 * self._roll(offset) - 1)))

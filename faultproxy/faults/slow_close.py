@@ -1,0 +1,33 @@
+"""slow_close: the end comes late."""
+
+import math
+from typing import ClassVar
+
+from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.units import Duration
+
+
+class SlowClose(Shape):
+    """FIN is held back by ``delay``; the data before it, and a reset, are not."""
+
+    key: ClassVar[str] = "slow_close"
+
+    delay: Duration
+
+    def shaper(self, roll: Roll) -> Shaper:
+        return _HeldBack(self.delay)
+
+
+class _HeldBack:
+    rate = math.inf
+    delay_s = 0.0
+    bite = BITE
+
+    def __init__(self, delay_s: float) -> None:
+        self._fin_delay_s = delay_s
+
+    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
+        return [(due, data, False)]
+
+    def end(self, due: float, *, fin: bool) -> float:
+        return due + self._fin_delay_s if fin else due
