@@ -90,7 +90,7 @@ class Link:
         undelivered = await _delivered(self.client) if self.drains else None
         sockets.shut_write(self.client)
         give_up = trio.current_time() + _NO_PROGRESS_S
-        while sockets.unsent(self.client) and trio.current_time() < give_up:
+        while sockets.unsent(self.client) and trio.current_time() < give_up:  # noqa: ASYNC110  # no event tells
             await trio.sleep(_LOOK_AGAIN_S)
         sockets.reset(self.client)  # first of all: every microsecond is one in which a write still succeeds
         self._take_effect(undelivered)

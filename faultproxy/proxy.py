@@ -220,7 +220,7 @@ class Proxy:
     async def _live(self, connection: Connection) -> None:
         try:
             await connection.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a bug must not end the other connections; it is told
             self.journal.crashed(proxy=self.name, connection=connection.id, error=error)
         finally:
             del self._connections[connection]

@@ -105,7 +105,7 @@ AT_ONCE = Trigger(bytes="0B")  # type: ignore[arg-type]  # validated from its te
 
 
 class Link(Protocol):
-    """The two sockets of a connection, as an ending sees them. What a verb does is told in the log as it takes effect."""
+    """The two sockets of a connection, as an ending sees them. The log is told of a verb as it takes effect."""
 
     @property
     def client_has_eof(self) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from random import Random
+from random import Random  # noqa: TID251  # seeded by a roll, so that a block is one draw and not a thousand
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StrictInt, model_validator

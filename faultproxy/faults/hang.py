@@ -11,8 +11,9 @@ from faultproxy.units import Duration
 class Hang(Ending):
     """Nothing moves in either direction, not even FIN, and the connection stays up.
 
-    What the peers send is acknowledged until the buffers are full. After ``for``, every byte goes on its way; without it the silence
-    lasts until a peer resets the connection or is found to be gone (keepalive, tcp(7)).
+    What the peers send is acknowledged until the buffers are full. After ``for``, every byte goes on its
+    way; without it the silence lasts until the client resets the connection, or is found to be gone
+    (keepalive, tcp(7)).
     """
 
     key: ClassVar[str] = "hang"

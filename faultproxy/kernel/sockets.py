@@ -19,9 +19,12 @@ def bind(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet; an empty host means all addresses, of IPv6 and IPv4.
 
     Sockets accepted from it inherit TCP_NODELAY: the proxy must not add Nagle's delays to the peers' own.
-    Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL), socket.gaierror for a name without an address. The caller closes it.
+    Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL), of which socket.gaierror, for a name without an
+    address, is one. The caller closes it.
     """
-    infos = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    infos = socket.getaddrinfo(  # noqa: TID251  # a name here is the host's own, and looked up when a gate is made
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
     if not host:
         infos.sort(key=lambda info: info[0] != socket.AF_INET6)
     try:
@@ -58,7 +61,7 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
     family = listener.family
     for _ in range(most):
         try:
-            fd, address = listener._accept()  # type: ignore[attr-defined]  # accept() costs four more system calls
+            fd, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # accept() costs four more system calls
         except BlockingIOError:
             return
         except ConnectionAbortedError:

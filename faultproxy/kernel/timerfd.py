@@ -1,4 +1,4 @@
-"""A timer that is a descriptor, so that epoll wakes at the microsecond and not at the next millisecond (timerfd_create(2))."""
+"""A timer that is a descriptor: epoll wakes at its microsecond, not at the next millisecond (timerfd_create(2))."""
 
 import ctypes
 import os

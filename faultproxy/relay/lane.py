@@ -43,10 +43,10 @@ class Shaper(Protocol):
     """
 
     @property
-    def bite(self) -> int: ...  # noqa: D102
+    def bite(self) -> int: ...
 
     @property
-    def hold(self) -> int: ...  # noqa: D102
+    def hold(self) -> int: ...
 
     def shape(self, now: float, data: bytes) -> Sequence[tuple[float, bytes, bool]]:
         """Pieces in the order in which they leave: due, bytes, and whether in a segment of their own."""
@@ -207,7 +207,7 @@ class Lane:
             self.flush()
 
     def set_scans(self, scans: Sequence[Scan]) -> None:
-        """Show these every byte that is read from now on, as it will be delivered; the first end they find is a limit."""
+        """Show these every byte that is read from now on, as it will be delivered; an end they find is a limit."""
         self.scans = scans
         self.is_slow = self.shaper is not None or bool(scans)
 
@@ -254,6 +254,10 @@ class Lane:
             self._source_done(End.RST)
         else:
             self.board.ignore(self.source)  # reported for ever; reading on, if it comes to that, finds it again
+
+    def source_reset(self) -> None:
+        """The source was found to be reset, by whoever sent to it."""
+        self._source_done(End.RST)
 
     def _pump_slowly(self) -> None:
         shaper = self.shaper
@@ -336,7 +340,7 @@ class Lane:
         self.clear()
         self._settle()
         if self.sink.incoming.done:
-            self.sink.incoming._source_done(End.RST)
+            self.sink.incoming.source_reset()
 
 
 class Circuit:
