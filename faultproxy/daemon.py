@@ -84,7 +84,9 @@ class Daemon:
     ) -> None:
         def add(name: str, gate: Gate) -> None:
             config = self._config.proxies[name]
-            proxy = Proxy(name, config, self._seed, gate, self._journal, self._tally, board, self._capacity, connections)
+            proxy = Proxy(
+                name, config, self._seed, gate, self._journal, self._tally, board, self._capacity, connections
+            )
             self._proxies[name] = proxy
             self._journal.proxy_started(
                 proxy=name,
@@ -135,7 +137,7 @@ class Daemon:
             self._journal.config_loaded(file=str(self._path), changes=changes.texts, config=dumps)
 
     def _apply(self, config: Config) -> "Changes":
-        """Bring up what is new, then swap, without a checkpoint in between. Raises CannotListen; then nothing changed."""
+        """Bring up what is new, then swap, with no checkpoint in between. Raises CannotListen: nothing changed."""
         changes = Changes.between(self._config, config)
         gates = self._gates_for(config.proxies)
         seed = self._seed_of(config, drawn=self._seed)

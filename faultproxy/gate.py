@@ -79,5 +79,3 @@ class Gate:
                 raise
             if not accepted:
                 raise OutOfResources(errno.errorcode[error.errno]) from None
-
-
