@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faultproxy.faults import CATALOGUE
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import Decision, RuleBook, draw
 from faultproxy.rules.rule import BaseRule, Rule
@@ -19,8 +20,7 @@ GOLDEN_DRAW = 0.6312459480499442
 
 def rule(name: str, when: dict[str, Any] | None = None, **keys: Any) -> BaseRule:
     """A rule as it would stand in a file; it resets unless it says otherwise."""
-    faults = {"refuse", "reset", "half_close", "close", "pass"}
-    if not keys.keys() & faults:
+    if not keys.keys() & {kind.key for kind in CATALOGUE}:
         keys["reset"] = None
     if when is not None:
         keys["when"] = when
@@ -425,6 +425,77 @@ def test_a_verdict_that_an_edit_removed_exempts_nobody() -> None:
     exempt = before.decide(arrival(1))
     after = before.edited(42, [LIVE], 5.0)
     assert after.revisit(LIVE, arrival(1, at_s=10.0), exempt) is not None
+
+
+# ---- shapes, also on open connections
+
+SLOW = {"latency": {"delay": "10ms"}}
+
+
+def shaped(rules: RuleBook, earlier: Decision, *, at_s: float = 0.0, number: int = 1) -> tuple[Decision, list[str]]:
+    decision, hits = rules.reshape(arrival(number, at_s=at_s), earlier)
+    return decision, [hit.rule.name for hit in hits]
+
+
+def test_shapes_add_up() -> None:
+    """Shaping rules that match all act, and the reading goes on to the verdict below them."""
+    rules = book(rule("slow", **SLOW), rule("slower", **SLOW), rule("cut"), rule("below", **SLOW))
+    decision = rules.decide(arrival(1))
+    assert names(decision) == ["slow", "slower", "cut"]
+    assert decision.verdict is not None
+    assert decision.verdict.rule.name == "cut"
+
+
+def test_a_shape_may_stop() -> None:
+    """With stop, a shaping rule ends the reading, at a connection that it chose."""
+    rules = book(rule("slow", {"first": 1}, stop=True, **SLOW), rule("cut"))
+    assert names(rules.decide(arrival(1))) == ["slow"]
+    assert names(rules.decide(arrival(2))) == ["cut"]
+
+
+def test_a_shape_acts_while_its_window_is_open() -> None:
+    """On an open connection a shape comes and goes with its window, counted once."""
+    rules = book(rule("slow", {"window": {"from": "10s", "to": "20s", "every": "1m"}}, **SLOW))
+    decision = rules.decide(arrival(1))
+    acting = {}
+    for at_s in (0.0, 10.0, 19.0, 20.0, 70.0, 80.0):
+        decision, acting[at_s] = shaped(rules, decision, at_s=at_s)
+    assert acting == {0.0: [], 10.0: ["slow"], 19.0: ["slow"], 20.0: [], 70.0: ["slow"], 80.0: []}
+    assert rules.standings["slow"].counted == 1
+
+
+def test_a_rule_already_met_keeps_its_answer() -> None:
+    """What a shaping rule said of a connection holds for as long as it is open, yes or no."""
+    rules = book(rule("first", {"first": 1}, **SLOW))
+    decisions = [rules.decide(arrival(number)) for number in (1, 2)]
+    edited = rules.edited(42, [rule("first", {"first": 9}, **SLOW)], 5.0)
+    assert [shaped(edited, decision, number=number)[1] for number, decision in enumerate(decisions, 1)] == [
+        ["first"],
+        [],
+    ]
+    assert edited.standings["first"].counted == 2
+
+
+def test_an_edit_reaches_open_connections() -> None:
+    """A shaping rule that is new counts the connections that are open; one that is gone shapes no more."""
+    rules = book(rule("old", **SLOW))
+    decisions = [rules.decide(arrival(number)) for number in (1, 2)]
+    edited = rules.edited(42, [rule("new", {"first": 1}, **SLOW)], 5.0)
+    acting = [shaped(edited, decision, at_s=5.0, number=number)[1] for number, decision in enumerate(decisions, 1)]
+    assert acting == [["new"], []]
+
+
+def test_no_shape_reaches_past_a_verdict() -> None:
+    """Shapes below the verdict that a connection met do not act on it, nor do shadows."""
+    rules = book(
+        rule("shadow", mode="shadow", **SLOW),
+        rule("above", **SLOW),
+        rule("exempt", **{"pass": None}),
+        rule("below", {"window": {"from": "10s"}}, **SLOW),
+    )
+    decision = rules.decide(arrival(1))
+    assert shaped(rules, decision, at_s=10.0)[1] == ["above"]
+    assert rules.standings["below"].counted == 0
 
 
 # ---- outages
