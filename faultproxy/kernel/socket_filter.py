@@ -1,0 +1,126 @@
+"""Classic BPF on a socket: which packets reach it (socket(7), SO_ATTACH_FILTER; Documentation/networking/filter.rst).
+
+Programs are data, made by pure functions and tested without a kernel. A filter dies with its socket, so
+nothing is left behind by a process that is killed. Whether a TCP socket may have one is found out by
+trying: most kernels allow it to everyone, some ask for CAP_NET_ADMIN.
+"""
+
+import ctypes
+import errno
+import socket
+import struct
+from typing import NamedTuple
+
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
+
+_LOAD_BYTE, _LOAD_HALF, _LOAD_WORD = 0x30, 0x28, 0x20  # BPF_LD | BPF_ABS
+_LOAD_BYTE_AT_X, _LOAD_HALF_AT_X = 0x50, 0x48  # BPF_LD | BPF_IND
+_X_IS_IP_HEADER_LENGTH = 0xB1  # BPF_LDX | BPF_B | BPF_MSH: four times the low half of a byte
+_AND = 0x54
+_JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST = 0x15, 0x35
+_RETURN = 0x06
+
+_ANCILLARY = 0xFFFFF000  # SKF_AD_OFF
+_MARK = _ANCILLARY + 20
+_RANDOM = _ANCILLARY + 56
+
+_DESTINATION_PORT = 2
+_FLAGS = 13
+_SYN = 0x02
+_FIN_SYN_RST_ACK = 0x17  # ECN sets more bits in a SYN, so the others are not looked at
+
+_ALL = 0xFFFFFFFF
+
+
+class Instruction(NamedTuple):
+    """struct sock_filter: an operation, how far to jump if true and if false, an operand."""
+
+    code: int
+    if_true: int
+    if_false: int
+    operand: int
+
+
+Program = tuple[Instruction, ...]
+
+_KEEP = Instruction(_RETURN, 0, 0, _ALL)
+_DROP = Instruction(_RETURN, 0, 0, 0)
+
+
+def drop_syns(unless_mark: int | None = None) -> Program:
+    """For a listener: drop pure SYNs, of IPv4 and IPv6, but for those that carry the mark.
+
+    A TCP socket's filter sees the TCP header first. Everything else passes, or the last ACK of a
+    handshake under way would be lost.
+    """
+    head = (
+        Instruction(_LOAD_BYTE, 0, 0, _FLAGS),
+        Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
+    )
+    if unless_mark is None:
+        return *head, Instruction(_JUMP_IF_EQUAL, 0, 1, _SYN), _DROP, _KEEP
+    return (
+        *head,
+        Instruction(_JUMP_IF_EQUAL, 0, 3, _SYN),
+        Instruction(_LOAD_WORD, 0, 0, _MARK),
+        Instruction(_JUMP_IF_EQUAL, 1, 0, unless_mark),
+        _DROP,
+        _KEEP,
+    )
+
+
+def only_syns(family: int, port: int, unless_mark: int) -> Program:
+    """For a raw TCP socket: keep pure SYNs to this port, but for those that carry the mark.
+
+    A raw socket's filter sees the IP header first with IPv4, the TCP header with IPv6.
+    """
+    if family == socket.AF_INET:
+        load_port: Program = (
+            Instruction(_X_IS_IP_HEADER_LENGTH, 0, 0, 0),
+            Instruction(_LOAD_HALF_AT_X, 0, 0, _DESTINATION_PORT),
+        )
+        load_flags = Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS)
+    else:
+        load_port = (Instruction(_LOAD_HALF, 0, 0, _DESTINATION_PORT),)
+        load_flags = Instruction(_LOAD_BYTE, 0, 0, _FLAGS)
+    return (
+        *load_port,
+        Instruction(_JUMP_IF_EQUAL, 0, 5, port),
+        load_flags,
+        Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
+        Instruction(_JUMP_IF_EQUAL, 0, 2, _SYN),
+        Instruction(_LOAD_WORD, 0, 0, _MARK),
+        Instruction(_JUMP_IF_EQUAL, 0, 1, unless_mark),
+        _DROP,
+        _KEEP,
+    )
+
+
+def drop_all() -> Program:
+    """For a connection: drop whatever comes, so that not even an acknowledgement is sent."""
+    return (_DROP,)
+
+
+def drop_some(probability: float) -> Program:
+    """For a connection: drop this fraction of the packets that come in, each by a random number of the kernel's."""
+    threshold = round(probability * 2**32)
+    if threshold >= 2**32:
+        return drop_all()
+    return Instruction(_LOAD_WORD, 0, 0, _RANDOM), Instruction(_JUMP_IF_AT_LEAST, 1, 0, threshold), _DROP, _KEEP
+
+
+def attach(sock: socket.socket, program: Program) -> None:
+    """Filter what reaches a socket, instead of any filter before. Raises OSError (EPERM: not allowed here)."""
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    kept_alive = ctypes.create_string_buffer(code, len(code))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(kept_alive)))
+
+
+def detach(sock: socket.socket) -> None:
+    """Let everything reach a socket again, if it was filtered. Raises OSError."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
