@@ -4,6 +4,7 @@ import errno
 import select
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 import trio
@@ -41,6 +42,10 @@ def error_name(error: OSError) -> str:
 async def _addresses(upstream: UpstreamAddress) -> Sequence[tuple[int, sockets.Address]]:
     if isinstance(upstream, UnixAddress):
         return [(socket.AF_UNIX, upstream.path)]
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # no address of this family; a name is none of either
+            socket.inet_pton(family, upstream.host)
+            return [(family, (upstream.host, upstream.port))]
     infos = await trio.socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
     return [(family, cast(sockets.Address, address)) for family, _, _, _, address in infos]
 

@@ -91,7 +91,7 @@ class Trigger(BaseModel):
             return {"time": value}
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             raise PydanticCustomError("unit", f"{quote(value)} has no unit; write {value}B, {value}KiB or {value}s")
-        raise PydanticCustomError("trigger", f"{quote(value)} is neither a size such as 4KiB nor a duration such as 2s")
+        raise PydanticCustomError("trigger", f"{quote(value)} is neither a size nor a duration; write 4KiB or 2s")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

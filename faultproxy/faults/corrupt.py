@@ -5,10 +5,10 @@ from bisect import bisect_left
 from random import Random  # noqa: TID251  # seeded by a roll, so that a block is one draw and not a thousand
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import BITE, ClientSees, Roll, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, MODEL, ClientSees, Roll, Segment, Shape, Shaper
 from faultproxy.units import Probability
 
 _BLOCK = 4096
@@ -21,6 +21,9 @@ class Corrupt(Shape):
     connection, the direction and the offset, so that segmentation does not matter.
     """
 
+    model_config = ConfigDict(
+        **MODEL, json_schema_extra={"oneOf": [{"required": ["probability"]}, {"required": ["at"]}]}
+    )
     key: ClassVar[str] = "corrupt"
     client_sees: ClassVar[ClientSees] = "change"
 
@@ -82,8 +85,8 @@ def _draw_block(start: int, probability: float, seed: float) -> dict[int, int]:
     offset = start - 1
     while True:
         # How many bytes are spared before the next hit has a geometric distribution.
-        spared = int(math.log(1 - random.random()) / math.log1p(-probability)) if probability < 1 else 0
-        offset += spared + 1
+        spared = min(_BLOCK, math.log(1 - random.random()) / math.log1p(-probability)) if probability < 1 else 0
+        offset += int(spared) + 1
         if offset >= start + _BLOCK:
             return masks
         masks[offset] = random.randrange(1, 256)

@@ -49,7 +49,11 @@ def _bind(info: tuple[int, int, int, str, tuple[object, ...]], *, dual_stack: bo
     except OSError:
         sock.close()
         raise
-    return sock
+    if address[1] != 0:
+        return sock
+    # A port that the kernel chose is given up when the listener is shut; one that was asked for is kept.
+    with sock:
+        return _bind((family, kind, protocol, "", sock.getsockname()), dual_stack=dual_stack)
 
 
 def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:

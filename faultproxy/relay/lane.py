@@ -72,7 +72,7 @@ class Board(Protocol):
         """Be told of nothing, not even of errors, until the next watch."""
 
     def drop(self, jack: "Jack") -> None:
-        """Forget the socket, which is about to be closed."""
+        """Forget the socket for good: it is about to be closed, or has nothing more to say."""
 
     def alarm(self, lane: "Lane", at_s: float) -> None:
         """Have the lane flushed at this moment."""
@@ -314,7 +314,7 @@ class Lane:
             return
         self.done = True
         if how is End.RST:
-            self.board.ignore(self.source)
+            self.board.drop(self.source)
         if self.shaper is None and not self.queue:
             self._pass_on(how)
         else:
@@ -399,6 +399,7 @@ class Circuit:
         for jack in (self.client, self.server):
             self._board.drop(jack)
             jack.outgoing.clear()
+            jack.outgoing.frozen = True  # an alarm may still be set; the descriptor may soon be another's
 
     @property
     def finished(self) -> bool:

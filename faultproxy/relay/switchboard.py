@@ -93,15 +93,17 @@ class Switchboard:
 
     def ignore(self, jack: Jack | Bell) -> None:
         """Be told of nothing, not even of errors, until the next watch."""
-        if self._jacks.pop(jack.fd, None) is not None:
+        if self._jacks.get(jack.fd) is jack:
+            del self._jacks[jack.fd]
             self._unregister(jack.fd)
             jack.is_watched = False
             jack.wants = 0
 
     def drop(self, jack: Jack | Bell) -> None:
-        """Forget the jack. Closing its socket is what takes it out of the epoll."""
+        """Forget the jack for good. Closing its socket is what takes it out of the epoll."""
         if self._jacks.get(jack.fd) is jack:  # a second time the number may be another connection's
             del self._jacks[jack.fd]
+        jack.wants = 0
 
     def alarm(self, lane: Lane, at_s: float) -> None:
         """Have the lane flushed at this moment of time.monotonic()."""
