@@ -15,6 +15,7 @@ from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from math import inf
+from operator import ne
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any, TypeVar
@@ -41,7 +42,10 @@ _REQUEST = b"give me ten thousand bytes\n"
 _REPLY = b"x" * 10_000
 _MORE = b"more after the end\n"
 _PATIENCE_S = 3.0
+_HURRY_S = 0.15
+_LONG_MS = 90  # nobody is this slow on his own account
 _WIDTH = 110
+_ENDS = {"EOF", "silence", *errno.errorcode.values()}
 _T = TypeVar("_T")
 
 Line = Mapping[str, Any]
@@ -50,20 +54,13 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one connection gave a client: an error from a call, or EOF, or nothing unexpected; and what it proved."""
+    """What one connection gave a client: ``sees`` in the words of the log's ``client_sees``, and how it knows."""
 
+    sees: str
     call: str
     error: OSError | None
-    eof: bool
     received: int
     proof: str
-
-    @property
-    def sees(self) -> str:
-        """The same in the words of the log's ``client_sees``."""
-        if self.error is not None:
-            return errno.errorcode.get(self.error.errno or 0, type(self.error).__name__)
-        return "EOF" if self.eof else "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +192,7 @@ class Visit:
         self.call = "socket"
         self.received = 0
         self.eof = False
+        self.effect = ""
         self.proof = ""
         self.sock = socket.socket()
         self.sock.settimeout(_PATIENCE_S)
@@ -220,6 +218,14 @@ class Visit:
             data += piece
         return data
 
+    def sees(self, error: OSError | None) -> str:
+        """What became of it, in the words of the log's ``client_sees``."""
+        if isinstance(error, TimeoutError) and not error.errno:
+            return "silence"
+        if error is not None:
+            return errno.errorcode.get(error.errno or 0, type(error).__name__)
+        return self.effect or ("EOF" if self.eof else "nothing")
+
 
 def _visit(address: tuple[str, int], act: Callable[[Visit], None]) -> Seen:
     visit = Visit(address)
@@ -229,12 +235,43 @@ def _visit(address: tuple[str, int], act: Callable[[Visit], None]) -> Seen:
             act(visit)
         except OSError as caught:
             error = caught
-    return Seen(visit.call, error, visit.eof, visit.received, visit.proof)
+    return Seen(visit.sees(error), visit.call, error, visit.received, visit.proof)
 
 
 def _fetch(visit: Visit) -> None:
     visit.connect()
     visit.send(_REQUEST)
+    answer = visit.receive(len(_REPLY))
+    if not _REPLY.startswith(answer):
+        changed = sum(map(ne, answer, _REPLY))
+        visit.effect, visit.proof = "change", f"{changed} of them changed"
+
+
+def _fetch_at_leisure(visit: Visit) -> None:
+    before = time.monotonic()
+    _fetch(visit)
+    _note_delay(visit, before, "after")
+
+
+def _fetch_to_the_end(visit: Visit) -> None:
+    _fetch(visit)
+    visit.sock.shutdown(socket.SHUT_WR)
+    before = time.monotonic()
+    visit.receive()
+    _note_delay(visit, before, "EOF after")
+
+
+def _note_delay(visit: Visit, before: float, what: str) -> None:
+    took_ms = (time.monotonic() - before) * 1000
+    if took_ms >= _LONG_MS:
+        visit.effect, visit.proof = "delay", f"{what} {took_ms:.0f} ms"
+
+
+def _fetch_in_a_hurry(visit: Visit) -> None:
+    visit.connect()
+    visit.send(_REQUEST)
+    visit.receive(1)
+    visit.sock.settimeout(_HURRY_S)
     visit.receive(len(_REPLY))
 
 
@@ -250,8 +287,7 @@ def _fetch_as_checker(visit: Visit) -> None:
 
 
 def _write_after_eof(visit: Visit) -> None:
-    visit.connect()
-    visit.receive()
+    _fetch(visit)
     gone = select.poll()
     gone.register(visit.sock, 0)  # 0: nothing but POLLERR and POLLHUP, which come with the reset
     gone.poll(_PATIENCE_S * 1000)
@@ -290,6 +326,11 @@ def once(*acts: Callable[[Visit], None]) -> Callable[[tuple[str, int]], list[See
 CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
     "late": once(_fetch_and_stay),
     "pipe": once(_write_after_eof),
+    "hang": once(_fetch_in_a_hurry),
+    "slow": once(_fetch_at_leisure),
+    "narrow": once(_fetch_at_leisure),
+    "slice": once(_fetch_at_leisure),
+    "linger": once(_fetch_to_the_end),
     "half": once(_talk_on),
     "deaf": once(_talk_to_the_deaf),
     "pass": once(_fetch_as_checker, _fetch),
@@ -317,7 +358,7 @@ def _row(proxy: str, seen: list[Seen], log: list[Line], unmet: list[str], heard:
         last = told[-1] if told else {"event": "nothing"}
         if connection.sees != _client_sees(last):
             wrong.append(f"{proxy}#{number}: the log says {_client_sees(last)}, the client saw {connection.sees}")
-        elif connection.sees != "nothing" and connection.received != last.get("bytes_downstream", 0):
+        elif connection.sees in _ENDS and connection.received != last.get("bytes_downstream", 0):
             received = f"the client received {connection.received:,}"
             wrong.append(f"{proxy}#{number}: the log says {last['bytes_downstream']:,} bytes, {received}")
     if seen[-1].call == "send" and seen[-1].error is None:
@@ -395,10 +436,10 @@ def _seen_text(run: Sequence[Seen]) -> Text:
         after = f" after {seen.received:,} bytes" if seen.received else ""
         times = f", {len(run)} times" if len(run) > 1 else ""
         return Text.assemble((type(seen.error).__name__, "bold red"), f"\n{number}{seen.call}(){after}{times}")
-    if seen.eof:
+    if seen.sees == "EOF":
         return Text.assemble((f"EOF after {seen.received:,} bytes", "bold red"), proof)
     whole = f"all {len(_REPLY):,} bytes" if seen.received == len(_REPLY) else "no error"
-    return Text.assemble((whole, "bold green"), proof)
+    return Text.assemble((whole, "bold green" if seen.sees == "nothing" else "bold yellow"), proof)
 
 
 def _log_text(run: Sequence[Line]) -> Text:
@@ -426,7 +467,7 @@ def _when(line: Line) -> str:
         return f", {line['bytes_downstream']:,} bytes"
     if trigger.endswith(Direction.UPSTREAM):
         return f", {line['bytes_upstream']:,} bytes upstream"
-    return "" if trigger in {"at once", "connect"} else f", {line['elapsed_ms']:.0f} ms"
+    return f", {line['elapsed_ms']:.0f} ms" if trigger[0].isdecimal() else ""
 
 
 def _sameness(line: Line) -> object:

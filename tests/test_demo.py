@@ -13,8 +13,9 @@ from click.testing import CliRunner
 import faultproxy
 from faultproxy import demo
 from faultproxy.cli import main
+from faultproxy.faults import CATALOGUE
 
-ROWS = 12
+ROWS = 18
 PACKAGE = Path(faultproxy.__file__).parent.parent
 
 
@@ -37,12 +38,14 @@ def run(folder: Path, columns: int | None) -> str:
 
 @pytest.mark.parametrize("columns", [None, 80, 120])
 def test_every_row_is_right(tmp_path: Path, columns: int | None) -> None:
-    """In a folder it cannot write to, into a pipe: each fault's own exception is in the table, and every row is ok."""
+    """In a folder it cannot write to, into a pipe: every fault is in the table with what was caught, and every row is ok."""
     table = run(tmp_path, columns)
     for caught in ("ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError", "EOF after 1,000 bytes"):
         assert caught in table
     for number in ("ECONNREFUSED 111", "ECONNRESET 104", "EPIPE 32"):
         assert number in table
+    for kind in CATALOGUE:
+        assert f"{kind.key}:" in table
     assert len(re.findall(r" ok *$", table, re.MULTILINE)) == ROWS
     assert f"All {ROWS} rows are as config/demo.yaml says." in table
     assert max(map(len, table.splitlines())) <= (columns or 110)

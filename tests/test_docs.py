@@ -128,7 +128,7 @@ def test_every_test_passes(tmp_path: Path, shop: int, block: Block) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py"],
         check=False,
         cwd=tmp_path,
-        env=environment(tmp_path),
+        env={**environment(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,
