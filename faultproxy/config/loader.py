@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from faultproxy.config import wording
 from faultproxy.config.schema import Config, TcpAddress, parse_listen
-from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, read_tree
+from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
 from faultproxy.units import quote
@@ -60,6 +60,18 @@ def parse(data: bytes, name: str) -> Config:
             raise Unreadable(root.place, (), f"{what}; start with proxies:")
     except Unreadable as error:
         raise _refusal(name, [error.problem]) from None
+    return _config(root, name, problems)
+
+
+def build(value: object) -> Config:
+    """Validate a configuration that is held in mappings and lists; its errors name paths, and no file.
+
+    Raises ConfigError.
+    """
+    return _config(plant(value), None, [])
+
+
+def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
     config, wrong, unsaid = _validate(root)
     problems += [*wrong, *_twice_named(root), *_twice_listening(root)]
     if config is None or problems:
@@ -150,7 +162,8 @@ def _twice_named(root: Node) -> Iterator[Problem]:
                 continue
             if name.value in seen:
                 line = seen[name.value].line
-                text = f"{quote(name.value)} already names the rule at line {line}; give this one another name"
+                where = f"at line {line}" if line else "above"
+                text = f"{quote(name.value)} already names the rule {where}; give this one another name"
                 yield Problem(name.place, ("proxies", proxy, "rules", index, "name"), text)
             seen.setdefault(name.value, name.place)
 
@@ -192,13 +205,13 @@ def _wider(host: str) -> tuple[str, ...]:
         return ("",)
 
 
-def _refusal(name: str, problems: list[Problem], unsaid: int = 0) -> ConfigError:
+def _refusal(name: str | None, problems: list[Problem], unsaid: int = 0) -> ConfigError:
     """The error for a file, one problem a place and path, from top to bottom."""
     first: dict[tuple[Place, str], str] = {}
     for problem in problems:
         first.setdefault((problem.place, _spell(problem.path)), problem.text)
     lines = [
-        f"{_one_line(name)}:{place.line}:{place.column}: {path + ': ' if path else ''}{text}"
+        f"{f'{_one_line(name)}:{place.line}:{place.column}: ' if name is not None else ''}{path and path + ': '}{text}"
         for (place, path), text in sorted(first.items())
     ]
     more = len(lines) - MOST_ERRORS + unsaid

@@ -7,8 +7,9 @@ anything: its depth, its aliases and its size are all judged on the way.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count as count_from
 from itertools import islice
 from typing import NamedTuple
 
@@ -116,6 +117,22 @@ def read_tree(text: str) -> tuple[Node, list[Problem]]:
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise Unreadable(place, (), f"character {strange[0]!a} cannot stand in YAML; write it as an escape in quotes")
     return _Builder(text).build()
+
+
+def plant(value: object) -> Node:
+    """The tree of a value made of mappings, lists, tuples and scalars, on no line: places say what comes first."""
+    return _plant(value, count_from())
+
+
+def _plant(value: object, numbers: Iterator[int]) -> Node:
+    place = Place(0, next(numbers))
+    if isinstance(value, Mapping):
+        children = {str(key): _plant(child, numbers) for key, child in value.items()}
+        return Node(place, children, keys={key: child.place for key, child in children.items()})
+    if isinstance(value, list | tuple):
+        return Node(place, [_plant(child, numbers) for child in value])
+    scalar = value if value is None or isinstance(value, int | float) else str(value)
+    return Node(place, scalar, str(value))
 
 
 class _Builder:
