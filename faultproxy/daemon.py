@@ -3,7 +3,7 @@
 import errno
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGHUP
@@ -44,9 +44,9 @@ class Overrides:
 
 
 class Daemon:
-    """Runs the proxies of one file, and follows its edits."""
+    """Runs the proxies of one file, and follows its edits; without a file, those that apply() brings."""
 
-    def __init__(self, path: Path, config: Config, overrides: Overrides, journal: Journal) -> None:
+    def __init__(self, path: Path | None, config: Config, overrides: Overrides, journal: Journal) -> None:
         self._tally = Tally()
         self._path = path
         self._config = config
@@ -58,8 +58,21 @@ class Daemon:
         self._proxies: dict[str, Proxy] = {}
         self._hangup = trio.Event()
 
-    async def run(self, signals: AsyncIterator[int]) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second one ends it at once. Raises CannotListen at the start."""
+    @property
+    def addresses(self) -> dict[str, TcpAddress]:
+        """Where each proxy really listens."""
+        return {name: proxy.gate.address for name, proxy in self._proxies.items()}
+
+    @property
+    def seed(self) -> int:
+        """What all draws are made from."""
+        return self._seed
+
+    async def run(self, signals: AsyncIterator[int], ready: Callable[[], object] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; a second one ends it at once. Raises CannotListen at the start.
+
+        ``ready`` is called once clients may come.
+        """
         gates = self._bind(self._config.proxies)
         with Switchboard() as board:
             async with trio.open_nursery() as services:
@@ -68,7 +81,9 @@ class Daemon:
                     async with trio.open_nursery() as serving:
                         services.start_soon(self._obey, signals, serving.cancel_scope, connections.cancel_scope)
                         self._start(gates, board, connections, serving)
-                        serving.start_soon(self._watch)
+                        if self._path is not None:
+                            serving.start_soon(self._watch, self._path)
+                        ready()
                     connections.cancel_scope.deadline = trio.current_time() + self._config.drain
                     for proxy in self._proxies.values():
                         proxy.close_gate()
@@ -78,6 +93,13 @@ class Daemon:
     def unmet(self) -> list[str]:
         """The rules that did not fire as often as they should have, each as a sentence."""
         return [sentence for proxy in self._proxies.values() for sentence in proxy.unmet()]
+
+    async def apply(self, config: Config) -> None:
+        """Make this the configuration, and return when it is in force. Raises CannotListen; then nothing changed."""
+        self._edit(config)
+        # The proxies bring their gates up to date in the first step of their tasks: after two of ours all have had it.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
 
     def _start(
         self, gates: Mapping[str, Gate], board: Switchboard, connections: trio.Nursery, serving: trio.Nursery
@@ -112,31 +134,33 @@ class Daemon:
             else:
                 next(waiting, scopes[-1]).cancel()
 
-    async def _watch(self) -> None:
+    async def _watch(self, path: Path) -> None:
         """Look at the file four times a second, and load it once it has changed and come to rest."""
-        loaded = seen = _stamp(self._path)
+        loaded = seen = _stamp(path)
         while True:
             with trio.move_on_after(_LOOK_EVERY_S):
                 await self._hangup.wait()
-            before, seen = seen, await trio.to_thread.run_sync(_stamp, self._path)
+            before, seen = seen, await trio.to_thread.run_sync(_stamp, path)
             if self._hangup.is_set() or (seen != loaded and seen == before):
                 self._hangup = trio.Event()
                 loaded = seen
-                await self._reload()
+                await self._reload(path)
 
-    async def _reload(self) -> None:
+    async def _reload(self, path: Path) -> None:
         try:
-            config = await trio.to_thread.run_sync(load, self._path)
-            changes = self._apply(config)
+            self._edit(await trio.to_thread.run_sync(load, path))
         except ConfigError as error:
-            self._journal.config_rejected(file=str(self._path), errors=error.errors)
+            self._journal.config_rejected(file=str(path), errors=error.errors)
         except CannotListen as error:
-            self._journal.config_rejected(file=str(self._path), errors=[str(error)])
-        else:
-            dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
-            self._journal.config_loaded(file=str(self._path), changes=changes.texts, config=dumps)
+            self._journal.config_rejected(file=str(path), errors=[str(error)])
 
-    def _apply(self, config: Config) -> "Changes":
+    def _edit(self, config: Config) -> None:
+        changes = self._swap(config)
+        dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
+        file = None if self._path is None else str(self._path)
+        self._journal.config_loaded(file=file, changes=changes.texts, config=dumps)
+
+    def _swap(self, config: Config) -> "Changes":
         """Bring up what is new, then swap, with no checkpoint in between. Raises CannotListen: nothing changed."""
         changes = Changes.between(self._config, config)
         gates = self._gates_for(config.proxies)

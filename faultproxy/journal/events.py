@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from faultproxy.journal.log import Format, Level, LogWriter, make_logger
+from faultproxy.journal.log import Format, Level, Sink, make_logger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Journal:
     tells_connections: bool
     """Whether ``connection_opened`` and ``connection_closed`` are told; ask before putting their fields together."""
 
-    def __init__(self, writer: LogWriter, log_format: Format = "json", level: Level = "info") -> None:
+    def __init__(self, writer: Sink, log_format: Format = "json", level: Level = "info") -> None:
         self._writer = writer
         self.configure(log_format, level)
 
@@ -126,8 +126,8 @@ class Journal:
         """What had run out is there again."""
         self._log.info("accept.resumed", error=error, open=open_connections)
 
-    def config_loaded(self, *, file: str, changes: Sequence[str], config: Mapping[str, object]) -> None:
-        """An edit took effect; ``config`` holds the proxies that it changed."""
+    def config_loaded(self, *, file: str | None, changes: Sequence[str], config: Mapping[str, object]) -> None:
+        """An edit took effect; ``config`` holds the proxies that it changed. Without a file it came from Python."""
         self._log.info("config.loaded", file=file, changes=changes, config=config)
 
     def config_rejected(self, *, file: str, errors: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isfinite
 from types import SimpleNamespace
-from typing import Literal
+from typing import Literal, Protocol
 
 import orjson
 import structlog
@@ -28,6 +28,16 @@ MAX_LINES = 2**16
 RETRY_S = 1.0
 _CLOSED = -1
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Sink(Protocol):
+    """Where rendered lines go."""
+
+    is_tty: bool
+    render_dropped: Callable[[int], bytes]
+
+    def write(self, line: bytes) -> None:
+        """Take one line, its newline included. Never blocks, never raises."""
 
 
 class LogWriter:
@@ -121,8 +131,8 @@ class LogWriter:
             return self._wake.wait_for(lambda: self._closing, timeout_s)
 
 
-def make_logger(writer: LogWriter, log_format: Format, level: Level) -> FilteringBoundLogger:
-    """A structlog logger of its own, sharing nothing global, whose lines go to this writer."""
+def make_logger(writer: Sink, log_format: Format, level: Level) -> FilteringBoundLogger:
+    """A structlog logger of its own, sharing nothing global, whose lines go to this sink."""
     line = _json_line if log_format == "json" else _console_line(writer.is_tty)
     writer.render_dropped = _dropped_renderer(line)
     out = SimpleNamespace(**dict.fromkeys(_LEVELS, writer.write))
