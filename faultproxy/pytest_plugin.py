@@ -1,0 +1,120 @@
+"""The pytest plugin: a fixture that makes proxies, their story in the report of a test that failed, and a marker.
+
+It is loaded by every run of pytest where faultproxy is installed, so the program itself is imported only when a test
+asks for it.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from faultproxy.testing import MustFire, Proxy, Rules
+
+_MARKER = "faultproxy(must_fire): fail the test if a rule of its proxies never fired; True for all, or a list of names"
+
+
+class Proxies:
+    """Makes proxies for one test, and ends them with it. What the ``faultproxy`` fixture is."""
+
+    def __init__(self, must_fire: "MustFire" = False) -> None:
+        self.made: list[Proxy] = []
+        self._must_fire = must_fire
+        self._stack = ExitStack()
+
+    def __call__(
+        self,
+        upstream: str,
+        rules: "Rules" = (),
+        *,
+        name: str | None = None,
+        listen: str = "127.0.0.1:0",
+        dial_timeout: str = "5s",
+        enabled: bool = True,
+        seed: int = 0,
+        must_fire: "MustFire | None" = None,
+    ) -> "Proxy":
+        """A proxy that listens already; see ``faultproxy.Proxy``. Without a name it is proxy, proxy2, and so on.
+
+        Raises ConfigError and CannotListen.
+        """
+        from faultproxy.testing import Proxy  # noqa: PLC0415
+
+        number = len(self.made) + 1
+        proxy = Proxy(
+            upstream,
+            rules,
+            name=name or (f"proxy{number}" if number > 1 else "proxy"),
+            listen=listen,
+            dial_timeout=dial_timeout,
+            enabled=enabled,
+            seed=seed,
+            must_fire=self._must_fire if must_fire is None else must_fire,
+        )
+        proxy.start()
+        self._stack.callback(proxy.stop)
+        self.made.append(proxy)
+        return proxy
+
+    def check(self) -> None:
+        """Raise ExpectationUnmet if a rule fired less or more often than it should have, or what else went wrong."""
+        for proxy in self.made:
+            proxy.check()
+
+    def report(self) -> str:
+        """What happened at every proxy."""
+        return "\n\n".join(proxy.report() for proxy in self.made)
+
+    def close(self) -> None:
+        """Stop them all."""
+        self._stack.close()
+
+
+_PROXIES = pytest.StashKey[Proxies]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", _MARKER)
+
+
+@pytest.fixture
+def faultproxy(request: pytest.FixtureRequest) -> Iterator[Proxies]:
+    """Makes proxies that inject faults: ``faultproxy(upstream="127.0.0.1:6379", rules=[...])``.
+
+    They stop with the test. When it fails, its report shows the faults and connections of each. It fails when a rule
+    fired less or more often than its ``expect``, the argument ``must_fire``, or the marker says.
+    """
+    proxies = Proxies(_must_fire(request.node))
+    request.node.stash[_PROXIES] = proxies
+    yield proxies
+    proxies.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Judge the rules as part of the test, so that it fails rather than errs; a test that failed is left alone."""
+    result = yield
+    if _PROXIES in item.stash:
+        item.stash[_PROXIES].check()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what happened at the proxies to the report of a test that failed."""
+    report = yield
+    if report.failed and _PROXIES in item.stash and item.stash[_PROXIES].made:
+        report.sections.append(("faultproxy", item.stash[_PROXIES].report()))
+    return report
+
+
+def _must_fire(node: pytest.Item) -> Any:
+    marker = node.get_closest_marker("faultproxy")
+    if marker is None:
+        return False
+    if marker.args or set(marker.kwargs) - {"must_fire"}:
+        raise pytest.UsageError(f"{node.nodeid}: the faultproxy marker takes must_fire=True or must_fire=[rule, ...]")
+    return marker.kwargs.get("must_fire", True)
