@@ -94,6 +94,8 @@ class Proxy:
         self.gate = gate
         if not config.enabled or _is_outage(book, now):
             self.shut_gate()  # before the rules change: those who wait came under the old ones
+        else:
+            self._open()
         had_shapes = _shapes(self._book)
         self.config, self._book = config, book
         if had_shapes or _shapes(book):
