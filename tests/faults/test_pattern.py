@@ -1,0 +1,98 @@
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from faultproxy.faults.pattern import WINDOW, Pattern, Search, compile_pattern
+from tests.faults.shapes import cut
+
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
+PATTERN: TypeAdapter[str] = TypeAdapter(Pattern)
+
+
+def search(text: str, pieces: Sequence[bytes], offset: int = 0) -> int | None:
+    """Where the match ends; a search tells of it once, with the piece in which it is complete."""
+    looking = Search(text, offset)
+    for piece in pieces:
+        before, offset = offset, offset + len(piece)
+        told = looking(piece)
+        assert told is None or (told == looking.end and before < told <= offset)
+    return looking.end
+
+
+def one_by_one(data: bytes) -> list[bytes]:
+    return [data[offset : offset + 1] for offset in range(len(data))]
+
+
+@PROPERTY
+@given(
+    st.sampled_from(["ab", "a+b", "a{3}", "(?:ab|abba)c?", "b.c", "[^a]a[^a]", "c\\w*c", "(a)\\1", "(?i)AbC", "a.*?c"]),
+    st.lists(st.sampled_from([b"a", b"b", b"c", b" ", b"abba", b"\n"]), max_size=60).map(b"".join),
+    st.lists(st.integers(0, 300), max_size=8),
+)
+def test_segmentation_does_not_matter(text: str, data: bytes, cuts: list[int]) -> None:
+    """The match ends with the shortest beginning of the stream that holds one, in whatever pieces it comes."""
+    pattern = re.compile(text.encode())
+    shortest = next((end for end in range(len(data) + 1) if pattern.search(data[:end])), None)
+    assert search(text, [data]) == shortest
+    assert search(text, cut(data, cuts)) == shortest
+    assert search(text, one_by_one(data)) == shortest
+
+
+@pytest.mark.parametrize("split", range(1, 12))
+def test_a_match_over_a_boundary(split: int) -> None:
+    """Wherever the stream is cut, the match is found, and ends with its last byte."""
+    data = b"x" * 5 + b"NEEDLE" + b"y" * 5
+    assert search("NEEDLE", [data[:split], data[split:]]) == 11
+
+
+def test_only_the_first_match_counts() -> None:
+    """What matches later is not told."""
+    looking = Search("ab", 0)
+    assert [looking(piece) for piece in (b"a", b"bab", b"ab")] == [None, 2, None]
+    assert looking.end == 2
+
+
+def test_offsets_are_those_of_the_stream() -> None:
+    """A search that begins in the middle counts from the beginning all the same."""
+    assert search("end", [b"the e", b"nd"], offset=1000) == 1007
+
+
+def test_what_was_before_the_search_is_not_seen() -> None:
+    """A match needs all of its bytes to come after the search began."""
+    assert search("abc", [b"bc", b"abc"], offset=1) == 6
+
+
+def test_a_match_as_long_as_the_window() -> None:
+    """4 KiB is found in pieces of any size, far into the stream."""
+    data = b"." * 10_000 + b"<" + b"x" * (WINDOW - 2) + b">" + b"." * 5000
+    end = 10_000 + WINDOW
+    for size in (1, 7, 1000, WINDOW, 100_000):
+        assert search("<x+>", [data[at : at + size] for at in range(0, len(data), size)]) == end
+
+
+def test_a_stream_without_a_match_is_not_kept() -> None:
+    """However long it is, no more than a window of it is remembered."""
+    looking = Search("needle", 0)
+    for _ in range(20):
+        looking(bytes(300_000))
+    assert len(looking._tail) <= 2 * WINDOW
+
+
+def test_text_outside_ascii_is_its_utf8() -> None:
+    """A user types characters, the stream has bytes."""
+    assert compile_pattern("é+").search("é".encode())
+    assert search("naïve", one_by_one("so naïve".encode())) == 9
+
+
+@pytest.mark.parametrize("text", ["", "(", "a*", "x?", "|a", "[", "a{5", 5, None, "a" * 1001, "(?:)"])
+def test_what_is_not_a_pattern(text: object) -> None:
+    """A regular expression that cannot be compiled, or that matches nothing at all, is an error."""
+    if text == "a{5":  # a plain text to re, as strange as it looks
+        assert PATTERN.validate_python(text) == text
+    else:
+        with pytest.raises(ValidationError):
+            PATTERN.validate_python(text)

@@ -1,0 +1,11 @@
+import pytest
+from pydantic import ValidationError
+
+from faultproxy.faults.refuse import Refuse
+
+
+def test_it_has_no_options() -> None:
+    """``refuse:`` and nothing more; the client sees ECONNREFUSED."""
+    assert Refuse.model_validate({}).client_sees == "ECONNREFUSED"
+    with pytest.raises(ValidationError):
+        Refuse.model_validate({"after": "1s"})
