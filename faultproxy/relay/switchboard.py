@@ -123,5 +123,6 @@ class Switchboard:
             self._timer.set(self._alarms[0][0])
 
     def _unregister(self, fd: int) -> None:
-        with suppress(FileNotFoundError):  # an event of this round may speak of what the round has ended
+        # An event of this round may speak of what the round has ended, and a listener may be closed while waited for.
+        with suppress(OSError):
             self._epoll.unregister(fd)
