@@ -80,7 +80,12 @@ def schema() -> None:
 @main.command()
 def demo() -> None:
     """Meet every fault once, with nothing to set up: a proxy and a client for each, and what the client caught."""
-    if not trio.run(run_demo, demo_console()):
+    is_right = False
+    try:
+        is_right = trio.run(run_demo, demo_console())
+    except* KeyboardInterrupt:
+        click.echo("Aborted!", err=True)
+    if not is_right:
         sys.exit(_COULD_NOT_RUN)
 
 

@@ -358,9 +358,8 @@ def _row(proxy: str, seen: list[Seen], log: list[Line], unmet: list[str], heard:
         last = told[-1] if told else {"event": "nothing"}
         if connection.sees != _client_sees(last):
             wrong.append(f"{proxy}#{number}: the log says {_client_sees(last)}, the client saw {connection.sees}")
-        elif connection.sees in _ENDS and connection.received != last.get("bytes_downstream", 0):
-            received = f"the client received {connection.received:,}"
-            wrong.append(f"{proxy}#{number}: the log says {last['bytes_downstream']:,} bytes, {received}")
+        elif connection.sees in _ENDS and connection.received != (sent := last.get("bytes_downstream", 0)):
+            wrong.append(f"{proxy}#{number}: the log says {sent:,} bytes, the client received {connection.received:,}")
     if seen[-1].call == "send" and seen[-1].error is None:
         if any(text.endswith(_MORE) for text in heard):
             seen = [replace(seen[-1], proof="what it writes still arrives")]
