@@ -4,7 +4,7 @@ Everything that decides lives here. Draws are pure functions of (seed, proxy, ru
 decision does not depend on timing, and deciding again gives the same answer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
@@ -34,6 +34,9 @@ class Decision:
 
 
 UNTOUCHED = Decision()
+
+Told = Callable[[BaseRule, str | None], None]
+"""Is told of each rule that was read: the key of what kept it from a hit, or None for a hit, not yet counted as fired."""
 
 
 @dataclass(slots=True)
@@ -69,11 +72,11 @@ class RuleBook:
             standings[rule.name] = standing if before.get(rule.name) == rule else replace(standing, since_s=now_s)
         return RuleBook(self.proxy, seed, tuple(rules), standings)
 
-    def decide(self, arrival: Arrival) -> Decision:
+    def decide(self, arrival: Arrival, told: Told | None = None) -> Decision:
         """Judge a new connection. Counts it in every rule that the reading reaches and whose conditions hold."""
         if not self.rules:
             return UNTOUCHED
-        return self._read(self.rules, arrival)
+        return self._read(self.rules, arrival, told)
 
     def revisit(self, rule: BaseRule, arrival: Arrival, earlier: Decision) -> Hit | None:
         """Judge an open connection by one live rule, if the reading for that connection would have reached the rule."""
@@ -112,15 +115,22 @@ class RuleBook:
         """Seconds since a rule took effect."""
         return at_s - self.standings[rule.name].since_s
 
-    def _read(self, rules: Iterable[BaseRule], arrival: Arrival) -> Decision:
+    def drawn(self, rule: BaseRule, arrival: Arrival) -> float:
+        """The number in [0, 1) that a rule's probability is held against; the same whenever it is asked for."""
+        return draw(self.seed, self.proxy, rule.name, arrival.number)
+
+    def _read(self, rules: Iterable[BaseRule], arrival: Arrival, told: Told | None) -> Decision:
         hits: list[Hit] = []
         shadows: list[Hit] = []
         answers: dict[str, Hit | None] = {}
         verdict = None
         for rule in rules:
-            if not self._meets(rule, arrival):
+            unmet = self._unmet(rule, arrival)
+            if unmet is not None:
+                if told is not None:
+                    told(rule, unmet)
                 continue
-            hit = self._choose(rule, arrival)
+            hit = self._choose(rule, arrival, told)
             if rule.shapes:
                 answers[rule.name] = hit
             if hit is None:
@@ -132,20 +142,31 @@ class RuleBook:
         return Decision(tuple(hits), tuple(shadows), verdict, answers) if hits or shadows or answers else UNTOUCHED
 
     def _meets(self, rule: BaseRule, arrival: Arrival) -> bool:
-        return rule.when.unmet(arrival, self.elapsed(rule, arrival.at_s)) is None
+        return self._unmet(rule, arrival) is None
 
-    def _choose(self, rule: BaseRule, arrival: Arrival) -> Hit | None:
+    def _unmet(self, rule: BaseRule, arrival: Arrival) -> str | None:
+        return rule.when.unmet(arrival, self.elapsed(rule, arrival.at_s))
+
+    def _choose(self, rule: BaseRule, arrival: Arrival, told: Told | None = None) -> Hit | None:
         standing = self.standings[rule.name]
         standing.counted += 1
-        if rule.when.missed(standing.counted) is not None:
-            return None
-        chance = rule.when.probability
-        if chance is not None and draw(self.seed, self.proxy, rule.name, arrival.number) >= chance:
-            return None
-        if rule.limit is not None and standing.fired >= rule.limit:
+        missed = self._missed(rule, standing, arrival)
+        if told is not None:
+            told(rule, missed)
+        if missed is not None:
             return None
         standing.fired += 1
         return Hit(rule, standing.counted)
+
+    def _missed(self, rule: BaseRule, standing: Standing, arrival: Arrival) -> str | None:
+        missed = rule.when.missed(standing.counted)
+        if missed is not None:
+            return missed
+        if rule.when.probability is not None and self.drawn(rule, arrival) >= rule.when.probability:
+            return "probability"
+        if rule.limit is not None and standing.fired >= rule.limit:
+            return "limit"
+        return None
 
     def _is_open(self, rule: BaseRule, at_s: float) -> bool:
         return rule.when.window is None or rule.when.window.is_open(self.elapsed(rule, at_s))
