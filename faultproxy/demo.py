@@ -86,8 +86,8 @@ async def run_demo(console: Console) -> bool:
             serve = partial(trio.serve_tcp, handler, 0, host=_HOST, handler_nursery=conversations)
             (listener,) = await serving.start(serve)
             server = listener.socket.getsockname()[1]
-            config = _with_upstreams(parse(text, str(path)), {"server": server, "stopped": stopped.getsockname()[1]})
-            seen, lines, unmet = await _run_clients(path, config)
+            config = _with_upstreams(parse(text, path.name), {"server": server, "stopped": stopped.getsockname()[1]})
+            seen, lines, unmet = await _run_clients(config)
             serving.cancel_scope.cancel()
     rows = [_row(name, seen[name], lines, unmet, heard) for name in config.proxies]
     console.print(_table(rows, yaml.safe_load(text)["proxies"], is_wide=console.width >= 100))
@@ -127,12 +127,12 @@ def _with_upstreams(config: Config, ports: Mapping[str, int]) -> Config:
     return config.model_copy(update={"proxies": proxies})
 
 
-async def _run_clients(path: Path, config: Config) -> tuple[dict[str, list[Seen]], list[Line], list[str]]:
+async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Line], list[str]]:
     """What the clients saw, what the daemon logged meanwhile, and which rules did not do as they should have."""
     read_end, write_end = os.pipe()
     writer = LogWriter(write_end)
     os.close(write_end)
-    daemon = Daemon(path, config, Overrides(), Journal(writer, level="debug"))
+    daemon = Daemon(None, config, Overrides(), Journal(writer, level="debug"))
     stop, signals = trio.open_memory_channel[int](1)
     lines: list[Line] = []
     seen: dict[str, list[Seen]] = {}
