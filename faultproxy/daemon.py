@@ -136,19 +136,22 @@ class Daemon:
 
     async def _watch(self, path: Path) -> None:
         """Look at the file four times a second, and load it once it has changed and come to rest."""
-        loaded = seen = _stamp(path)
+        loaded = seen = None  # it may have changed since it was read for the start, so it is read once more
         while True:
             with trio.move_on_after(_LOOK_EVERY_S):
                 await self._hangup.wait()
             before, seen = seen, await trio.to_thread.run_sync(_stamp, path)
             if self._hangup.is_set() or (seen != loaded and seen == before):
                 self._hangup = trio.Event()
+                await self._reload(path, quietly=loaded is None)
                 loaded = seen
-                await self._reload(path)
 
-    async def _reload(self, path: Path) -> None:
+    async def _reload(self, path: Path, *, quietly: bool = False) -> None:
+        """Take the file for the configuration; ``quietly``: say nothing when it already is."""
         try:
-            self._edit(await trio.to_thread.run_sync(load, path))
+            config = await trio.to_thread.run_sync(load, path)
+            if not (quietly and config == self._config):
+                self._edit(config)
         except ConfigError as error:
             self._journal.config_rejected(file=str(path), errors=error.errors)
         except CannotListen as error:
