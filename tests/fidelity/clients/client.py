@@ -1,0 +1,68 @@
+"""A plain client in Python; protocol.md says what it reads and prints."""
+
+import socket
+import sys
+import time
+
+GIVES_UP_AFTER = 20
+
+
+def main() -> None:
+    for line in sys.stdin:
+        sys.stdout.write("\t".join(f"{key}={value}" for key, value in visit(*line.split()).items()) + "\n")
+        sys.stdout.flush()
+
+
+def visit(host: str, port: str, verb: str, count: str, *steps: str) -> dict[str, object]:
+    said: dict[str, object] = {}
+    start = time.monotonic()
+    with socket.socket() as sock:
+        for step in steps:
+            name, _, option = step.partition(":")
+            try:
+                if name == "patience":
+                    sock.settimeout(int(option) / 1000)
+                elif name == "connect":
+                    sock.connect((host, int(port)))
+                    said[name] = "ok"
+                elif name == "send":
+                    sock.sendall(f"{verb} {count}\n".encode())
+                    said[name] = "ok"
+                elif name == "shut":
+                    sock.shutdown(socket.SHUT_WR)
+                    said[name] = "ok"
+                elif name == "read":
+                    read(sock, said, start)
+                    said[name] = "EOF"
+                elif name == "write":
+                    for _ in range(GIVES_UP_AFTER):
+                        sock.sendall(b"more\n")
+                        time.sleep(0.01)
+                    said[name] = "ok"
+            except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError, ConnectionAbortedError) as error:
+                said[name] = f"{type(error).__name__}: {error}"
+                break
+            except OSError as error:
+                said[name] = f"other than the four: {type(error).__name__}: {error}"
+                break
+    return said
+
+
+def read(sock: socket.socket, said: dict[str, object], start: float) -> None:
+    changed: list[int] = []
+    received = 0
+    try:
+        while data := sock.recv(65536):
+            said["last_ms"] = elapsed_ms(start)
+            said.setdefault("first_ms", said["last_ms"])
+            changed += [offset for offset, byte in enumerate(data, received) if byte != offset % 251]
+            received += len(data)
+    finally:
+        said |= {"bytes": received, "changed": ",".join(map(str, changed[:9])), "end_ms": elapsed_ms(start)}
+
+
+def elapsed_ms(start: float) -> int:
+    return int((time.monotonic() - start) * 1000)
+
+
+main()

@@ -1,0 +1,183 @@
+"""The fidelity matrix: a row a fault, and what a plain client in any language meets.
+
+To add a fault, add a Row: its rules as a user writes them, the steps the client takes (clients/protocol.md),
+and what each visit is expected to end with, in the words of errno(3). ``also`` holds what a language meets instead.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SIZE = 10_000
+ASK = "connect send read"
+LISTEN = "connect read"
+CONNECT = "connect"
+WHOLE = "10000 bytes, EOF"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A proxy with these rules, each client's visits to it, and what they are expected to end with.
+
+    A visit is ``steps``; there are as many as there are expectations, which read: ``[N bytes, ][byte N changed, ]``, then ``EOF``
+    or an errno; after EOF, what became of a write. ``request`` tells the server what to do (playing.py). ``degraded`` is expected
+    instead where the log says that this host cannot do better. ``client_sees`` is what the log says of the last visit that
+    was struck; None where there is no fault to tell of.
+    """
+
+    name: str
+    rules: str
+    expected: tuple[str, ...]
+    client_sees: str | None
+    steps: str = ASK
+    request: str = f"GET {SIZE}"
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    degraded: tuple[str, ...] | None = None
+    settings: str = "{}"
+    nobody_upstream: bool = False
+    ready: str | None = None
+    first_byte_ms: int = 0
+    end_ms: int = 0
+    end_held_ms: int = 0
+    server_hears: str | None = None
+
+
+ROWS = (
+    Row("nothing", "[]", (WHOLE,), client_sees=None),
+    Row(
+        "the client half-closes",
+        "[]",
+        (WHOLE,),
+        client_sees=None,
+        steps="connect send shut read",
+        request=f"LATER {SIZE}",
+    ),
+    Row("the server resets", "[]", ("4096 bytes, ECONNRESET",), client_sees=None, request="RESET 4096"),
+    Row("the upstream refuses", "[]", ("ECONNRESET",), client_sees=None, steps=LISTEN, nobody_upstream=True),
+    Row("a disabled proxy", "[]", ("ECONNREFUSED",), client_sees=None, steps=CONNECT, settings="{enabled: false}"),
+    Row(
+        "pass",
+        "[{name: exempt, pass: }, {name: all others, reset: }]",
+        (WHOLE,),
+        client_sees=None,
+    ),
+    Row(
+        "refuse: an outage",
+        "[{name: down, refuse: }]",
+        ("ECONNREFUSED",),
+        client_sees=None,
+        steps=CONNECT,
+        ready="outage.started",
+    ),
+    Row(
+        "refuse: one connection of three",
+        "[{name: overloaded, when: {every: 3}, refuse: }]",
+        (WHOLE, WHOLE, "ECONNREFUSED"),
+        degraded=(WHOLE, WHOLE, "ECONNRESET"),
+        client_sees="ECONNREFUSED",
+    ),
+    Row(
+        "reset: at once",
+        "[{name: crashed, reset: }]",
+        ("ECONNRESET",),
+        client_sees="ECONNRESET",
+    ),
+    Row(
+        "reset: after bytes",
+        "[{name: cut mid-reply, reset: {after: 4096B}}]",
+        ("4096 bytes, ECONNRESET",),
+        client_sees="ECONNRESET",
+    ),
+    Row(
+        "reset: after a time",
+        "[{name: idle too long, reset: {after: 300ms}}]",
+        ("1000 bytes, ECONNRESET",),
+        client_sees="ECONNRESET",
+        request="HOLD 1000",
+        end_ms=300,
+    ),
+    Row(
+        "broken_pipe: at once",
+        "[{name: gone, broken_pipe: }]",
+        ("EOF, write: EPIPE",),
+        client_sees="EPIPE",
+        steps="connect read write",
+    ),
+    Row(
+        "broken_pipe: after bytes",
+        "[{name: gone mid-reply, broken_pipe: {after: 1000B}}]",
+        ("1000 bytes, EOF, write: EPIPE",),
+        client_sees="EPIPE",
+        steps="connect send read write",
+    ),
+    Row(
+        "half_close: downstream",
+        "[{name: stops talking, half_close: {after: 1000B}}]",
+        ("1000 bytes, EOF, write: ok",),
+        client_sees="EOF",
+        steps="connect send read write",
+        server_hears="GET 10000\n" + 20 * "more\n",
+    ),
+    Row(
+        "half_close: upstream",
+        "[{name: stops listening, half_close: {direction: upstream, after: {bytes: 5B, direction: upstream}}}]",
+        ("5 bytes, EOF",),  # the server answers an EOF in mid-line with as many bytes as it heard
+        client_sees="nothing",
+        server_hears="GET 1",
+    ),
+    Row(
+        "close: after bytes",
+        "[{name: truncated, close: {after: 1000B}}]",
+        ("1000 bytes, EOF",),
+        client_sees="EOF",
+    ),
+    Row(
+        "hang: for a time",
+        "[{name: garbage collection, hang: {after: 1000B, for: 300ms}}]",
+        (WHOLE,),
+        client_sees="silence",
+        end_ms=300,
+    ),
+    Row(
+        "hang: for ever, a client with a timeout of 400 ms",
+        "[{name: stuck, hang: {after: 1000B}}]",
+        ("1000 bytes, silence",),
+        client_sees="silence",
+        steps="patience:400 connect send read",
+        end_ms=400,
+    ),
+    Row(
+        "latency",
+        "[{name: far away, latency: {delay: 100ms}}]",
+        (WHOLE,),
+        client_sees="delay",
+        first_byte_ms=200,
+    ),
+    Row(
+        "bandwidth",
+        "[{name: a thin line, bandwidth: {rate: 50kB/s, direction: downstream}}]",
+        (WHOLE,),
+        client_sees="delay",
+        end_ms=190,
+    ),
+    Row(
+        "slice",
+        "[{name: crumbs, slice: {size: 100B, pause: 2ms, direction: downstream}}]",
+        (WHOLE,),
+        client_sees="delay",
+        end_ms=100,
+    ),
+    Row(
+        "corrupt",
+        "[{name: a bad cable, corrupt: {at: [5, 9999], direction: downstream}}]",
+        ("10000 bytes, bytes 5,9999 changed, EOF",),
+        client_sees="change",
+    ),
+    Row(
+        "slow_close",
+        "[{name: will not let go, slow_close: {delay: 300ms, direction: downstream}}]",
+        (WHOLE,),
+        client_sees="delay",
+        end_ms=300,
+        end_held_ms=150,
+    ),
+)

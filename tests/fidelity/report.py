@@ -1,0 +1,102 @@
+"""Plays the whole matrix and writes docs/fidelity.md: expected against seen, for every fault and language."""
+
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.fidelity.languages import LANGUAGES
+from tests.fidelity.matrix import ROWS
+from tests.fidelity.playing import Matrix, Seen, expectation, listed
+
+PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
+
+INTRODUCTION = """\
+# What a plain client meets, in six languages
+
+For each fault a small program in each language does what any client does: connect, send a request, read to the end. It prints what its
+own system call or exception said, and that is held against what the fault promises. The programs are in
+[tests/fidelity/clients](../tests/fidelity/clients), the table of faults is [tests/fidelity/matrix.py](../tests/fidelity/matrix.py),
+and `tests/fidelity/test_matrix.py` asserts all of it. `scripts/fidelity` writes this page; {where}.
+
+The server sends 10000 bytes and ends unless a row says otherwise. Where a client visits a proxy several times, ` · ` stands between
+the visits. `write:` is what became of writing on after EOF.
+"""
+
+DIFFERENCES = """\
+## Where languages differ
+
+- **The words.** Java has no class for a reset or a broken pipe: both are `java.net.SocketException`, and only the message tells which.
+  `Connection reset` comes from its read, `Connection reset by peer` from its write or connect. Node names the call beside the errno.
+  Rust has a kind for each, Python a class for each but `EHOSTUNREACH` and `ENETUNREACH`, which are plain `OSError`.
+- **Which call fails.** A reset at once may be met by connect, by the first write or by the first read, whichever the client has
+  reached. The errno is the same.
+- **SIGPIPE.** In C and Perl the write that meets `EPIPE` ends the process unless SIGPIPE is ignored (`MSG_NOSIGNAL`, `$SIG{PIPE}`).
+  Python, Node, Java and Rust ignore it from the start.
+- **A client's own timeout.** C and Perl (`SO_RCVTIMEO`) and Rust see `EAGAIN` from a read that takes too long, Python `TimeoutError`,
+  Java `SocketTimeoutException`; in Node it is an event, not an error.
+- **Half-close.** Node ends its own direction when the server ends the other, unless the socket is made with `allowHalfOpen`.
+- **Data and RST at once.** Node reports a clean EOF when a reset is already there by the time it reads the data before it. faultproxy
+  therefore waits between the last byte's acknowledgement and the reset.
+"""
+
+
+def main() -> int:
+    """Play, write, and say whether every cell is right."""
+    languages = [language for language in LANGUAGES if not language.missing]
+    with tempfile.TemporaryDirectory() as folder, Matrix(Path(folder), languages) as matrix:
+        seen = {(row.name, language.name): matrix.play(row, language) for row in ROWS for language in languages}
+    PAGE.write_text("\n".join(page(seen)))
+    wrong = [f"{row}, {language}: {one.wrong}" for (row, language), one in seen.items() if one.wrong]
+    sys.stderr.write("".join(f"{complaint}\n" for complaint in wrong))
+    return 1 if wrong else 0
+
+
+def page(seen: dict[tuple[str, str], Seen]) -> Iterator[str]:
+    kernel = re.match(r"\d+\.\d+", platform.release())
+    where = f"this one was seen on {platform.system()} {kernel.group() if kernel else ''} ({platform.machine()})"
+    yield INTRODUCTION.format(where=where)
+    names = [language.name for language in LANGUAGES]
+    yield from table(
+        ["fault", "rules", "what a client should meet", "fidelity here", *names],
+        [
+            [row.name, f"`{row.rules}`", expectation(row), fidelity, *(mark(one) for one in cells)]
+            for row in ROWS
+            for cells in [[seen.get((row.name, name)) for name in names]]
+            for fidelity in [next((one.fidelity for one in cells if one and one.fidelity), "")]
+        ],
+    )
+    yield DIFFERENCES
+    for language in LANGUAGES:
+        yield f"## {language.name}\n"
+        if language.missing:
+            yield f"Not played: {language.missing} was not there.\n"
+            continue
+        yield f"{language.first_line_of_version()}; the client is `tests/fidelity/clients/{language.source}`.\n"
+        cells = [seen[row.name, language.name] for row in ROWS]
+        yield from table(
+            ["fault", "expected", "seen, in its own words"],
+            [[one.row.name, listed(one.expected), listed(one.words)] for one in cells],
+        )
+
+
+def mark(one: Seen | None) -> str:
+    """A cell of the matrix: right, right as far as this host can, or what is wrong."""
+    if one is None:
+        return "not played"
+    if one.wrong:
+        return f"**{listed(one.outcomes)}**"
+    return "✓" if one.expected == one.row.expected else listed(one.outcomes)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table in Markdown."""
+    for cells in (heads, ["---"] * len(heads), *rows):
+        yield "| " + " | ".join(cells) + " |"
+    yield ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
