@@ -9,6 +9,9 @@ from pydantic_core import PydanticCustomError
 WINDOW = 4096
 """A match may be at most this many bytes long."""
 
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\(\?<?[=!]|.", re.DOTALL)
+_BESIDE = frozenset({"$", r"\Z", r"\b", r"\B", "(?=", "(?!", "(?<=", "(?<!"})
+
 
 def compile_pattern(text: str) -> re.Pattern[bytes]:
     """The expression over bytes; text outside ASCII stands for its UTF-8."""
@@ -22,6 +25,10 @@ def _is_pattern(text: str) -> str:
         raise PydanticCustomError("pattern", f"is not a regular expression: {error}") from None
     if pattern.search(b""):
         raise PydanticCustomError("pattern", "matches nothing at all; write an expression that needs at least one byte")
+    beside = next((token for token in _TOKEN.findall(text) if token in _BESIDE), None)
+    if beside is not None:
+        # Whether it matches would depend on the pieces in which the stream comes.
+        raise PydanticCustomError("pattern", f"looks at bytes beside the match, which may come later; remove {beside}")
     return text
 
 
@@ -39,6 +46,7 @@ class Search:
         self.end: int | None = None
         self._pattern = compile_pattern(text)
         self._tail = b""
+        self._first = 0
         self._offset = offset
 
     def __call__(self, piece: bytes) -> int | None:
@@ -46,18 +54,24 @@ class Search:
         if self.end is not None:
             return None
         window = self._tail + piece
-        if self._pattern.search(window):
-            self.end = self._offset - len(self._tail) + self._shortest(window)
-            return self.end
-        self._tail = window[-WINDOW:]
+        first = self._first
+        while self._pattern.search(window, first):
+            end = self._shortest(window, first)
+            if self._pattern.search(window, max(first, end - WINDOW), end):
+                self.end = self._offset - len(self._tail) + end
+                return self.end
+            first = end - WINDOW + 1  # what begins before is too long already
+        # One byte more than can match, so that ^ does not take the rest for a beginning.
+        self._tail = window[-WINDOW - 1 :]
+        self._first = self._first or int(len(window) > WINDOW)
         self._offset += len(piece)
         return None
 
-    def _shortest(self, window: bytes) -> int:
+    def _shortest(self, window: bytes, first: int) -> int:
         low, high = len(self._tail), len(window)
         while low + 1 < high:
             middle = (low + high) // 2
-            if self._pattern.search(window, 0, middle):
+            if self._pattern.search(window, first, middle):
                 high = middle
             else:
                 low = middle

@@ -29,7 +29,23 @@ def one_by_one(data: bytes) -> list[bytes]:
 
 @PROPERTY
 @given(
-    st.sampled_from(["ab", "a+b", "a{3}", "(?:ab|abba)c?", "b.c", "[^a]a[^a]", "c\\w*c", "(a)\\1", "(?i)AbC", "a.*?c"]),
+    st.sampled_from(
+        [
+            "^ab",
+            "\\Aba",
+            "(?m)^c",
+            "ab",
+            "a+b",
+            "a{3}",
+            "(?:ab|abba)c?",
+            "b.c",
+            "[^a]a[^a]",
+            "c\\w*c",
+            "(a)\\1",
+            "(?i)AbC",
+            "a.*?c",
+        ]
+    ),
     st.lists(st.sampled_from([b"a", b"b", b"c", b" ", b"abba", b"\n"]), max_size=60).map(b"".join),
     st.lists(st.integers(0, 300), max_size=8),
 )
@@ -72,6 +88,38 @@ def test_a_match_as_long_as_the_window() -> None:
     end = 10_000 + WINDOW
     for size in (1, 7, 1000, WINDOW, 100_000):
         assert search("<x+>", [data[at : at + size] for at in range(0, len(data), size)]) == end
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, WINDOW, 100_000])
+def test_a_match_longer_than_the_window_is_none(size: int) -> None:
+    """It is found in no pieces, however large; one that comes later is."""
+    data = b"<" + b"x" * WINDOW + b">" + b"." * 100 + b"<xx>" + b"." * 100
+    assert search("<[^>]+>", [data[at : at + size] for at in range(0, len(data), size)]) == WINDOW + 106
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 100_000])
+@pytest.mark.parametrize(("text", "end"), [("^abc", None), ("\\Aabc", None), ("^x+", 1), ("(?m)^abc", 5005)])
+def test_the_beginning_is_the_streams(text: str, end: int | None, size: int) -> None:
+    """^ is where the search began, however long ago that is, and not where what is remembered begins."""
+    data = b"x" * 5001 + b"\nabcabc" + b"." * 10_000
+    assert search(text, [data[at : at + size] for at in range(0, len(data), size)]) == end
+
+
+@pytest.mark.parametrize(
+    "text", ["abc$", "abc\\b", "\\Babc", "abc\\Z", "abc(?!d)", "abc(?=d)", "(?<=z)abc", "(?<!z)abc"]
+)
+def test_what_is_beside_a_match_cannot_be_asked(text: str) -> None:
+    """It may come later, and then what matches would depend on the segments."""
+    with pytest.raises(ValidationError, match="looks at bytes beside the match"):
+        PATTERN.validate_python(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a[$]", "a\\$", "[]$]a", "[^]$]a", "a\\\\b", "(?P<n>a)(?P=n)", "(?:a)", "a(?i:b)", "[\\]$]a"]
+)
+def test_what_only_looks_like_it(text: str) -> None:
+    """Escaped, or in a class, these are characters like others."""
+    assert PATTERN.validate_python(text) == text
 
 
 def test_a_stream_without_a_match_is_not_kept() -> None:
