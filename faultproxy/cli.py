@@ -1,13 +1,23 @@
 """The commands, one function each. Only this module runs trio, and only this one exits."""
 
+import os
+import secrets
 import signal
 import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import click
 import orjson
 import trio
+from pydantic_core import PydanticCustomError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from faultproxy import __version__
 from faultproxy.config.json_schema import json_schema
@@ -17,10 +27,34 @@ from faultproxy.daemon import CannotListen, Daemon, Overrides
 from faultproxy.demo import demo_console, run_demo
 from faultproxy.journal.events import Journal
 from faultproxy.journal.log import LogWriter
+from faultproxy.replay import CannotReplay, read_log
+from faultproxy.rules.conditions import Arrival
+from faultproxy.rules.decision import RuleBook
+from faultproxy.rules.explain import Fate, Reason, foretell
+from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
+_WIDTH = 120
 _FILE = click.Path(path_type=Path)
+_SEED = click.IntRange(0, 2**63 - 1)
+
+
+def _address(_: click.Context, __: click.Parameter, value: str) -> str:
+    """An IP address; one that is IPv4-mapped is IPv4."""
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise click.BadParameter(f"{quote(value)} is not an IP address; write one such as 10.0.0.1") from None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
+    try:
+        return parse_duration(value)
+    except PydanticCustomError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +65,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("file", type=_FILE)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Draw from this seed, whatever the file says.")
+@click.option("--seed", type=_SEED, help="Draw from this seed, whatever the file says.")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="Whatever the file says.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Whatever the file says.")
 @click.option("--expect", is_flag=True, help="Exit 3 if a rule fired fewer or more times than its expect says.")
@@ -72,6 +106,64 @@ def check(files: tuple[Path, ...]) -> None:
 
 
 @main.command()
+@click.argument("file", type=_FILE)
+@click.option("--proxy", metavar="NAME", help="Of this proxy only.")
+@click.option(
+    "--connections", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="So many of each."
+)
+@click.option(
+    "--client", metavar="IP", callback=_address, default="127.0.0.1", show_default=True, help="They come from here."
+)
+@click.option(
+    "--at", metavar="TIME", callback=_duration, default="0s", show_default=True, help="So long after the start."
+)
+@click.option("--seed", type=_SEED, help="Draw from this seed, whatever the file says.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object a line.")
+def explain(
+    file: Path, proxy: str | None, connections: int, client: str, at: float, seed: int | None, as_json: bool
+) -> None:
+    """Foretell what would become of the coming connections of FILE, and say why; nothing is opened.
+
+    The connections come one after the other, each when the one before is over.
+    """
+    config = _load(file)
+    if proxy is not None and proxy not in config.proxies:
+        _fail(f"{file}: there is no proxy {proxy}; it has {', '.join(config.proxies)}", _BAD_CONFIG)
+    seed = seed if seed is not None else config.seed
+    if seed is None:
+        seed = secrets.randbits(32)
+        click.echo(f"{file} has no seed; this is foretold for {seed}: run it with --seed {seed}", err=True)
+    console = _console()
+    for name, its in config.proxies.items():
+        if proxy not in (None, name):
+            continue
+        arrivals = (Arrival(number, client, at, 1) for number in range(1, connections + 1))
+        fates = foretell(RuleBook.opened(name, seed, its.rules, 0.0), arrivals, enabled=its.enabled)
+        if as_json:
+            for fate in fates:
+                click.echo(orjson.dumps(_fate_line(name, fate)))
+        else:
+            when = f"{format_duration(at)} after the start" if at else "from the start"
+            console.print(_fate_table(f"{name}: {its.listen} for {its.upstream}; clients from {client}, {when}", fates))
+
+
+@main.command()
+@click.argument("log", type=click.File("rb"))
+def replay(log: BinaryIO) -> None:
+    """Print a configuration that injects the same faults into the same connections as those that LOG tells of.
+
+    LOG is what `run` wrote, in JSON; - is standard input.
+    """
+    try:
+        told = read_log(log)
+    except CannotReplay as error:
+        _fail(f"{log.name}: {error}", _COULD_NOT_RUN)
+    for note in told.notes:
+        click.echo(f"{log.name}: {note}", err=True)
+    click.echo(told.yaml(), nl=False)
+
+
+@main.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
     click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2))
@@ -92,6 +184,48 @@ def demo() -> None:
 async def _run(daemon: Daemon) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         await daemon.run(signals)
+
+
+def _fate_line(proxy: str, fate: Fate) -> dict[str, Any]:
+    return {
+        "proxy": proxy,
+        "connection": fate.connection,
+        "faults": [asdict(fault) for fault in fate.faults],
+        "rules": [asdict(reason) for reason in fate.reasons],
+    }
+
+
+def _fate_table(title: str, fates: Iterable[Fate]) -> Table:
+    table = Table(
+        box=box.HORIZONTALS,
+        title=Text(title, "bold"),
+        title_justify="left",
+        show_lines=True,
+        expand=True,
+        pad_edge=False,
+    )
+    table.add_column("#", justify="right")
+    table.add_column("what happens", ratio=2)
+    table.add_column("what the rules say", ratio=5)
+    for fate in fates:
+        reasons = Text("\n").join(
+            Text.assemble((reason.rule, "bold" if reason.holds else "dim"), (f": {reason.because}", _tone(reason)))
+            for reason in fate.reasons
+        )
+        table.add_row(str(fate.connection), Text(fate.text, "bold red" if fate.faults else "green"), reasons)
+    return table
+
+
+def _tone(reason: Reason) -> str:
+    return "" if reason.holds else "dim"
+
+
+def _console() -> Console:
+    """Standard output; as wide as a screen where no terminal says how wide it is."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH
+    return console
 
 
 def _load(file: Path) -> Config:

@@ -36,7 +36,7 @@ class Decision:
 UNTOUCHED = Decision()
 
 Told = Callable[[BaseRule, str | None], None]
-"""Is told of each rule that was read: the key of what kept it from a hit, or None for a hit, not yet counted as fired."""
+"""Is told of each rule that was read what kept it from a hit, by its key; None for a hit, which is not counted yet."""
 
 
 @dataclass(slots=True)

@@ -104,10 +104,10 @@ def _in_words(decision: Decision) -> str:
 
 def _hit_in_words(hit: Hit) -> Iterator[str]:
     for fault in hit.rule.faults:
-        if isinstance(fault, Ending):
-            yield f"{fault.key} {'' if fault.after.at_once else 'after '}{fault.after}"
-        else:
-            yield fault.key
+        given = fault.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"after"})
+        options = "".join(f" {key} {value}" for key, value in given.items())
+        when = f" {'' if fault.after.at_once else 'after '}{fault.after}" if isinstance(fault, Ending) else ""
+        yield f"{fault.key}{when}{options}"
 
 
 def _miss(book: RuleBook, rule: BaseRule, arrival: Arrival, missed: str) -> str:
@@ -129,9 +129,9 @@ def _miss(book: RuleBook, rule: BaseRule, arrival: Arrival, missed: str) -> str:
         case "skip":
             return f"{_nth(standing.counted)} that it counts, one of the {when.skip} to skip"
         case "nth":
-            return f"{_nth(standing.counted)} that it counts, not the {_listed(map(_nth, when.nth or ()))}"
+            return f"{_nth(standing.counted)} that it counts; it picks the {_listed(map(_nth, when.nth or ()))}"
         case "every":
-            return f"{_nth(standing.counted)} that it counts, not every {_nth(when.every or 1)}"
+            return f"{_nth(standing.counted)} that it counts; it picks every {_nth(when.every or 1)}"
         case "probability":
             return f"drew {book.drawn(rule, arrival):.6f}, not below {when.probability:g}"
         case "limit":

@@ -1,0 +1,257 @@
+"""A log back to a configuration: the same faults for the same connections, whatever chose them then.
+
+Each fault becomes a rule for the connections that it struck, by their numbers. Shapes keep the names of their rules
+and the seed, of which their draws are functions. A log that does not tell all of it is refused.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import orjson
+import yaml
+
+from faultproxy.config.loader import ConfigError, parse
+from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import Shape
+from faultproxy.units import format_duration, format_size
+
+Line = Mapping[str, Any]
+
+_HEAD = b'{"timestamp":'
+_SHAPES = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Shape))
+_LONGEST_NAME = 200
+_AT_ONCE_S = 0.05
+
+
+class CannotReplay(Exception):
+    """The log does not say enough, or says too much. The text tells where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A configuration, as a mapping, and what is to be said of it."""
+
+    run: str
+    config: Mapping[str, Any]
+    notes: Sequence[str]
+
+    def yaml(self) -> str:
+        """The configuration as a file holds it."""
+        text: str = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        return f"# What run {self.run} did to its connections, by their numbers.\n{text}"
+
+
+def read_log(lines: Iterable[bytes]) -> Replay:
+    """What a log tells, as a configuration. What another program puts around or between its lines does not matter.
+
+    Raises CannotReplay.
+    """
+    story = _Story()
+    for number, line in enumerate(lines, start=1):
+        start = line.find(_HEAD)
+        if start >= 0:
+            try:
+                told = orjson.loads(line[start:])
+            except orjson.JSONDecodeError:
+                raise CannotReplay(f"line {number} is cut short or garbled; replay needs a whole log") from None
+            story.hear(told, number)
+    return story.replay()
+
+
+@dataclass
+class _ProxyStory:
+    """What a log tells of one proxy."""
+
+    config: dict[str, Any]
+    started: datetime
+    shapes: "dict[tuple[str, str, str], _Struck]" = field(default_factory=dict)
+    verdicts: "dict[int, list[tuple[str, str, Any]]]" = field(default_factory=dict)
+    outages: list[tuple[str, float, float | None]] = field(default_factory=list)
+
+    def rule(self, name: str) -> dict[str, Any]:
+        """A rule as it stands in the configuration; nothing if an edit has removed it."""
+        return next((rule for rule in self.config["rules"] if rule["name"] == name), {})
+
+
+@dataclass
+class _Struck:
+    """A shape, and the connections in which it acted."""
+
+    rule: str
+    fault: str
+    options: Any
+    window: Any
+    connections: list[int] = field(default_factory=list)
+
+
+class _Story:
+    """Hears the lines of a log in their order."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, int] = {}
+        self._seed = 0
+        self._proxies: dict[str, _ProxyStory] = {}
+        self._notes: list[str] = []
+
+    def hear(self, told: Line, number: int) -> None:
+        """Take a line. Raises CannotReplay."""
+        match told["event"]:
+            case "proxy.started":
+                self._started(told, number)
+            case "fault.injected":
+                self._injected(told, self._proxy(told, number), number)
+            case "outage.started":
+                proxy = self._proxy(told, number)
+                proxy.outages.append((told["rule"], _since(proxy, told), None))
+            case "outage.ended":
+                proxy = self._proxy(told, number)
+                rule, start, _ = proxy.outages.pop()
+                proxy.outages.append((rule, start, _since(proxy, told)))
+            case "config.loaded":
+                self._edited(told, number)
+            case "log.dropped":
+                what = f"{told['count']} lines were dropped before line {number}, and faults may be among them"
+                raise CannotReplay(f"{what}; replay needs a whole log")
+
+    def replay(self) -> Replay:
+        """The configuration. Raises CannotReplay."""
+        if not self._runs:
+            raise CannotReplay(
+                "there is no line of a proxy that started; replay needs a whole log in JSON, of level info or debug"
+            )
+        if len(self._runs) > 1:
+            runs = ", ".join(f"{run} from line {number}" for run, number in self._runs.items())
+            raise CannotReplay(f"it holds {len(self._runs)} runs ({runs}); give replay the lines of one")
+        proxies = {name: {**proxy.config, "rules": list(_rules(proxy))} for name, proxy in self._proxies.items()}
+        replay = Replay(next(iter(self._runs)), {"seed": self._seed, "proxies": proxies}, self._notes)
+        try:
+            parse(replay.yaml().encode(), "the replay")
+        except ConfigError as error:
+            raise CannotReplay(f"what it tells makes no valid configuration: {error.errors[0]}") from None
+        return replay
+
+    def _started(self, told: Line, number: int) -> None:
+        if told["run"] not in self._runs:
+            self._runs[told["run"]] = number
+            self._seed = told["seed"]
+            self._proxies.clear()
+        self._proxies[told["proxy"]] = _ProxyStory(told["config"], datetime.fromisoformat(told["timestamp"]))
+
+    def _proxy(self, told: Line, number: int) -> _ProxyStory:
+        if told["proxy"] not in self._proxies:
+            what = f"line {number} tells of proxy {told['proxy']}, and no line before it that it started"
+            raise CannotReplay(f"{what}; replay needs the log from its beginning")
+        return self._proxies[told["proxy"]]
+
+    def _injected(self, told: Line, proxy: _ProxyStory, number: int) -> None:
+        connection = int(told["connection"].rpartition("#")[2])
+        rule, fault = told["rule"], told["fault"]
+        if fault in _SHAPES:
+            key = (rule, fault, str(told["options"]))
+            window = proxy.rule(rule).get("when", {}).get("window")
+            proxy.shapes.setdefault(key, _Struck(rule, fault, told["options"], window)).connections.append(connection)
+            return
+        struck = proxy.verdicts.setdefault(connection, [])
+        if any(fault == its_fault for _, its_fault, _ in struck):
+            what = f"line {number}: {fault} struck {told['connection']} a second time, which no single rule can do"
+            raise CannotReplay(f"{what}; take the line out to replay the rest")
+        struck.append((rule, fault, _options(told, proxy)))
+
+    def _edited(self, told: Line, number: int) -> None:
+        for change in told["changes"]:
+            if change == "seed changed" or change.endswith(" removed"):
+                raise CannotReplay(f"line {number}: an edit ({change}) that one configuration cannot replay")
+        for name, config in told["config"].items():
+            proxy = self._proxies.get(name)
+            if proxy is None:
+                continue
+            changed = [key for key in ("listen", "upstream", "enabled") if config[key] != proxy.config[key]]
+            if changed:
+                what = f"an edit changed {' and '.join(changed)} of {name}"
+                raise CannotReplay(f"line {number}: {what}, which one configuration cannot replay")
+            proxy.config = config
+        if told["changes"]:
+            self._notes.append(
+                f"line {number}: an edit ({'; '.join(told['changes'])}); what struck before it and after it is replayed"
+            )
+
+
+def _options(told: Line, proxy: _ProxyStory) -> Any:
+    """An ending's options; of a live one, which struck when its window opened, at the byte or time that it did."""
+    options = dict(told["options"])
+    if not proxy.rule(told["rule"]).get("live"):
+        return options
+    direction = options.get("after", {}).get("direction", "downstream")
+    passed = told[f"bytes_{direction}"]
+    measured = {"bytes": format_size(passed)} if passed else {"time": format_duration(told["elapsed_ms"] / 1000)}
+    return {**options, "after": {**measured, "direction": direction}}
+
+
+def _rules(proxy: _ProxyStory) -> Iterator[dict[str, Any]]:
+    """Outages, then shapes, then what ends connections: so no verdict keeps from a connection what it met."""
+    names = _Names()
+    for rule, start, end in proxy.outages:
+        window: dict[str, str] = {}
+        if start > _AT_ONCE_S:
+            window["from"] = format_duration(start)
+        if end is not None:
+            window["to"] = format_duration(end)
+        always = {"when": {"window": window}} if window else {}
+        yield {"name": names.take(rule), **always, "refuse": {}}
+    for shaping in _packed(proxy):
+        first = shaping[0]
+        connections = sorted({number for struck in shaping for number in struck.connections})
+        when = {"connection": connections, **({"window": first.window} if first.window else {})}
+        yield {
+            "name": names.take(first.rule),
+            "when": when,
+            **{struck.fault: struck.options for struck in shaping},
+        }
+    groups: dict[str, list[int]] = {}
+    for connection, struck in sorted(proxy.verdicts.items()):
+        groups.setdefault(orjson.dumps(struck).decode(), []).append(connection)
+    for text, connections in groups.items():
+        struck = orjson.loads(text)
+        title = " + ".join(dict.fromkeys(rule for rule, _, _ in struck))
+        faults = {fault: options for _, fault, options in struck}
+        yield {"name": names.take(title), "when": {"connection": connections}, **faults}
+
+
+def _packed(proxy: _ProxyStory) -> list[list[_Struck]]:
+    """The shapes of a rule together, since their draws go by its name; apart where an edit has changed them."""
+    packs: list[list[_Struck]] = []
+    for struck in proxy.shapes.values():
+        for pack in packs:
+            same = pack[0].rule == struck.rule and pack[0].window == struck.window
+            if same and all(struck.fault != other.fault for other in pack):
+                pack.append(struck)
+                break
+        else:
+            packs.append([struck])
+    order = [rule["name"] for rule in proxy.config["rules"]]
+    return sorted(packs, key=lambda pack: order.index(pack[0].rule) if pack[0].rule in order else len(order))
+
+
+class _Names:
+    """Names that are used once each."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, name: str) -> str:
+        """The name, or the next like it that is free."""
+        name = name[:_LONGEST_NAME]
+        for number in count(2):
+            if name not in self._taken:
+                break
+            suffix = f" ({number})"
+            name = name.removesuffix(f" ({number - 1})")[: _LONGEST_NAME - len(suffix)] + suffix
+        self._taken.add(name)
+        return name
+
+
+def _since(proxy: _ProxyStory, told: Line) -> float:
+    return max(0.0, (datetime.fromisoformat(told["timestamp"]) - proxy.started).total_seconds())
