@@ -1,8 +1,9 @@
 """One connection's life, from top to bottom: decided, dialled, relayed, struck, recorded."""
 
+import select
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol
 
@@ -14,10 +15,12 @@ from faultproxy.faults.base import Direction, Ending, Fault, Shape, Shaper, Side
 from faultproxy.faults.chain import Chain
 from faultproxy.faults.pattern import Search
 from faultproxy.journal.events import Journal, Strike
+from faultproxy.kernel import sockets
 from faultproxy.link import Link
 from faultproxy.relay import UNLIMITED, Circuit, Switchboard
 from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import Decision, Hit, draw
+from faultproxy.rules.decision import UNTOUCHED, Decision, Hit, draw
+from faultproxy.rules.opening import LARGEST_OPENING
 
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
 NO_GATE = "the connection is accepted, then reset: only an outage refuses at connect()"
@@ -33,6 +36,9 @@ class Home(Protocol):
     @property
     def seed(self) -> int:
         """What the draws are made from."""
+
+    def decide(self, arrival: Arrival) -> Decision | None:
+        """What becomes of a connection; None as long as more of the client's first bytes could change it."""
 
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
@@ -63,10 +69,12 @@ class Connection:
         client: socket.socket,
         client_port: int,
         arrival: Arrival,
-        decision: Decision,
+        decision: Decision | None,
+        peek_timeout_s: float,
     ) -> None:
         self.arrival = arrival
-        self.decision = decision
+        self.decision = decision or UNTOUCHED
+        self._is_decided = decision is not None
         self.ended_by: EndedBy = "drain"
         self._home = home
         self._upstream = upstream
@@ -74,7 +82,8 @@ class Connection:
         self._client_port = client_port
         self._link = Link(client, home.board)
         self._pending: list[Pending] = []
-        self._shapes = _shapes_of(decision.hits)
+        self._shapes = _shapes_of(self.decision.hits)
+        self._peek_by = arrival.at_s + peek_timeout_s
         self._shapers: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
         self._acted: set[tuple[str, str]] = set()
         self._faults: list[str] = []
@@ -99,6 +108,8 @@ class Connection:
 
     def reshape(self, decision: Decision, hits: Iterable[Hit]) -> None:
         """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
+        if not self._is_decided:
+            return
         self.decision = decision
         self._shapes = _shapes_of(hits)
         if self._link.is_open:
@@ -117,6 +128,8 @@ class Connection:
         return f"{self._home.name}#{self.arrival.number}"
 
     async def _live(self) -> None:
+        if not self._is_decided:
+            await self._listen()
         link, decision = self._link, self.decision
         if decision.hits or decision.shadows:
             await self._before_connecting()
@@ -134,6 +147,25 @@ class Connection:
                     link.circuit.start()
                     await link.circuit.changed()
                     await self._see_the_end(link.circuit)
+
+    async def _listen(self) -> None:
+        """Look at what the client says first, until the rules can decide, it ends, or the time is up."""
+        client, opening, heard_all = self._link.client, b"", False
+        decision = None
+        while decision is None and self._link.is_open:
+            heard_all = heard_all or len(opening) >= LARGEST_OPENING
+            self.arrival = replace(self.arrival, opening=opening, heard_all=heard_all)
+            decision = self._home.decide(self.arrival)
+            if decision is None:
+                sockets.report_from(client, len(opening) + 1)
+                with trio.move_on_at(self._peek_by) as patience:
+                    await self._home.board.wait(client, select.EPOLLIN)
+                before, opening = opening, _peek(client) or opening
+                heard_all = patience.cancelled_caught or len(opening) == len(before)
+        if decision is not None:
+            sockets.report_from(client, 1)
+            self.decision, self._shapes = decision, _shapes_of(decision.hits)
+        self._is_decided = True
 
     async def _before_connecting(self) -> None:
         for hit in (*self.decision.hits, *self.decision.shadows):
@@ -320,6 +352,13 @@ class Connection:
 
     def _elapsed_s(self) -> float:
         return trio.current_time() - self.arrival.at_s
+
+
+def _peek(client: socket.socket) -> bytes:
+    try:
+        return sockets.peek(client, LARGEST_OPENING)
+    except OSError:
+        return b""  # reset: nothing more will come, and the relay finds out
 
 
 def _shapes_of(hits: Iterable[Hit]) -> list[tuple[Hit, Shape]]:

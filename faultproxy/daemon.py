@@ -136,14 +136,16 @@ class Daemon:
 
     async def _watch(self, path: Path) -> None:
         """Look at the file four times a second, and load it once it has changed and come to rest."""
-        loaded = seen = None  # it may have changed since it was read for the start, so it is read once more
+        loaded: Stamp = None  # it may have changed since it was read for the start, so it is read once more
+        seen: Stamp = None
         while True:
             with trio.move_on_after(_LOOK_EVERY_S):
                 await self._hangup.wait()
             before, seen = seen, await trio.to_thread.run_sync(_stamp, path)
-            if self._hangup.is_set() or (seen != loaded and seen == before):
+            asked = self._hangup.is_set()
+            if asked or (seen != loaded and seen == before):
                 self._hangup = trio.Event()
-                await self._reload(path, quietly=loaded is None)
+                await self._reload(path, quietly=loaded is None and not asked)
                 loaded = seen
 
     async def _reload(self, path: Path, *, quietly: bool = False) -> None:

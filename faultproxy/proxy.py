@@ -14,7 +14,7 @@ from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
 from faultproxy.relay import Switchboard
 from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import RuleBook
+from faultproxy.rules.decision import Decision, RuleBook
 from faultproxy.rules.rule import BaseRule
 
 _BATCH = 64
@@ -68,6 +68,10 @@ class Proxy:
     def seed(self) -> int:
         """What the draws are made from."""
         return self._book.seed
+
+    def decide(self, arrival: Arrival) -> Decision | None:
+        """What becomes of a connection; None as long as more of the client's first bytes could change it."""
+        return None if self._book.waits(arrival) else self._book.decide(arrival)
 
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
@@ -188,6 +192,7 @@ class Proxy:
         while self.gate.is_open:
             try:
                 await self.gate.knock(self.board)
+                await trio.lowlevel.checkpoint_if_cancelled()  # an edit may have given the gate to another proxy
                 newcomers = self.gate.take(self._capacity.room(_BATCH))
             except OutOfResources as error:
                 if shortage is None:
@@ -213,7 +218,8 @@ class Proxy:
                 client,
                 port,
                 arrival,
-                self._book.decide(arrival),
+                self.decide(replace(arrival, heard_all=False)) if self._book.peeks else self._book.decide(arrival),
+                self.config.peek_timeout,
             )
             self._connections[connection] = None
             self._capacity.connections += 1

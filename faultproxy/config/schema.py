@@ -14,6 +14,7 @@ from pydantic import (
     StrictBool,
     StrictInt,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -160,8 +161,24 @@ class ProxyConfig(BaseModel):
     listen: Listen
     upstream: Upstream
     dial_timeout: PositiveDuration = 5.0
+    peek_timeout: Duration = 1.0
     enabled: StrictBool = True
     rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _can_decide_in_time(self) -> "ProxyConfig":
+        peeking = ""
+        rules: tuple[BaseRule, ...] = self.rules
+        for rule in rules:
+            if rule.connect is not None and peeking:
+                raise PydanticCustomError(
+                    "below_peeked",
+                    f"{quote(rule.name)} refuses before the client can say anything, but {quote(peeking)} above it must"
+                    f" hear the client first; put {quote(rule.name)} above",
+                )
+            if rule.when.peeks and rule.holds_verdict:
+                peeking = rule.name
+        return self
 
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""

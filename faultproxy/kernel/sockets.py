@@ -130,6 +130,19 @@ def unacknowledged(sock: socket.socket) -> int:
     return count[0]
 
 
+def peek(sock: socket.socket, most: int) -> bytes:
+    """The first bytes that wait to be read, and go on waiting. Raises OSError."""
+    try:
+        return sock.recv(most, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+
+
+def report_from(sock: socket.socket, count: int) -> None:
+    """Be readable only once so many bytes wait, or the stream has ended (socket(7), SO_RCVLOWAT)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+
 def unsent(sock: socket.socket) -> int:
     """Bytes, FIN counted as one, that have not left yet; 0 once the connection is gone (tcp(7), SIOCOUTQNSD)."""
     count = array("i", [0])

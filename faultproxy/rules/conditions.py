@@ -19,6 +19,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults.base import MODEL
+from faultproxy.faults.pattern import Pattern
+from faultproxy.rules.opening import Prefix, ServerNames, matches, names
 from faultproxy.units import Duration, PositiveDuration, Probability, quote
 
 Network = IPv4Network | IPv6Network
@@ -38,13 +40,16 @@ class Arrival:
     """A connection at the moment it is judged.
 
     ``number`` is the proxy's own, from 1; ``client`` the address without its port; ``at_s`` the accept
-    time on the clock that the rules' windows started on; ``open_connections`` includes this one.
+    time on the clock that the rules' windows started on; ``open_connections`` includes this one. ``opening``
+    is what the client has said so far, and ``heard_all`` that no more of it will be waited for.
     """
 
     number: int
     client: str
     at_s: float
     open_connections: int
+    opening: bytes = b""
+    heard_all: bool = True
 
 
 class Window(BaseModel):
@@ -175,6 +180,10 @@ Networks = Annotated[
 ]
 
 
+PEEKED = frozenset({"starts_with", "matches", "sni"})
+"""The conditions that look at the client's first bytes."""
+
+
 class When(BaseModel):
     """Conditions; all that are given must hold. ``first`` to ``every`` and ``probability`` choose among the counted."""
 
@@ -184,6 +193,9 @@ class When(BaseModel):
     window: Window | None = None
     open_connections: Bounds | None = None
     connection: Numbers | None = None
+    starts_with: Prefix | None = None
+    matches: Pattern | None = None
+    sni: ServerNames | None = None
     first: Count | None = None
     skip: Count | None = None
     nth: Numbers | None = None
@@ -203,7 +215,34 @@ class When(BaseModel):
             return "open_connections"
         if self.connection is not None and arrival.number not in self.connection:
             return "connection"
+        if self.peeks:
+            return self._unheard(arrival.opening)
         return None
+
+    @property
+    def peeks(self) -> bool:
+        """Whether it looks at the client's first bytes."""
+        return self.starts_with is not None or self.matches is not None or self.sni is not None
+
+    def is_waiting(self, arrival: Arrival) -> bool:
+        """Whether more of the client's bytes could still make the conditions hold, and none has failed."""
+        if arrival.heard_all:
+            return False
+        answers = [holds for _, holds in self._heard(arrival.opening)]
+        return None in answers and False not in answers
+
+    def _unheard(self, opening: bytes) -> str | None:
+        return next((key for key, holds in self._heard(opening) if not holds), None)
+
+    def _heard(self, opening: bytes) -> list[tuple[str, bool | None]]:
+        answers: list[tuple[str, bool | None]] = []
+        if self.starts_with is not None:
+            answers.append(("starts_with", self.starts_with.holds(opening)))
+        if self.matches is not None:
+            answers.append(("matches", matches(self.matches, opening)))
+        if self.sni is not None:
+            answers.append(("sni", names(self.sni, opening)))
+        return answers
 
     def missed(self, count: int) -> str | None:
         """The first ordinal that does not choose the rule's ``count``-th connection; None if all do."""

@@ -6,9 +6,10 @@ decision does not depend on timing, and deciding again gives the same answer.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 
-from faultproxy.rules.conditions import Arrival
+from faultproxy.rules.conditions import PEEKED, Arrival
 from faultproxy.rules.rule import BaseRule
 
 
@@ -72,11 +73,28 @@ class RuleBook:
             standings[rule.name] = standing if before.get(rule.name) == rule else replace(standing, since_s=now_s)
         return RuleBook(self.proxy, seed, tuple(rules), standings)
 
+    @cached_property
+    def peeks(self) -> bool:
+        """Whether any rule looks at the client's first bytes."""
+        return any(rule.when.peeks for rule in self.rules)
+
     def decide(self, arrival: Arrival, told: Told | None = None) -> Decision:
         """Judge a new connection. Counts it in every rule that the reading reaches and whose conditions hold."""
         if not self.rules:
             return UNTOUCHED
         return self._read(self.rules, arrival, told)
+
+    def waits(self, arrival: Arrival) -> bool:
+        """Whether the decision must wait for more of the client's first bytes. Counts nothing."""
+        for rule in self.rules:
+            unmet = self._unmet(rule, arrival)
+            if unmet in PEEKED and rule.when.is_waiting(arrival):
+                return True
+            standing = self.standings[rule.name]
+            counted = replace(standing, counted=standing.counted + 1)
+            if unmet is None and rule.holds_verdict and self._missed(rule, counted, arrival) is None:
+                return False
+        return False
 
     def revisit(self, rule: BaseRule, arrival: Arrival, earlier: Decision) -> Hit | None:
         """Judge an open connection by one live rule, if the reading for that connection would have reached the rule."""

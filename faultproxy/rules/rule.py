@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import MODEL, Connect, Ending, Fault, Shape
-from faultproxy.rules.conditions import Bounds, Count, When
+from faultproxy.rules.conditions import PEEKED, Bounds, Count, When
 from faultproxy.units import quote
 
 NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
@@ -37,9 +37,11 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
     has = {kind.key: {"required": [kind.key]} for kind in CATALOGUE}
     endings = [has[kind.key] for kind in CATALOGUE if issubclass(kind, Ending)]
     connects = [kind.key for kind in CATALOGUE if issubclass(kind, Connect)]
+    silent = {"properties": dict.fromkeys(sorted(PEEKED), False)}
     schema["anyOf"] = list(has.values())
     schema["dependentSchemas"] = {
-        connect: {"properties": {key: False for key in has if key != connect}} for connect in connects
+        connect: {"properties": {key: False for key in has if key != connect} | {"when": silent}}
+        for connect in connects
     }
     schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
     schema["then"] = {
@@ -126,6 +128,11 @@ class BaseRule(BaseModel):
             raise PydanticCustomError(
                 "connect",
                 f"{self.connect.key} comes before there is a connection, so {others} cannot strike; use two rules",
+            )
+        if self.connect is not None and self.when.peeks:
+            raise PydanticCustomError(
+                "connect",
+                f"{self.connect.key} strikes before the client can say anything; remove starts_with, matches and sni",
             )
         if self.live and not (self.endings and self.when.window):
             raise PydanticCustomError(
