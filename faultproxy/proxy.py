@@ -193,7 +193,6 @@ class Proxy:
             try:
                 await self.gate.knock(self.board)
                 await trio.lowlevel.checkpoint_if_cancelled()  # an edit may have given the gate to another proxy
-                await trio.lowlevel.checkpoint_if_cancelled()  # an edit may have given the gate to another proxy
                 newcomers = self.gate.take(self._capacity.room(_BATCH))
             except OutOfResources as error:
                 if shortage is None:
