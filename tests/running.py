@@ -29,7 +29,8 @@ _PACKAGE = Path(faultproxy.__file__).parent.parent
 class Faultproxy:
     """``faultproxy run FILE``, from its start to its end; at the end nothing must have crashed or been complained of.
 
-    The file is written from a mapping, or from text as it is. ``may_complain`` allows for words on stderr.
+    The file is written from a mapping, or from text as it is. ``level`` is how much it logs, whatever the file
+    says; ``may_complain`` allows for words on stderr.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class Faultproxy:
         environment: Mapping[str, str] | None = None,
         reads_log: bool = True,
         may_complain: bool = False,
+        level: str | None = "debug",
     ) -> None:
         self.file = folder / "faultproxy.yaml"
         self.log: list[Line] = []
         self.errors = ""
-        self._options = options
+        self._options = options if level is None else (*options, "--log-level", level)
         self._max_fds = max_fds
         self._environment = environment or {}
         self._reads_log = reads_log
@@ -57,7 +59,7 @@ class Faultproxy:
     def __enter__(self) -> Self:
         path = os.pathsep.join([*filter(None, [self._environment.get("PYTHONPATH")]), str(_PACKAGE)])
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "faultproxy", "run", str(self.file), "--log-level", "debug", *self._options],
+            [sys.executable, "-P", "-m", "faultproxy", "run", str(self.file), *self._options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
