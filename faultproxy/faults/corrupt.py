@@ -12,6 +12,7 @@ from faultproxy.faults.base import BITE, MODEL, ClientSees, Roll, Segment, Shape
 from faultproxy.units import Probability
 
 _BLOCK = 4096
+_HITS_AT_ONCE = 2048  # some 3 ms, in which no other connection is served
 
 
 class Corrupt(Shape):
@@ -43,9 +44,10 @@ class Corrupt(Shape):
 class _Corrupted:
     rate = math.inf
     delay_s = 0.0
-    bite = BITE
 
     def __init__(self, corrupt: Corrupt, roll: Roll) -> None:
+        hits = BITE * (corrupt.probability or 0.0)
+        self.bite = BITE if hits <= _HITS_AT_ONCE else max(_BLOCK, int(BITE * _HITS_AT_ONCE / hits))
         self._probability = corrupt.probability
         self._at = sorted(set(corrupt.at or ()))
         self._roll = roll

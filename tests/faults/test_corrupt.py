@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from faultproxy.faults.base import BITE
 from faultproxy.faults.corrupt import Corrupt
 from tests.faults.shapes import cut, joined, roll, through
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=100)
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=50)
 BYTES = 1_000_000
 
 
@@ -27,7 +28,7 @@ def hits(before: bytes, after: bytes) -> list[int]:
 
 @PROPERTY
 @given(
-    st.integers(0, 20_000),
+    st.integers(0, 10_000),
     st.lists(st.integers(0, 50_000), max_size=20),
     st.sampled_from(
         [{"probability": "100%"}, {"probability": 0.5}, {"probability": 0.001}, {"at": [0, 1, 4095, 4096]}]
@@ -109,6 +110,13 @@ def test_the_seed_decides() -> None:
     fault = corrupt(probability="1%")
     first, again, other = (corrupted(fault, [bytes(100_000)], seed) for seed in (1, 1, 2))
     assert first == again != other
+
+
+@pytest.mark.parametrize(("probability", "bite"), [("0%", BITE), ("0.1%", BITE), ("10%", 20_480), ("100%", 4096)])
+def test_many_hits_come_in_small_bites(probability: str, bite: int) -> None:
+    """Each hit is drawn, and the other connections wait meanwhile."""
+    assert corrupt(probability=probability).shaper(roll()).bite == bite
+    assert corrupt(at=[1]).shaper(roll()).bite == BITE
 
 
 def test_it_takes_no_time() -> None:
