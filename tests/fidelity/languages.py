@@ -127,7 +127,6 @@ def _c(name: str) -> list[str]:
     return [f"{name}: {_strerror(name)}"]
 
 
-_OTHER = "other than the four: "
 _C_WORDS = {name: _c(name) for name in ERRNOS} | {SILENCE: [*_c("EINPROGRESS"), *_c("EAGAIN")]}
 
 PYTHON = Language(
@@ -135,9 +134,7 @@ PYTHON = Language(
     "client.py",
     run=[sys.executable, "{source}"],
     version=[sys.executable, "--version"],
-    words={name: _python(name) for name in ("ECONNREFUSED", "ECONNRESET", "EPIPE", "ECONNABORTED")}
-    | {name: [_OTHER + _python(name)[0]] for name in ("ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH")}
-    | {SILENCE: [_OTHER + "TimeoutError: timed out"]},
+    words={name: _python(name) for name in ERRNOS} | {SILENCE: ["TimeoutError: timed out"]},
 )
 
 C = Language(

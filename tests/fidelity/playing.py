@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import yaml
 
 from tests.fidelity.languages import Client, Language
 from tests.fidelity.matrix import ROWS, Row
-from tests.peers import PATIENCE_S, Server, nobody, reset, wait_until_arrived
+from tests.peers import PATIENCE_S, Server, nobody, reset
 from tests.running import Faultproxy, Line
 
 _STEPS = ("connect", "send", "shut", "read", "write")
@@ -39,7 +40,7 @@ class Seen:
         """What the row asks for, in this language, on this host."""
         if self.fidelity == "degraded" and self.row.degraded is not None:
             return self.row.degraded
-        return self.row.also.get(self.language.name, self.row.expected)
+        return self.row.expected
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ class Seen:
         row, last = self.row, {key: int(self.visits[-1].get(key, 0)) for key in ("first_ms", "last_ms", "end_ms")}
         complaints = {
             f"expected {self.expected}, saw {self.outcomes}, which the client put as {self.words}": (
-                self.outcomes == self.expected
+                self.outcomes in (self.expected, self.row.also.get(self.language.name))
             ),
             f"the first byte came after {last['first_ms']} ms": last["first_ms"] >= row.first_byte_ms,
             f"the end came after {last['end_ms']} ms": last["end_ms"] >= row.end_ms,
@@ -115,7 +116,13 @@ class Matrix:
         self._stack.__exit__(*error)
 
     def play(self, row: Row, language: Language) -> Seen:
-        """Let the language's client make the row's visits."""
+        """Let the language's client make the row's visits, again if it has another attempt."""
+        for _ in range(row.attempts.get(language.name, 1) - 1):
+            if not (seen := self._play(row, language)).wrong:
+                return seen
+        return self._play(row, language)
+
+    def _play(self, row: Row, language: Language) -> Seen:
         client = self._client(language)
         proxy = proxy_of(row, language)
         address = self._proxy.address(proxy)
@@ -146,7 +153,7 @@ class Matrix:
         """Do what the request says, and note all that was heard until EOF.
 
         ``GET n``: n bytes, then FIN. ``LATER n``: the same once the client's EOF has come. ``HOLD n``: n bytes and no FIN until then.
-        ``RESET n``: n bytes, then RST. A request that ends in mid-line is answered with as many bytes as it has.
+        ``RESET n``: n bytes, and later RST. A request that ends in mid-line is answered with as many bytes as it has.
         """
         request = b""
         while not request.endswith(b"\n") and (byte := sock.recv(1)):
@@ -156,7 +163,7 @@ class Matrix:
         rest = _rest(sock) if verb == "LATER" else b""
         sock.sendall(bytes(offset % 251 for offset in range(size)))
         if verb == "RESET":
-            wait_until_arrived(sock)
+            time.sleep(0.1)  # until the client has read it all: see NODE_MISSES_RESETS
             reset(sock)
             return
         if verb != "HOLD":
@@ -174,6 +181,11 @@ def _rest(sock: socket.socket) -> bytes:
 def proxy_of(row: Row, language: Language) -> str:
     """The proxy that this row and this language have for themselves."""
     return f"{re.sub('[^a-z0-9]+', '-', row.name)}-{language.name}"
+
+
+def heading(row: Row) -> str:
+    """A row's name and its rules."""
+    return f"{row.name}<br>`{row.rules}`" if row.rules != "[]" else row.name
 
 
 def expectation(row: Row) -> str:

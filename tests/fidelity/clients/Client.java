@@ -58,6 +58,7 @@ public class Client {
                 }
             }
         }
+        said.put("end_ms", elapsedMs());
     }
 
     void read(InputStream stream) throws IOException {
@@ -77,7 +78,6 @@ public class Client {
         } finally {
             said.put("bytes", received);
             said.put("changed", changed);
-            said.put("end_ms", elapsedMs());
         }
     }
 

@@ -70,7 +70,7 @@ static int read_all(int fd)
                 sprintf(changed + strlen(changed), "%s%ld", hits++ ? "," : "", received);
     }
     int error = errno;
-    printf("bytes=%ld\tchanged=%s\tlast_ms=%ld\tend_ms=%ld\t", received, changed, last_ms, elapsed_ms());
+    printf("bytes=%ld\tchanged=%s\tlast_ms=%ld\t", received, changed, last_ms);
     errno = error;
     return count;
 }
@@ -123,8 +123,8 @@ static void visit(char *line)
         }
         printf("%s=%s\t", step, strcmp(step, "read") == 0 ? "EOF" : "ok");
     }
+    printf("end_ms=%ld\n", elapsed_ms());
     close(fd);
-    printf("\n");
     fflush(stdout);
 }
 

@@ -47,7 +47,7 @@ async function visit(host, port, verb, count, ...steps) {
     shut: () => call((done) => socket.end(done)),
     read: async () => {
       await until(() => isOver);
-      Object.assign(said, { bytes: seen.bytes, changed: seen.changed.slice(0, 9).join(), end_ms: elapsed() });
+      Object.assign(said, { bytes: seen.bytes, changed: seen.changed.slice(0, 9).join() });
     },
     write: async () => {
       for (let i = 0; i < GIVES_UP_AFTER && !failure; i++) {
@@ -67,6 +67,7 @@ async function visit(host, port, verb, count, ...steps) {
     said[name] = failure ?? (name === "read" ? "EOF" : "ok");
     if (failure) break;
   }
+  said.end_ms = elapsed();
   socket.destroy();
   return said;
 }

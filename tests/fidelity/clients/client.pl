@@ -46,6 +46,7 @@ sub visit {
         push @said, "$step=" . (!$is_done ? $failure : $step eq 'read' ? 'EOF' : 'ok') if $step ne 'patience';
         last if !$is_done;
     }
+    push @said, 'end_ms=' . elapsed_ms($start);
     close $sock;
     return @said;
 }
@@ -63,7 +64,7 @@ sub receive {
         }
     }
     my $error = $! + 0;
-    push @$said, "bytes=$received", 'changed=' . join(',', @changed), "last_ms=$last_ms", 'end_ms=' . elapsed_ms($start);
+    push @$said, "bytes=$received", 'changed=' . join(',', @changed), "last_ms=$last_ms";
     $! = $error;
     return defined $count;
 }

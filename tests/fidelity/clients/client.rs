@@ -39,6 +39,7 @@ fn visit(words: &[&str]) -> Vec<String> {
             }
         }
     }
+    said.push(format!("end_ms={}", start.elapsed().as_millis()));
     said
 }
 
@@ -93,6 +94,5 @@ fn read(socket: &mut TcpStream, said: &mut Vec<String>, start: Instant) -> io::R
     said.push(format!("bytes={received}"));
     said.push(format!("changed={}", changed.join(",")));
     said.push(format!("last_ms={last_ms}"));
-    said.push(format!("end_ms={}", start.elapsed().as_millis()));
     result
 }
