@@ -237,7 +237,9 @@ class Proxy:
 
     def _tell_if_stopped(self) -> None:
         if self._is_retired and not self._connections:
-            self.journal.proxy_stopped(proxy=self.name, connections=self.accepted, faults=self._tally.counts(self.name))
+            never = {rule.name: 0 for rule in self._book.rules if rule.can_strike}
+            faults = never | self._tally.counts(self.name)
+            self.journal.proxy_stopped(proxy=self.name, connections=self.accepted, faults=faults)
 
 
 def starts_open(config: ProxyConfig) -> bool:

@@ -148,7 +148,7 @@ class Journal:
         self._log.info("proxy.draining", proxy=proxy, open=open_connections)
 
     def proxy_stopped(self, *, proxy: str, connections: int, faults: Mapping[str, int]) -> None:
-        """A proxy is done: how many connections it had, and how often the faults of each rule struck."""
+        """A proxy is done: how many connections it had, and how often each rule's faults struck, none left out."""
         self._log.info("proxy.stopped", proxy=proxy, connections=connections, faults=faults)
 
 

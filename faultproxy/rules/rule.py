@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, Ending, Fault, Shape
+from faultproxy.faults.base import MODEL, Connect, Ending, Fault, Shape, Verdict
 from faultproxy.rules.conditions import PEEKED, Bounds, Count, When
 from faultproxy.units import quote
 
@@ -88,6 +88,11 @@ class BaseRule(BaseModel):
     def shapes(self) -> tuple[Shape, ...]:
         """The rule's shapes, which act as long as its window is open."""
         return tuple(fault for fault in self.faults if isinstance(fault, Shape))
+
+    @cached_property
+    def can_strike(self) -> bool:
+        """Whether it has a fault that is carried out: not in shadow, and more than ``pass``."""
+        return self.mode != "shadow" and any(not isinstance(fault, Verdict) for fault in self.faults)
 
     @cached_property
     def holds_verdict(self) -> bool:
