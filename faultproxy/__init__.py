@@ -3,7 +3,7 @@
 For tests there are ``faultproxy.Proxy`` and, for trio, ``faultproxy.AsyncProxy``; docs/testing.md shows both.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faultproxy.testing import (
@@ -29,11 +29,12 @@ __all__ = [
     "Proxy",
 ]
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    # Looked up when first asked for: pytest loads the plugin in every run, also where no test wants a proxy.
-    if name in __all__:
-        from faultproxy import testing  # noqa: PLC0415
+    def __getattr__(name):
+        # Looked up when first asked for: pytest loads the plugin in every run, also where no test wants a proxy.
+        if name in __all__:
+            from faultproxy import testing  # noqa: PLC0415
 
-        return getattr(testing, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return getattr(testing, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -384,6 +384,9 @@ class AsyncProxy(_BaseProxy):
         self._ended = trio.Event()
         self._running = self._run()
         await self._running.__aenter__()
+        if self._crash is not None:
+            await self._running.__aexit__(None, None, None)
+            raise self._crash
         return self
 
     async def __aexit__(
@@ -401,8 +404,6 @@ class AsyncProxy(_BaseProxy):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, signals, ready)
             await ready.wait()
-            if self._crash is not None:
-                raise self._crash
             yield
             stop.send_nowait(SIGTERM)
             with trio.CancelScope(shield=True):
