@@ -277,7 +277,7 @@ def test_a_slice_is_what_a_read_gets(stage: Stage) -> None:
     with stage.ends("slice_pause") as (client, server):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         server.sendall(pattern(100))
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < 100:
             sizes.append(len(client.recv(65536)))
         assert sizes[0] == 10
@@ -590,7 +590,7 @@ COMBINATIONS: dict[str, list[dict[str, Any]]] = {
     "slice": [rule(slice={"size": "1B"})],
     "slice_latency": [rule("a", latency={"delay": "1h"}), rule("b", slice={"size": "1B"})],
     "slice_bandwidth": [rule("a", bandwidth={"rate": "100MB/s"}), rule("b", slice={"size": "1B", "pause": "1us"})],
-    "corrupt": [rule(corrupt={"probability": "50%"}, latency={"delay": "1h"})],
+    "corrupt": [rule(corrupt={"probability": "5%"}, latency={"delay": "1h"})],
     "match": [rule(close={"after": {"match": "never comes"}})],
     "match_latency": [rule(close={"after": {"match": "never comes"}}, latency={"delay": "1h"})],
     "byte_trigger": [rule(close={"after": "1GB"}, latency={"delay": "1h"})],

@@ -9,7 +9,7 @@ from faultproxy.faults.base import BITE
 from faultproxy.faults.corrupt import Corrupt
 from tests.faults.shapes import cut, joined, roll, through
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=50)
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=30)
 BYTES = 1_000_000
 
 
@@ -28,7 +28,7 @@ def hits(before: bytes, after: bytes) -> list[int]:
 
 @PROPERTY
 @given(
-    st.integers(0, 10_000),
+    st.integers(0, 6000),
     st.lists(st.integers(0, 50_000), max_size=20),
     st.sampled_from(
         [{"probability": "100%"}, {"probability": 0.5}, {"probability": 0.001}, {"at": [0, 1, 4095, 4096]}]
