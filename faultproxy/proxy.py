@@ -96,7 +96,7 @@ class Proxy:
         now = trio.current_time()
         book = self._book.edited(seed, config.rules, now)
         self.gate = gate
-        if not config.enabled or _is_outage(book, now):
+        if not config.enabled or book.outage(now) is not None:
             self.shut_gate()  # before the rules change: those who wait came under the old ones
         else:
             self._open()
@@ -135,9 +135,7 @@ class Proxy:
         self._strike_open_connections(now)
         if any(rule.when.window is not None for rule in _shapes(self._book)):
             self._reshape(now)
-        outage = self._book.outage()
-        if outage is not None and not _is_outage(self._book, now):
-            outage = None
+        outage = self._book.outage(now)
         if outage is not None or not self.config.enabled:
             self.shut_gate()
         elif not self._open():
@@ -244,14 +242,8 @@ class Proxy:
 
 def starts_open(config: ProxyConfig) -> bool:
     """Whether a proxy accepts from its first moment, or is disabled or begins with an outage."""
-    book = RuleBook.opened("", 0, config.rules, 0.0)
-    return config.enabled and not _is_outage(book, 0.0)
+    return config.enabled and RuleBook.opened("", 0, config.rules, 0.0).outage(0.0) is None
 
 
 def _shapes(book: RuleBook) -> list[BaseRule]:
     return [rule for rule in book.rules if rule.shapes]
-
-
-def _is_outage(book: RuleBook, now: float) -> bool:
-    rule = book.outage()
-    return rule is not None and (rule.when.window is None or rule.when.window.is_open(book.elapsed(rule, now)))

@@ -178,9 +178,9 @@ class Lane:
                     self.board.alarm(self, due)
                 break
             if isinstance(data, End):
-                self.queue = None
+                queue.popleft()
                 self._pass_on(data)
-                return
+                continue
             try:
                 sent = self.sink.send(data[: self.limit - self.delivered], socket.MSG_EOR if alone else 0)
             except BlockingIOError:
@@ -294,10 +294,11 @@ class Lane:
         board, source, sink = self.board, self.source, self.sink
         if bool(sink.wants & _OUT) != is_blocked:
             board.watch(sink, sink.wants ^ _OUT)
-        if bool(source.wants & _IN) != self._has_room():
+        if bool(source.wants & _IN) != self.has_room():
             board.watch(source, source.wants ^ _IN)
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
+        """Whether there is a point in reading the source."""
         if self.done or self.frozen or self.sink.broken:
             return False
         if self.shaper is not None:
@@ -308,12 +309,8 @@ class Lane:
     def _source_done(self, how: End) -> None:
         if self.source.broken:
             how = End.RST
-        if self.done:  # reset after its FIN, which may still be held
-            self.board.ignore(self.source)
-            self._pass_on(End.RST)
-            return
         self.done = True
-        if how is End.RST:
+        if how is End.RST:  # perhaps after its FIN, which may still be held
             self.board.drop(self.source)
         if self.shaper is None and not self.queue:
             self._pass_on(how)
@@ -381,7 +378,7 @@ class Circuit:
         if not self.started:
             self.started = True
             for lane in (self.upstream, self.downstream):
-                self._board.watch(lane.source, _IN if lane.taken < lane.limit else 0)
+                self._board.watch(lane.source, _IN if lane.has_room() else 0)
 
     def freeze(self, *, for_ever: bool) -> None:
         """Move nothing. If it is for ever, only a reset of the client's ends it."""

@@ -120,12 +120,13 @@ class RuleBook:
                 break
         return replace(earlier, answers=answers), tuple(hits)
 
-    def outage(self) -> BaseRule | None:
-        """The rule that refuses everybody while its window is open: the first that can, with no verdict above it."""
+    def outage(self, at_s: float) -> BaseRule | None:
+        """The rule that refuses everybody now, if one does: no verdict but that of another outage stands above it."""
         for rule in self.rules:
             if rule.is_outage:
-                return rule
-            if rule.holds_verdict:
+                if self._is_open(rule, at_s):
+                    return rule
+            elif rule.holds_verdict:
                 return None
         return None
 

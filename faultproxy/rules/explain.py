@@ -50,11 +50,11 @@ def foretell(book: RuleBook, arrivals: Iterable[Arrival], *, enabled: bool = Tru
     An outage, or a proxy that is not ``enabled``, lets nobody in: then nobody is counted.
     """
     for arrival in arrivals:
-        outage = book.outage()
+        outage = book.outage(arrival.at_s)
         if not enabled:
             reasons = [Reason(rule.name, False, "not read: the proxy is not enabled") for rule in book.rules]
             yield Fate(arrival.number, (), "refused: the proxy is not enabled", tuple(reasons))
-        elif outage is not None and _is_open(book, outage, arrival):
+        elif outage is not None:
             yield _shut_out(book, outage, arrival)
         else:
             yield _judged(book, arrival)
@@ -165,11 +165,6 @@ def _held(book: RuleBook, rule: BaseRule, arrival: Arrival) -> list[str]:
     if rule.limit is not None:
         held.append(f"no. {book.standings[rule.name].fired + 1} of at most {rule.limit}")
     return held
-
-
-def _is_open(book: RuleBook, rule: BaseRule, arrival: Arrival) -> bool:
-    window = rule.when.window
-    return window is None or window.is_open(book.elapsed(rule, arrival.at_s))
 
 
 def _window(window: Window) -> str:

@@ -362,7 +362,7 @@ def test_reading_a_rule_does_not_change_it() -> None:
     """A rule that was used compares equal to the same rule read again from the file."""
     before = book(rule("same"))
     before.decide(arrival(1))
-    assert before.outage() is None
+    assert before.outage(0.0) is None
     assert before.edited(42, [rule("same")], 100.0).standings["same"].since_s == 0.0
 
 
@@ -522,10 +522,12 @@ WINDOW = {"window": {"from": "10s", "to": "20s"}}
         ([rule("shadow", mode="shadow"), rule("down", refuse=None)], "down"),
         ([rule("down", refuse=None, mode="shadow"), rule("really", refuse=None)], "really"),
         ([rule("down", WINDOW, refuse=None), rule("cut")], "down"),
+        ([rule("later", {"window": {"from": "90s"}}, refuse=None), rule("down", WINDOW, refuse=None)], "down"),
+        ([rule("later", {"window": {"from": "90s"}}, refuse=None)], None),
         ([], None),
     ],
 )
 def test_an_outage(rules: list[BaseRule], outage: str | None) -> None:
-    """An outage is a refuse with no condition but window, no limit, and no verdict above it."""
-    found = book(*rules).outage()
+    """An outage refuses everybody while its window is open, with no limit and no verdict above it but other outages."""
+    found = book(*rules).outage(15.0)
     assert (None if found is None else found.name) == outage
