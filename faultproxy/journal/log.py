@@ -71,7 +71,8 @@ class LogWriter:
             if self._dropped or not self._has_room(line):
                 self._dropped += 1
             else:
-                self._queue.append(line)
+                # A copy: orjson's own bytes hold on to the 4 KiB that they were written into.
+                self._queue.append(bytes(memoryview(line)))
                 self._queued_bytes += len(line)
             if self._idle:
                 self._idle = False
