@@ -103,19 +103,20 @@ class Faultproxy:
         self.file.write_text(text_of(config))
 
     def edit(self, config: Settings | str) -> Line:
-        """Write the file in place; what became of that."""
+        """Write the file in place, and have it read at once; what became of that. Something must have changed."""
         before = self.verdicts()
         self.write(config)
+        self.signal(signal.SIGHUP)
         return self.next_verdict(before)
 
     def verdicts(self) -> int:
         """How often the log has told of an edit so far."""
-        return len(self.seen("config.loaded")) + len(self.seen("config.rejected"))
+        with self._news:
+            return sum(map(_is_verdict, self.log))
 
     def next_verdict(self, before: int) -> Line:
         """The line that tells what became of the edit that followed ``before`` others."""
-        edits = ("config.loaded", "config.rejected")
-        return self._wait(lambda line: line["event"] in edits, before + 1, "an edit in the log")
+        return self._wait(_is_verdict, before + 1, "an edit in the log")
 
     def address(self, proxy: str) -> Address:
         """Where a proxy really listens, for a client on this host."""
@@ -194,6 +195,12 @@ class Faultproxy:
                 if not self._news.wait(0.1) and (monotonic() > deadline or self.process.poll() is not None):
                     told = "\n".join(map(json.dumps, self.log[-200:]))
                     raise AssertionError(f"waited in vain for {what}; the log:\n{told}\n{self.errors}")
+
+
+def _is_verdict(line: Mapping[str, object]) -> bool:
+    # What was loaded without a change was already noticed by itself before it was asked for.
+    event, changes = line["event"], line.get("changes")
+    return event == "config.rejected" or (event == "config.loaded" and changes != [])
 
 
 @dataclass(frozen=True)

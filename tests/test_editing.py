@@ -108,7 +108,8 @@ def test_an_edit_right_after_the_start_is_seen(tmp_path: Path, echoes: Server) -
     """Nothing is missed between the file being read for the first time and being watched."""
     with Faultproxy(tmp_path, one(echoes.address)) as proxy:
         proxy.wait_for("proxy.started")
-        proxy.edit(one(echoes.address, CUT))
+        proxy.write(one(echoes.address, CUT))
+        proxy.wait_for("config.loaded", changes=["proxy p: rules changed"])
 
 
 def test_kubernetes_turns_a_link(tmp_path: Path, echoes: Server) -> None:
@@ -164,6 +165,8 @@ def test_a_file_that_vanishes_changes_nothing(tmp_path: Path, echoes: Server) ->
     """The rules stay; when the file is back it is read."""
     with Faultproxy(tmp_path, one(echoes.address)) as proxy:
         address = proxy.address("p")
+        proxy.edit(one(echoes.address, {**CUT, "when": {"nth": 3}}))
+        assert echoed(address) is None
         proxy.file.unlink()
         proxy.wait_for("config.rejected")
         assert echoed(address) is None
