@@ -16,7 +16,7 @@ class Bandwidth(Shape):
     """Bytes pass at ``rate``, from the first one on, in pieces of at most ``burst``.
 
     A virtual clock a direction says when each piece has been paid for; idle time earns nothing, so no
-    second ever sees more than the rate and one burst.
+    second ever sees more than the rate and one burst. A burst is 10 ms of the rate unless it is given.
     """
 
     key: ClassVar[str] = "bandwidth"
