@@ -117,10 +117,11 @@ def check(files: tuple[Path, ...]) -> None:
 @click.option(
     "--at", metavar="TIME", callback=_duration, default="0s", show_default=True, help="So long after the start."
 )
+@click.option("--says", metavar="TEXT", default="", help="The first bytes of each, for conditions that look at them.")
 @click.option("--seed", type=_SEED, help="Draw from this seed, whatever the file says.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object a line.")
 def explain(
-    file: Path, proxy: str | None, connections: int, client: str, at: float, seed: int | None, as_json: bool
+    file: Path, proxy: str | None, connections: int, client: str, at: float, says: str, seed: int | None, as_json: bool
 ) -> None:
     """Foretell what would become of the coming connections of FILE, and say why; nothing is opened.
 
@@ -137,7 +138,7 @@ def explain(
     for name, its in config.proxies.items():
         if proxy not in (None, name):
             continue
-        arrivals = (Arrival(number, client, at, 1) for number in range(1, connections + 1))
+        arrivals = (Arrival(number, client, at, 1, says.encode()) for number in range(1, connections + 1))
         fates = foretell(RuleBook.opened(name, seed, its.rules, 0.0), arrivals, enabled=its.enabled)
         if as_json:
             for fate in fates:

@@ -57,6 +57,7 @@ class _BaseProxy:
         name: str = "proxy",
         listen: str = "127.0.0.1:0",
         dial_timeout: str = "5s",
+        peek_timeout: str = "1s",
         enabled: bool = True,
         seed: int = 0,
         must_fire: MustFire = False,
@@ -73,6 +74,7 @@ class _BaseProxy:
             "listen": listen,
             "upstream": upstream,
             "dial_timeout": dial_timeout,
+            "peek_timeout": peek_timeout,
             "enabled": enabled,
             "rules": rules,
         }
@@ -250,12 +252,19 @@ class Proxy(_BaseProxy):
         upstream: str | None = None,
         enabled: bool | None = None,
         dial_timeout: str | None = None,
+        peek_timeout: str | None = None,
     ) -> None:
         """Change what is given, as an edit of a file would, without closing the listener; returns when it is in force.
 
         Raises ConfigError, and then nothing has changed.
         """
-        changes = _given(rules=rules, upstream=upstream, enabled=enabled, dial_timeout=dial_timeout)
+        changes = _given(
+            rules=rules,
+            upstream=upstream,
+            enabled=enabled,
+            dial_timeout=dial_timeout,
+            peek_timeout=peek_timeout,
+        )
         config = self._config(changes)
         self._call(self._daemon.apply, config)
         self._in_force(config, changes)
@@ -348,12 +357,19 @@ class AsyncProxy(_BaseProxy):
         upstream: str | None = None,
         enabled: bool | None = None,
         dial_timeout: str | None = None,
+        peek_timeout: str | None = None,
     ) -> None:
         """Change what is given, as an edit of a file would, without closing the listener; returns when it is in force.
 
         Raises ConfigError, and then nothing has changed.
         """
-        changes = _given(rules=rules, upstream=upstream, enabled=enabled, dial_timeout=dial_timeout)
+        changes = _given(
+            rules=rules,
+            upstream=upstream,
+            enabled=enabled,
+            dial_timeout=dial_timeout,
+            peek_timeout=peek_timeout,
+        )
         config = self._config(changes)
         await self._daemon.apply(config)
         self._in_force(config, changes)

@@ -11,7 +11,7 @@ from faultproxy.faults.base import Ending, Verdict
 from faultproxy.rules.conditions import Arrival, Bounds, Window
 from faultproxy.rules.decision import Decision, Hit, RuleBook
 from faultproxy.rules.rule import BaseRule
-from faultproxy.units import format_duration
+from faultproxy.units import format_duration, quote
 
 _ORDINALS = MappingProxyType({1: "st", 2: "nd", 3: "rd"})
 
@@ -136,7 +136,8 @@ def _miss(book: RuleBook, rule: BaseRule, arrival: Arrival, missed: str) -> str:
             return f"drew {book.drawn(rule, arrival):.6f}, not below {when.probability:g}"
         case "limit":
             return f"it has fired {standing.fired} times, its limit"
-    return f"{missed} does not hold"
+    says = "says nothing" if not arrival.opening else f"says {quote(arrival.opening.decode(errors='replace'))}"
+    return f"its first bytes are asked for ({missed}), and this client {says}"
 
 
 def _held(book: RuleBook, rule: BaseRule, arrival: Arrival) -> list[str]:
@@ -152,6 +153,8 @@ def _held(book: RuleBook, rule: BaseRule, arrival: Arrival) -> list[str]:
         held.append(f"{_open(arrival)}, which is {_bounds(when.open_connections)}")
     if when.connection is not None:
         held.append(f"this is connection {arrival.number}")
+    if when.peeks:
+        held.append(f"it says {quote(arrival.opening.decode(errors='replace'))}")
     ordinals = [
         f"of the first {when.first}" if when.first is not None else "",
         f"past the {when.skip} to skip" if when.skip is not None else "",
