@@ -58,6 +58,9 @@ class Seen:
             f"the first byte came after {last['first_ms']} ms": last["first_ms"] >= row.first_byte_ms,
             f"the end came after {last['end_ms']} ms": last["end_ms"] >= row.end_ms,
             f"the last byte came only after {last['last_ms']} ms": last["end_ms"] - last["last_ms"] >= row.end_held_ms,
+            f"{self.visits[-1].get('written')} writes went well": (
+                not row.first_write_fails or self.visits[-1].get("written", "0") == "0"
+            ),
             f"the server heard {self.heard}": self.heard == ([row.server_hears] if row.server_hears else []),
             f"the log says that the client sees {self.told and self.told['client_sees']}": (
                 self.told is None or self.fidelity == "degraded" or self.told["client_sees"] == row.client_sees
@@ -195,6 +198,8 @@ def expectation(row: Row) -> str:
         sentence += f"; the first byte after {row.first_byte_ms} ms or more"
     if row.end_ms:
         sentence += f"; the end after {row.end_ms} ms or more"
+    if row.first_write_fails:
+        sentence += " at once"
     if row.server_hears:
         sentence += f"; the server hears {len(row.server_hears)} bytes"
     return sentence

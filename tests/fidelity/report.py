@@ -43,6 +43,8 @@ DIFFERENCES = """\
 - **Data and RST together.** Node reports a clean EOF when a reset is there by the time it reads the data before it, with or without a
   proxy. faultproxy therefore lets a moment pass between the last byte's acknowledgement and the reset; on a loaded machine that may
   not be enough, so Node has several attempts at `reset: after bytes`.
+- **Reader and writer.** The first write after EOF fails with `EPIPE` because the reset is already there; with a reader that has merely
+  closed, the first write succeeds and only the next one fails. Clients wait 20 ms before each write, so that the difference shows.
 """
 
 

@@ -11,7 +11,7 @@ import java.util.Map;
 import java.util.stream.Collectors;
 
 public class Client {
-    static final int GIVES_UP_AFTER = 20;
+    static final int GIVES_UP_AFTER = 10;
 
     final Map<String, Object> said = new LinkedHashMap<>();
     final long start = System.nanoTime();
@@ -46,8 +46,9 @@ public class Client {
                         case "read" -> read(socket.getInputStream());
                         case "write" -> {
                             for (int n = 0; n < GIVES_UP_AFTER; n++) {
+                                said.put("written", n);
+                                Thread.sleep(20);
                                 socket.getOutputStream().write("more\n".getBytes());
-                                Thread.sleep(10);
                             }
                         }
                     }

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GIVES_UP_AFTER = 20 };
+enum { GIVES_UP_AFTER = 10 };
 
 static struct timespec start;
 
@@ -78,9 +78,10 @@ static int read_all(int fd)
 static int write_on(int fd)
 {
     for (int i = 0; i < GIVES_UP_AFTER; i++) {
+        printf("written=%d\t", i);
+        usleep(20000);
         if (send_all(fd, "more\n") < 0)
             return -1;
-        usleep(10000);
     }
     return 0;
 }

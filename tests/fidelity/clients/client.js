@@ -3,7 +3,7 @@
 const net = require("node:net");
 const readline = require("node:readline");
 
-const GIVES_UP_AFTER = 20;
+const GIVES_UP_AFTER = 10;
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -51,8 +51,9 @@ async function visit(host, port, verb, count, ...steps) {
     },
     write: async () => {
       for (let i = 0; i < GIVES_UP_AFTER && !failure; i++) {
+        said.written = i;
+        await sleep(20);
         await call((done) => socket.write("more\n", done));
-        await sleep(10);
       }
     },
   };

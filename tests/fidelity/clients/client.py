@@ -4,7 +4,7 @@ import socket
 import sys
 import time
 
-GIVES_UP_AFTER = 20
+GIVES_UP_AFTER = 10
 
 
 def main() -> None:
@@ -35,9 +35,10 @@ def visit(host: str, port: str, verb: str, count: str, *steps: str) -> dict[str,
                     read(sock, said, start)
                     said[name] = "EOF"
                 elif name == "write":
-                    for _ in range(GIVES_UP_AFTER):
+                    for written in range(GIVES_UP_AFTER):
+                        said["written"] = written
+                        time.sleep(0.02)
                         sock.sendall(b"more\n")
-                        time.sleep(0.01)
                     said[name] = "ok"
             except OSError as error:
                 said[name] = f"{type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const GIVES_UP_AFTER: usize = 20;
+const GIVES_UP_AFTER: usize = 10;
 
 fn main() {
     for line in io::stdin().lock().lines() {
@@ -58,9 +58,10 @@ fn take(step: &str, socket: &mut TcpStream, request: &str, said: &mut Vec<String
         "shut" => socket.shutdown(Shutdown::Write),
         "read" => read(socket, said, start),
         "write" => {
-            for _ in 0..GIVES_UP_AFTER {
+            for written in 0..GIVES_UP_AFTER {
+                said.push(format!("written={written}"));
+                sleep(Duration::from_millis(20));
                 socket.write_all(b"more\n")?;
-                sleep(Duration::from_millis(10));
             }
             Ok(())
         }
