@@ -127,6 +127,8 @@ class Proxy:
 
     def look_again(self) -> None:
         """Bring the gate up to date, as after it was shut for a while."""
+        if self.config.enabled and not _is_outage(self._book, trio.current_time()):
+            self._open()
         self._clock.cancel()
 
     def _tick(self) -> float:
