@@ -100,7 +100,7 @@ def check(files: tuple[Path, ...]) -> None:
             click.echo("\n".join(error.errors), err=True)
         else:
             rules = sum(len(proxy.rules) for proxy in config.proxies.values())
-            click.echo(f"{file}: ok, {_many(len(config.proxies), 'proxy', 'proxies')}, {_many(rules, 'rule', 'rules')}")
+            click.echo(f"{file}: ok, {len(config.proxies)} proxies, {rules} rules")
     if not ok:
         sys.exit(_BAD_CONFIG)
 
@@ -240,6 +240,3 @@ def _fail(text: str, code: int) -> NoReturn:
     click.echo(text, err=True)
     sys.exit(code)
 
-
-def _many(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"

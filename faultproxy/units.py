@@ -114,6 +114,11 @@ def format_probability(fraction: float) -> float:
     return fraction
 
 
+def one_or_many(value: object) -> object:
+    """A list as it is, and anything else as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
 def quote(value: object) -> str:
     """A value as it may stand in an error message: short, on one line, in double quotes."""
     if value is None or isinstance(value, (dict, list)):

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from faultproxy.faults.base import MODEL
 from faultproxy.faults.pattern import Pattern
 from faultproxy.rules.opening import Prefix, ServerNames, matches, names
-from faultproxy.units import Duration, PositiveDuration, Probability, quote
+from faultproxy.units import Duration, PositiveDuration, Probability, one_or_many, quote
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -157,10 +157,6 @@ def _nearest_network(value: object) -> Network | None:
         return None
 
 
-def _one_or_many(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
 def _listed(schema: dict[str, object]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]})
 
@@ -168,13 +164,13 @@ def _listed(schema: dict[str, object]) -> WithJsonSchema:
 Count = Annotated[StrictInt, Field(ge=1, le=LARGEST_COUNT)]
 Numbers = Annotated[
     tuple[Count, ...],
-    BeforeValidator(_one_or_many),
+    BeforeValidator(one_or_many),
     Field(min_length=1),
     _listed({"type": "integer", "minimum": 1, "maximum": LARGEST_COUNT}),
 ]
 Networks = Annotated[
     tuple[Annotated[Network, BeforeValidator(_parse_network), PlainSerializer(str)], ...],
-    BeforeValidator(_one_or_many),
+    BeforeValidator(one_or_many),
     Field(min_length=1),
     _listed({"type": "string", "pattern": NETWORK_PATTERN, "examples": ["10.0.0.0/8"]}),
 ]

@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from faultproxy.faults.base import MODEL
 from faultproxy.faults.pattern import compile_pattern
 from faultproxy.rules.client_hello import NotYet, server_name
-from faultproxy.units import quote
+from faultproxy.units import one_or_many, quote
 
 LARGEST_OPENING = 4096
 """How many of the client's first bytes are looked at, at most."""
@@ -94,12 +94,8 @@ def names(patterns: tuple[str, ...], opening: bytes) -> bool | None:
     return name is not None and any(fnmatchcase(name, pattern.lower()) for pattern in patterns)
 
 
-def _one_or_many(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
 ServerNames = Annotated[
     tuple[Annotated[StrictStr, Field(pattern=_NAME_PATTERN, json_schema_extra={"examples": ["*.example.com"]})], ...],
-    BeforeValidator(_one_or_many),
+    BeforeValidator(one_or_many),
     Field(min_length=1),
 ]
