@@ -25,7 +25,7 @@ class Language:
     """A language.
 
     ``words`` are all that its client may say for each errno, whichever call failed; ``build`` and ``run`` are commands,
-    with ``{source}`` for the client's source and ``{built}`` for a folder that the build may fill.
+    with ``{source}`` for the client's source and ``{built}`` for a folder that the build may fill; ``needs`` are programs they call.
     """
 
     name: str
@@ -34,11 +34,12 @@ class Language:
     words: Mapping[str, Sequence[str]]
     run: Sequence[str]
     build: Sequence[str] = ()
+    needs: Sequence[str] = ()
 
     @property
     def missing(self) -> str | None:
         """The program that it needs and this machine lacks."""
-        programs = [command[0] for command in (self.build, self.run, self.version) if command]
+        programs = [command[0] for command in (self.build, self.run, self.version) if command] + [*self.needs]
         return next((one for one in programs if "{" not in one and shutil.which(one) is None), None)
 
     def errno_of(self, said: str) -> str:
@@ -174,7 +175,7 @@ JAVA = Language(
             "java.net.SocketException: Connection timed out",
         ],
         "EHOSTUNREACH": ["java.net.NoRouteToHostException: No route to host"],
-        "ENETUNREACH": ["java.net.ConnectException: Network is unreachable"],
+        "ENETUNREACH": ["java.net.SocketException: Network is unreachable"],
         SILENCE: [
             "java.net.SocketTimeoutException: Connect timed out",
             "java.net.SocketTimeoutException: Read timed out",
@@ -187,6 +188,7 @@ RUST = Language(
     "client.rs",
     build=["rustc", "--edition", "2021", "-D", "warnings", "-o", "{built}/client", "{source}"],
     run=["{built}/client"],
+    needs=["cc"],  # its linker
     version=["rustc", "--version"],
     words={
         "ECONNREFUSED": _rust("ConnectionRefused", "ECONNREFUSED"),

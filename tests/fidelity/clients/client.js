@@ -7,7 +7,7 @@ const GIVES_UP_AFTER = 10;
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// A property the error has; without the address that is in its message.
+// Its message, without the address and the port, which differ from visit to visit.
 const words = (error) => `${error.name}: ${error.syscall ?? "?"} ${error.code ?? error.message}`;
 
 async function visit(host, port, verb, count, ...steps) {
