@@ -239,4 +239,3 @@ def _load(file: Path) -> Config:
 def _fail(text: str, code: int) -> NoReturn:
     click.echo(text, err=True)
     sys.exit(code)
-

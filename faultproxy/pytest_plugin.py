@@ -41,6 +41,7 @@ class Proxies:
 
         Raises ConfigError and CannotListen.
         """
+        __tracebackhide__ = True
         from faultproxy.testing import Proxy  # noqa: PLC0415
 
         number = len(self.made) + 1
@@ -60,10 +61,12 @@ class Proxies:
         self.made.append(proxy)
         return proxy
 
-    def check(self) -> None:
-        """Raise ExpectationUnmet if a rule fired less or more often than it should have, or what else went wrong."""
-        for proxy in self.made:
-            proxy.check()
+    def unmet(self) -> list[str]:
+        """The rules that fired less or more often than they should have, each as a sentence.
+
+        Raises RuntimeError if a bug of faultproxy's own has shown.
+        """
+        return [sentence for proxy in self.made for sentence in proxy.unmet()]
 
     def report(self) -> str:
         """What happened at every proxy."""
@@ -99,8 +102,9 @@ def faultproxy(request: pytest.FixtureRequest) -> Iterator[Proxies]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Judge the rules as part of the test, so that it fails rather than errs; a test that failed is left alone."""
     result = yield
-    if _PROXIES in item.stash:
-        item.stash[_PROXIES].check()
+    unmet = item.stash[_PROXIES].unmet() if _PROXIES in item.stash else []
+    if unmet:
+        pytest.fail("\n".join(unmet), pytrace=False)  # what happened stands in the report's own section
     return result
 
 

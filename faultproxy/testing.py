@@ -68,6 +68,7 @@ class _BaseProxy:
         that a test meets the same faults each time. ``must_fire`` names the rules, or says that all are meant, of
         which each must have fired by the end. Raises ConfigError.
         """
+        __tracebackhide__ = True
         self._name = name
         self._seed = seed
         self._settings: dict[str, object] = {
@@ -145,7 +146,14 @@ class _BaseProxy:
         return "\n".join(filter(None, [head, self._records.report()]))
 
     def check(self) -> None:
-        """Raise ExpectationUnmet if a rule's ``expect``, or ``must_fire``, does not hold at this moment.
+        """Raise ExpectationUnmet if a rule's ``expect``, or ``must_fire``, does not hold at this moment."""
+        __tracebackhide__ = True
+        unmet = self.unmet()
+        if unmet:
+            raise ExpectationUnmet("\n".join([*unmet, self.report()]))
+
+    def unmet(self) -> list[str]:
+        """The rules of which ``expect`` or ``must_fire`` does not hold at this moment, each as a sentence.
 
         Raises RuntimeError if a bug of faultproxy's own has shown.
         """
@@ -158,8 +166,7 @@ class _BaseProxy:
         for name in self._that_must_fire():
             if not self._records.struck(rule=name) and not self._records.shadowed(name):
                 unmet.append(f'{self._name}: "{name}" never fired, and must have')
-        if unmet:
-            raise ExpectationUnmet("\n".join([*unmet, self.report()]))
+        return unmet
 
     def _tell(self) -> None:
         """Something was logged."""
@@ -172,6 +179,7 @@ class _BaseProxy:
         return self._address
 
     def _config(self, changes: Mapping[str, object]) -> Config:
+        __tracebackhide__ = True
         proxies = {self._name: {**self._settings, **changes}}
         try:
             return build({"seed": self._seed, "drain": "0s", "proxies": proxies})
@@ -258,6 +266,7 @@ class Proxy(_BaseProxy):
 
         Raises ConfigError, and then nothing has changed.
         """
+        __tracebackhide__ = True
         changes = _given(
             rules=rules,
             upstream=upstream,
@@ -276,6 +285,7 @@ class Proxy(_BaseProxy):
 
         Raises FaultNotSeen after so many seconds.
         """
+        __tracebackhide__ = True
         self._check_awaited(fault, rule)
         found = self._wait(lambda: self._found(fault, rule, count), timeout)
         if found is None:
@@ -284,6 +294,7 @@ class Proxy(_BaseProxy):
 
     def wait_closed(self, count: int = 1, *, timeout: float = 2.0) -> tuple[Connection, ...]:
         """Block until ``count`` connections are over; their records. Raises FaultNotSeen after so many seconds."""
+        __tracebackhide__ = True
         if not self._wait(lambda: self._records.closed >= count, timeout):
             raise self._not_seen(_end_of(count), timeout)
         return self.connections
@@ -293,6 +304,7 @@ class Proxy(_BaseProxy):
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        __tracebackhide__ = True
         self.stop()
         if error is None:
             self.check()
@@ -363,6 +375,7 @@ class AsyncProxy(_BaseProxy):
 
         Raises ConfigError, and then nothing has changed.
         """
+        __tracebackhide__ = True
         changes = _given(
             rules=rules,
             upstream=upstream,
@@ -381,6 +394,7 @@ class AsyncProxy(_BaseProxy):
 
         Raises FaultNotSeen after so many seconds.
         """
+        __tracebackhide__ = True
         self._check_awaited(fault, rule)
         found = await self._wait(lambda: self._found(fault, rule, count), timeout)
         if found is None:
@@ -389,6 +403,7 @@ class AsyncProxy(_BaseProxy):
 
     async def wait_closed(self, count: int = 1, *, timeout: float = 2.0) -> tuple[Connection, ...]:
         """Wait until ``count`` connections are over; their records. Raises FaultNotSeen after so many seconds."""
+        __tracebackhide__ = True
         if not await self._wait(lambda: self._records.closed >= count, timeout):
             raise self._not_seen(_end_of(count), timeout)
         return self.connections
@@ -408,6 +423,7 @@ class AsyncProxy(_BaseProxy):
     async def __aexit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
+        __tracebackhide__ = True
         # What the block raised never passes through the nursery, which would put it into a group.
         await self._running.__aexit__(None, None, None)
         if error is None:
