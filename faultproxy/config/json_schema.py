@@ -16,7 +16,9 @@ JsonSchema = dict[str, Any]
 def json_schema() -> JsonSchema:
     """The schema, draft 2020-12. It accepts what the loader accepts, but for what JSON Schema cannot say.
 
-    What only the loader sees: rule names that stand twice in a proxy; two proxies with one place to listen; a ``from``
+    What only the loader sees: rule names that stand twice in a proxy; a connect fault below a verdict that looks at the
+    client's bytes; two proxies with one place to listen; a regular expression that is none, needs no byte, or looks
+    beside its match; a ``starts_with`` of more bytes than are looked at, though not of more characters; a ``from``
     that is not before ``to``, a ``to`` after ``every``, an ``every`` under 10ms; a ``min`` above ``max``; whether a
     size is a whole number of bytes; the largest duration, size and port; whether an IP address or network is a real
     one, with no bits beyond its prefix and not IPv4-mapped; a Unix path that is too long in bytes but not in

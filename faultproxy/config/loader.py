@@ -16,6 +16,8 @@ from faultproxy.config.schema import Config, TcpAddress, parse_listen
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import Connect, Shape
+from faultproxy.rules.conditions import PEEKED
 from faultproxy.units import quote
 
 LARGEST_FILE = 2**20
@@ -24,6 +26,8 @@ MOST_ERRORS = 100
 _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
+_CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Connect))
+_VERDICTS = frozenset(kind.key for kind in CATALOGUE if not issubclass(kind, Shape))
 
 
 class ConfigError(Exception):
@@ -73,7 +77,7 @@ def build(value: object) -> Config:
 
 def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
     config, wrong, unsaid = _validate(root)
-    problems += [*wrong, *_twice_named(root), *_twice_listening(root)]
+    problems += [*wrong, *_twice_named(root), *_too_late(root), *_twice_listening(root)]
     if config is None or problems:
         raise _refusal(name, problems, unsaid)
     return config
@@ -151,12 +155,21 @@ def _proxies(root: Node) -> Iterator[tuple[str, Node]]:
         yield from proxies.value.items()
 
 
+def _rules(proxy: Node) -> Iterator[tuple[int, Node]]:
+    rules = proxy.child("rules")
+    if rules is not None and isinstance(rules.value, list):
+        yield from enumerate(rules.value)
+
+
+def _keys(node: Node | None) -> frozenset[str]:
+    return frozenset(node.value if node is not None and isinstance(node.value, dict) else ())
+
+
 def _twice_named(root: Node) -> Iterator[Problem]:
     """Rules that have the name of one above them in the same proxy: counts and draws go by the name."""
     for proxy, node in _proxies(root):
         seen: dict[str, Place] = {}
-        rules = node.child("rules")
-        for index, rule in enumerate(rules.value if rules is not None and isinstance(rules.value, list) else []):
+        for index, rule in _rules(node):
             name = rule.child("name")
             if name is None or not isinstance(name.value, str):
                 continue
@@ -166,6 +179,27 @@ def _twice_named(root: Node) -> Iterator[Problem]:
                 text = f"{quote(name.value)} already names the rule {where}; give this one another name"
                 yield Problem(name.place, ("proxies", proxy, "rules", index, "name"), text)
             seen.setdefault(name.value, name.place)
+
+
+def _too_late(root: Node) -> Iterator[Problem]:
+    """Connect faults below a verdict that must hear the client first: a SYN cannot be judged by bytes."""
+    for proxy, node in _proxies(root):
+        hears = ""
+        for index, rule in _rules(node):
+            keys = _keys(rule)
+            connect = min(keys & _CONNECTS, default=None)
+            if connect is not None and hears:
+                text = f"{connect} strikes before the client can say anything, but {hears} must hear it first"
+                yield Problem(rule.place, ("proxies", proxy, "rules", index), f"{text}; put this rule above {hears}")
+            if connect is None and _keys(rule.child("when")) & PEEKED and _ends_reading(rule):
+                name = rule.child("name")
+                hears = quote(name.value) if name is not None and isinstance(name.value, str) else f"rules[{index}]"
+
+
+def _ends_reading(rule: Node) -> bool:
+    mode, stop = rule.child("mode"), rule.child("stop")
+    is_shadow, stops = mode is not None and mode.value == "shadow", stop is not None and stop.value is True
+    return not is_shadow and (stops or bool(_keys(rule) & _VERDICTS))
 
 
 def _twice_listening(root: Node) -> Iterator[Problem]:

@@ -14,7 +14,6 @@ from pydantic import (
     StrictBool,
     StrictInt,
     WithJsonSchema,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -165,21 +164,6 @@ class ProxyConfig(BaseModel):
     enabled: StrictBool = True
     rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
 
-    @model_validator(mode="after")
-    def _can_decide_in_time(self) -> "ProxyConfig":
-        peeking = ""
-        rules: tuple[BaseRule, ...] = self.rules
-        for rule in rules:
-            if rule.connect is not None and peeking:
-                raise PydanticCustomError(
-                    "below_peeked",
-                    f"{quote(rule.name)} refuses before the client can say anything, but {quote(peeking)} above it must"
-                    f" hear the client first; put {quote(rule.name)} above",
-                )
-            if rule.when.peeks and rule.holds_verdict:
-                peeking = rule.name
-        return self
-
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
         rules: tuple[BaseRule, ...] = self.rules
@@ -187,7 +171,7 @@ class ProxyConfig(BaseModel):
 
 
 class Config(BaseModel):
-    """A whole file. That no two proxies listen in the same place is for the loader to see."""
+    """A whole file. What rules and proxies must not be to one another is for the loader to see."""
 
     model_config = MODEL
 

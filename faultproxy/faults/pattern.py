@@ -32,7 +32,9 @@ def _is_pattern(text: str) -> str:
     return text
 
 
-Pattern = Annotated[StrictStr, Field(min_length=1, max_length=1000), AfterValidator(_is_pattern)]
+Pattern = Annotated[
+    StrictStr, Field(min_length=1, max_length=1000, examples=["ERROR [0-9]+"]), AfterValidator(_is_pattern)
+]
 
 
 class Search:

@@ -1,6 +1,5 @@
 """Conditions on the client's first bytes: whether they hold, do not, or cannot be told yet (None)."""
 
-import re
 from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
@@ -10,6 +9,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     StrictStr,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -54,10 +54,8 @@ class Prefix(BaseModel):
         if isinstance(value, str):
             return {"text": value}
         if isinstance(value, dict) and set(value) == {"hex"}:
-            if not isinstance(value["hex"], str) or not re.fullmatch(_HEX_PATTERN, value["hex"]):
-                raise PydanticCustomError("hex", f'{quote(value["hex"])} is not hexadecimal; write such as "16 03"')
             return value
-        raise PydanticCustomError("prefix", f'{quote(value)} is not text; write "GET " or {hex: "16 03"}')
+        raise PydanticCustomError("prefix", f'{quote(value)} is not text; write "GET " or {{hex: "16 03"}}')
 
     @model_validator(mode="after")
     def _is_short(self) -> Self:
@@ -71,13 +69,21 @@ class Prefix(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        by_text = {"type": "string", "minLength": 1, "maxLength": LARGEST_OPENING, "examples": ["GET "]}
         by_hex = {
             "type": "object",
-            "properties": {"hex": {"type": "string", "pattern": _HEX_PATTERN, "examples": ["16 03"]}},
+            "properties": {
+                "hex": {
+                    "type": "string",
+                    "pattern": _HEX_PATTERN,
+                    "maxLength": 3 * LARGEST_OPENING,
+                    "examples": ["16 03"],
+                }
+            },
             "required": ["hex"],
             "additionalProperties": False,
         }
-        return {"anyOf": [{"type": "string", "minLength": 1, "maxLength": LARGEST_OPENING}, by_hex]}
+        return {"anyOf": [by_text, by_hex]}
 
 
 def matches(pattern: str, opening: bytes) -> bool | None:
@@ -94,8 +100,10 @@ def names(patterns: tuple[str, ...], opening: bytes) -> bool | None:
     return name is not None and any(fnmatchcase(name, pattern.lower()) for pattern in patterns)
 
 
+_NAME: dict[str, object] = {"type": "string", "pattern": _NAME_PATTERN, "examples": ["*.example.com"]}
 ServerNames = Annotated[
-    tuple[Annotated[StrictStr, Field(pattern=_NAME_PATTERN, json_schema_extra={"examples": ["*.example.com"]})], ...],
+    tuple[Annotated[StrictStr, Field(pattern=_NAME_PATTERN)], ...],
     BeforeValidator(one_or_many),
     Field(min_length=1),
+    WithJsonSchema({"anyOf": [_NAME, {"type": "array", "items": _NAME, "minItems": 1}]}),
 ]

@@ -36,6 +36,11 @@ LOADER_ONLY = (
     "is nothing at all",
     "is no rate that can be kept",
     "needs exactly one of probability and at",
+    "must hear it first",
+    "is not a regular expression",
+    "matches nothing at all",
+    "looks at bytes beside the match",
+    "is longer than the 4 KiB that are looked at",
 )
 
 
@@ -75,7 +80,10 @@ GOOD = [
     rule(reset={"after": {"bytes": "4KiB", "direction": "upstream"}}),
     rule(latency={"delay": "1s"}, slice={"size": "4KiB"}, corrupt={"at": [1]}, bandwidth={"rate": "1MB/s"}),
     rule(reset=None, when={"client": ["10.0.0.0/8", "::1"], "nth": 3, "connection": [1, 2], "probability": 0.1}),
-    proxy(listen="[fe80::1%eth0]:80", upstream="unix:/run/redis.sock"),
+    proxy(listen="[fe80::1%eth0]:80", upstream="unix:/run/redis.sock", peek_timeout="0s"),
+    rule(reset={}, when={"starts_with": "GET /", "matches": "a+", "sni": "*.example.com"}),
+    rule(latency={"delay": "1s"}, when={"starts_with": {"hex": "16 03"}, "sni": ["a.com", "b.*"], "first": 3}),
+    proxy(rules=[{"name": "r", "refuse": {}}, {"name": "q", "when": {"starts_with": "GET"}, "pass": {}}]),
 ]
 
 
@@ -142,6 +150,18 @@ def test_good_values(data: Any) -> None:
         rule(reset={}, when={"window": {"to": "0.0s"}}),
         rule(reset={}, when={"probability": "٤%"}),
         rule(reset={}, expect={}),
+        rule(refuse={}, when={"starts_with": "GET"}),
+        rule(refuse={}, when={"matches": "GET", "first": 1}),
+        rule(refuse={}, mode="shadow", when={"sni": "a.com"}),
+        rule(reset={}, when={"starts_with": {"hex": "16 0"}}),
+        rule(reset={}, when={"starts_with": {"text": "GET"}}),
+        rule(reset={}, when={"starts_with": "n" * 4097}),
+        rule(reset={}, when={"starts_with": {"hex": "00 " * 4097}}),
+        rule(reset={}, when={"sni": []}),
+        rule(reset={}, when={"sni": ["a b"]}),
+        rule(reset={}, when={"sni": "n" * 254}),
+        rule(reset={}, when={"matches": ""}),
+        proxy(peek_timeout=1),
         proxy(listen="5432:54"),
         proxy(enabled="on"),
         {"proxies": {"a b": {"listen": ":1", "upstream": "a:1"}}},
@@ -173,6 +193,7 @@ TEXTS = (
         "r",
         "q",
     ),
+    *("GET ", "16 03", "a+", "a*", "(", "*.example.com", "a b"),
     *(":1", ":0", "a:1", "a:0", "1:2", "1.2.3.4:5", "1.2.3:4", "[::1]:1", "unix:/a", "10.0.0.0/8", "::1", "10.0.0.1/8"),
 )
 KEYS = (
@@ -191,6 +212,7 @@ KEYS = (
         "min",
         "max",
     ),
+    *("peek_timeout", "starts_with", "matches", "sni", "hex", "text"),
     *(kind.key for kind in CATALOGUE),
     *(option for kind in CATALOGUE for option in kind.model_fields),
 )
