@@ -20,7 +20,7 @@ from tests.running import Faultproxy
 CONFIG = Path(__file__).parent.parent / "config"
 SCENARIOS = ("flaky-database", "slow-network", "outage-every-minute", "truncated-responses", "half-open-peer")
 ANSWER = pattern(6000)
-ASK_S = 0.5
+ASK_S = 0.3
 
 
 def answer(sock: socket.socket) -> None:
@@ -198,7 +198,7 @@ def test_half_open_peer(tmp_path: Path) -> None:
     """Only a client with a time limit notices; it opens another connection, and is answered."""
     seen: list[str] = []
     with Server(answer) as server, scenario(tmp_path, "half-open-peer", server.address) as proxy:
-        for _ in range(12):
+        for _ in range(10):
             with connect(proxy.address("service")) as client:
                 client.settimeout(ASK_S)
                 seen.append(what_happens(client))
