@@ -1,0 +1,158 @@
+"""Conditions on the client's first bytes hold, do not, or cannot be told yet."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from faultproxy.rules.conditions import Arrival, When
+from faultproxy.rules.opening import LARGEST_OPENING, Prefix, matches, names
+from tests.rules.test_client_hello import client_hello
+
+PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
+
+
+def prefix(value: object) -> Prefix:
+    return Prefix.model_validate(value)
+
+
+def heard(when: dict[str, Any], opening: bytes, *, heard_all: bool = False) -> str:
+    """Whether the conditions hold, wait, or which of them does not."""
+    arrival = Arrival(1, "127.0.0.1", 0.0, 1, opening, heard_all)
+    conditions = When.model_validate(when)
+    return "waits" if conditions.is_waiting(arrival) else conditions.unmet(arrival, 0.0) or "holds"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "opening", "holds"),
+    [
+        ("GET ", b"", None),
+        ("GET ", b"GE", None),
+        ("GET ", b"GET ", True),
+        ("GET ", b"GET /admin", True),
+        ("GET ", b"P", False),
+        ("GET ", b"GEX", False),
+        ("GET ", b"get ", False),
+        ("é", b"\xc3", None),
+        ("é", b"\xc3\xa9", True),
+        ("é", b"\xe9", False),
+        ({"hex": "16 03"}, b"\x16", None),
+        ({"hex": "16 03"}, b"\x16\x03\x01", True),
+        ({"hex": "1603"}, b"\x16\x04", False),
+        ({"hex": "fF 00 "}, b"\xff\x00", True),
+    ],
+)
+def test_starts_with(wanted: object, opening: bytes, holds: bool | None) -> None:
+    """Decided at the first byte that differs, or at the last that is asked for; text stands for its UTF-8."""
+    assert prefix(wanted).holds(opening) is holds
+
+
+@PROPERTY
+@given(st.binary(min_size=1, max_size=6), st.binary(max_size=8))
+def test_starts_with_is_decided_once(wanted: bytes, opening: bytes) -> None:
+    """What is decided stays so whatever else comes, and is what the whole opening says."""
+    answers = [prefix({"hex": wanted.hex()}).holds(opening[:end]) for end in range(len(opening) + 1)]
+    assert all(later == earlier for earlier, later in pairwise(answers) if earlier is not None)
+    assert answers[-1] is True or not opening.startswith(wanted)
+    differs = next((at for at, (one, other) in enumerate(zip(wanted, opening, strict=False)) if one != other), None)
+    assert (answers[-1] is False) == (differs is not None)
+    assert differs is None or answers[: differs + 2] == [None] * (differs + 1) + [False]
+
+
+@pytest.mark.parametrize("value", ["GET ", "é", {"hex": "16 03"}])
+def test_written_as_read(value: object) -> None:
+    """A prefix is written as it stood in the file."""
+    assert prefix(value).model_dump() == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "n" * (LARGEST_OPENING + 1),
+        "é" * (LARGEST_OPENING // 2 + 1),
+        {"hex": "00" * (LARGEST_OPENING + 1)},
+        {"hex": "0"},
+    ],
+)
+def test_no_prefix(value: object) -> None:
+    """No bytes, more than are looked at, and what is not hexadecimal are errors."""
+    with pytest.raises(ValidationError):
+        prefix(value)
+
+
+def test_longest_prefix() -> None:
+    """As many bytes as are looked at may be asked for."""
+    assert prefix("n" * LARGEST_OPENING).holds(b"n" * LARGEST_OPENING) is True
+
+
+@pytest.mark.parametrize(
+    ("pattern", "opening", "found"),
+    [
+        ("^GET /admin", b"GET /admin HTTP/1.1", True),
+        ("^GET /admin", b"PUT /", None),
+        (r"user=\d+", b"POST /?user=17", True),
+        (r"user=\d+", b"POST /?user=", None),
+        ("é", "é".encode(), True),
+        (r"\x00\xff", b"\x00\xff", True),
+        ("a", b"", None),
+    ],
+)
+def test_matches(pattern: str, opening: bytes, found: bool | None) -> None:
+    """It holds as soon as the expression is found anywhere; until then more may come."""
+    assert matches(pattern, opening) is found
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "holds"),
+    [
+        (("db.example.com",), "db.example.com", True),
+        (("DB.Example.COM",), "db.example.com", True),
+        (("db.example.com",), "DB.EXAMPLE.com", True),
+        (("*.example.com",), "db.example.com", True),
+        (("*.example.com",), "a.b.example.com", True),
+        (("*.example.com",), "example.com", False),
+        (("a.com", "d?.example.*"), "db.example.com", True),
+        (("*",), None, False),
+    ],
+)
+def test_names(patterns: tuple[str, ...], name: str | None, holds: bool) -> None:
+    """One of the names must fit, without regard to case; a client that names nobody fits none, not even ``*``."""
+    hello = client_hello(name)
+    assert names(patterns, hello) is holds
+    assert names(patterns, hello[:20]) is None
+    assert names(patterns, b"GET / HTTP/1.1") is False
+
+
+def test_all_must_hold() -> None:
+    """A rule waits only while what is missing could still come: one condition that fails decides."""
+    both = {"starts_with": "GET /", "matches": "admin"}
+    assert heard(both, b"") == "waits"
+    assert heard(both, b"GET /") == "waits"
+    assert heard(both, b"GET /admin") == "holds"
+    assert heard(both, b"PUT /admin") == "starts_with"
+    assert heard(both, b"PUT") == "starts_with"
+    assert heard({"starts_with": "GET", "sni": "*"}, b"GET") == "sni"
+
+
+def test_nothing_more_comes() -> None:
+    """What is not decided when all was heard does not hold."""
+    assert heard({"starts_with": "GET"}, b"GE", heard_all=True) == "starts_with"
+    assert heard({"matches": "admin"}, b"GET /", heard_all=True) == "matches"
+    assert heard({"sni": "*"}, client_hello("a.com")[:50], heard_all=True) == "sni"
+    assert heard({"starts_with": "GET"}, b"", heard_all=True) == "starts_with"
+
+
+@PROPERTY
+@given(st.binary(max_size=200))
+def test_any_bytes(opening: bytes) -> None:
+    """No bytes make a condition fail to answer."""
+    assert heard({"starts_with": "a", "matches": "b", "sni": "*"}, opening, heard_all=True) in (
+        "starts_with",
+        "matches",
+        "sni",
+        "holds",
+    )
