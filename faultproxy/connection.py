@@ -2,17 +2,15 @@
 
 import select
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, Protocol
 
 import trio
 
 from faultproxy.config.schema import UpstreamAddress
 from faultproxy.dial import dial, error_name
-from faultproxy.faults.base import Direction, Ending, Fault, Shape, Shaper, Side, Trigger, options
-from faultproxy.faults.chain import Chain
+from faultproxy.faults.base import Direction, Ending, Fault, Shape, Side, Trigger, options
 from faultproxy.faults.pattern import Search
 from faultproxy.journal.events import Journal, Strike
 from faultproxy.kernel import sockets
@@ -21,6 +19,7 @@ from faultproxy.relay import UNLIMITED, Circuit, Switchboard
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import UNTOUCHED, Decision, Hit, draw
 from faultproxy.rules.opening import LARGEST_OPENING
+from faultproxy.shaping import Shaping
 
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
 NO_GATE = "the connection is accepted, then reset: only an outage refuses at connect()"
@@ -82,10 +81,8 @@ class Connection:
         self._client_port = client_port
         self._link = Link(client, home.board)
         self._pending: list[Pending] = []
-        self._shapes = _shapes_of(self.decision.hits)
         self._peek_by = arrival.at_s + peek_timeout_s
-        self._shapers: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
-        self._acted: set[tuple[str, str]] = set()
+        self._shaping = Shaping(self.decision.hits, self._roll, self._tell_shape)
         self._faults: list[str] = []
         self._sleep: trio.CancelScope | None = None
 
@@ -111,9 +108,9 @@ class Connection:
         if not self._is_decided:
             return
         self.decision = decision
-        self._shapes = _shapes_of(hits)
+        self._shaping.set(hits)
         if self._link.is_open:
-            self._install_shapes()
+            self._shaping.install(self._link)
 
     def break_off(self) -> None:
         """Reset both sides now, as a server does that is stopped."""
@@ -164,7 +161,8 @@ class Connection:
                 heard_all = patience.cancelled_caught or len(opening) == len(before)
         if decision is not None:
             sockets.report_from(client, 1)
-            self.decision, self._shapes = decision, _shapes_of(decision.hits)
+            self.decision = decision
+            self._shaping.set(decision.hits)
         self._is_decided = True
 
     async def _before_connecting(self) -> None:
@@ -183,7 +181,7 @@ class Connection:
                 return
         for hit in self.decision.shadows:
             for shape in hit.rule.shapes:
-                self._tell(hit, shape, "data", shape.client_sees, None)
+                self._tell_shape(hit, shape)
         self._add((*self.decision.hits, *self.decision.shadows))
 
     def _add(self, hits: Iterable[Hit]) -> None:
@@ -202,8 +200,7 @@ class Connection:
             self._upstream_failed("ETIMEDOUT")
             return
         self._link.join(server)
-        if self._shapes:
-            self._install_shapes()
+        self._shaping.install(self._link)
         if self._pending:
             self._set_limits()
 
@@ -280,27 +277,11 @@ class Connection:
                 lane.set_scans(searches)
                 lane.set_limit(min((size for size in sizes if size), default=UNLIMITED))
 
-    def _install_shapes(self) -> None:
-        for direction in Direction:
-            lane = self._link.lane(direction)
-            if lane is not None and not lane.shut:
-                acting = [(hit, shape) for hit, shape in self._shapes if shape.acts_on(direction)]
-                shapers = [self._shaper(hit, shape, direction) for hit, shape in acting]
-                lane.set_shaper(Chain(shapers, lane.taken, partial(self._tell_shape, acting)) if shapers else None)
+    def _roll(self, rule: str, *what: object) -> float:
+        return draw(self._home.seed, self._home.name, rule, self.arrival.number, *what)
 
-    def _shaper(self, hit: Hit, shape: Shape, direction: Direction) -> Shaper:
-        """The shape at work, which goes on where it was when only other rules have changed."""
-        key = (hit.rule.name, shape.key, direction)
-        if key not in self._shapers or self._shapers[key][0] != shape:
-            roll = partial(draw, self._home.seed, self._home.name, hit.rule.name, self.arrival.number, *key[1:])
-            self._shapers[key] = (shape, shape.shaper(roll))
-        return self._shapers[key][1]
-
-    def _tell_shape(self, acting: Sequence[tuple[Hit, Shape]], index: int) -> None:
-        hit, shape = acting[index]
-        if (hit.rule.name, shape.key) not in self._acted:
-            self._acted.add((hit.rule.name, shape.key))
-            self._tell(hit, shape, "data", shape.client_sees, None)
+    def _tell_shape(self, hit: Hit, shape: Shape) -> None:
+        self._tell(hit, shape, "data", shape.client_sees, None)
 
     def _tell(self, hit: Hit, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
         is_shadow = hit.rule.mode == "shadow"
@@ -359,7 +340,3 @@ def _peek(client: socket.socket) -> bytes:
         return sockets.peek(client, LARGEST_OPENING)
     except OSError:
         return b""  # reset: nothing more will come, and the relay finds out
-
-
-def _shapes_of(hits: Iterable[Hit]) -> list[tuple[Hit, Shape]]:
-    return [(hit, shape) for hit in hits for shape in hit.rule.shapes]

@@ -127,7 +127,7 @@ class Proxy:
 
     def look_again(self) -> None:
         """Bring the gate up to date, as after it was shut for a while."""
-        if self.config.enabled and not _is_outage(self._book, trio.current_time()):
+        if self.config.enabled and self._book.outage(trio.current_time()) is None:
             self._open()
         self._clock.cancel()
 

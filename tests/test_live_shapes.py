@@ -157,6 +157,9 @@ def test_a_delayed_end_outlives_its_rule(tmp_path: Path) -> None:
         assert read_exactly(server, 27) == b"the other direction goes on"
 
 
+BUSY_S = 0.4  # how late a window may open or close on a machine that is busy with something else
+
+
 def test_a_window_shapes_open_connections(tmp_path: Path) -> None:
     """What passes while the window is open is changed, what passes before and after is not, on one connection."""
     opens, closes = 0.7, 1.3
@@ -166,12 +169,12 @@ def test_a_window_shapes_open_connections(tmp_path: Path) -> None:
         not_before = monotonic()
         with Faultproxy(tmp_path, one(server.address, *rules)) as proxy, connect(proxy.address("p")) as client:
             not_after = monotonic()
-            while (sent := monotonic()) < not_after + closes + 0.2:
+            while (sent := monotonic()) < not_after + closes + BUSY_S + 0.2:
                 changed, got = is_changed(client), monotonic()
                 seen.append(changed)
-                if got < not_before + opens or sent > not_after + closes:
+                if got < not_before + opens or sent > not_after + closes + BUSY_S:
                     assert not changed
-                if not_after + opens < sent and got < not_before + closes:
+                if not_after + opens + BUSY_S < sent and got < not_before + closes:
                     assert changed
             struck = proxy.wait_for("fault.injected")
     assert not seen[0]

@@ -20,7 +20,8 @@ import trio
 
 from faultproxy.kernel.timerfd import Timer
 from faultproxy.relay.bell import Bell
-from faultproxy.relay.lane import BUFFER_SIZE, Circuit, Jack, Lane
+from faultproxy.relay.circuit import Circuit
+from faultproxy.relay.lane import BUFFER_SIZE, Jack, Lane
 
 _LINGER_S = 0.001
 _STAY_S = 0.0005
