@@ -255,9 +255,14 @@ def wait_until_arrived(sock: socket.socket) -> None:
 
 def wait_until_broken(sock: socket.socket) -> None:
     """Wait until the socket has been reset, without reading from it: that would take the error."""
+    assert is_broken(sock, PATIENCE_S), "nothing broke this socket"
+
+
+def is_broken(sock: socket.socket, within_s: float) -> bool:
+    """Whether the socket is reset within this time; its error is left where it is."""
     poll = select.poll()
     poll.register(sock, 0)
-    assert poll.poll(PATIENCE_S * 1000), "nothing broke this socket"
+    return bool(poll.poll(within_s * 1000))
 
 
 def reset(sock: socket.socket) -> None:
