@@ -11,8 +11,6 @@ import java.util.Map;
 import java.util.stream.Collectors;
 
 public class Client {
-    static final int GIVES_UP_AFTER = 10;
-
     final Map<String, Object> said = new LinkedHashMap<>();
     final long start = System.nanoTime();
 
@@ -45,7 +43,7 @@ public class Client {
                         case "shut" -> socket.shutdownOutput();
                         case "read" -> read(socket.getInputStream());
                         case "write" -> {
-                            for (int n = 0; n < GIVES_UP_AFTER; n++) {
+                            for (int n = 0; n < Integer.parseInt(step[1]); n++) {
                                 said.put("written", n);
                                 Thread.sleep(20);
                                 socket.getOutputStream().write("more\n".getBytes());

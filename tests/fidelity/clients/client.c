@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GIVES_UP_AFTER = 10 };
-
 static struct timespec start;
 
 static long elapsed_ms(void)
@@ -75,9 +73,9 @@ static int read_all(int fd)
     return count;
 }
 
-static int write_on(int fd)
+static int write_on(int fd, int times)
 {
-    for (int i = 0; i < GIVES_UP_AFTER; i++) {
+    for (int i = 0; i < times; i++) {
         printf("written=%d\t", i);
         usleep(20000);
         if (send_all(fd, "more\n") < 0)
@@ -86,7 +84,7 @@ static int write_on(int fd)
     return 0;
 }
 
-static int take(const char *step, int fd, const char *host, int port, const char *request)
+static int take(const char *step, const char *option, int fd, const char *host, int port, const char *request)
 {
     if (strcmp(step, "connect") == 0) {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -99,7 +97,7 @@ static int take(const char *step, int fd, const char *host, int port, const char
         return shutdown(fd, SHUT_WR);
     if (strcmp(step, "read") == 0)
         return read_all(fd);
-    return write_on(fd);
+    return write_on(fd, atoi(option));
 }
 
 static void visit(char *line)
@@ -110,15 +108,18 @@ static void visit(char *line)
     snprintf(request, sizeof request, "%s %s\n", verb, count);
     clock_gettime(CLOCK_MONOTONIC, &start);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    for (const char *step; (step = strtok(NULL, " \n"));) {
-        if (strncmp(step, "patience:", 9) == 0) {
-            long ms = atol(step + 9);
+    for (char *step; (step = strtok(NULL, " \n"));) {
+        char *option = strchr(step, ':');
+        if (option)
+            *option++ = '\0';
+        if (strcmp(step, "patience") == 0) {
+            long ms = atol(option);
             struct timeval patience = {ms / 1000, ms % 1000 * 1000};
             setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
             setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
             continue;
         }
-        if (take(step, fd, host, atoi(port), request) < 0) {
+        if (take(step, option, fd, host, atoi(port), request) < 0) {
             printf("%s=%s: %s\t", step, name_of(errno), strerror(errno));
             break;
         }

@@ -3,8 +3,6 @@
 const net = require("node:net");
 const readline = require("node:readline");
 
-const GIVES_UP_AFTER = 10;
-
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // Its message, without the address and the port, which differ from visit to visit.
@@ -49,8 +47,8 @@ async function visit(host, port, verb, count, ...steps) {
       await until(() => isOver);
       Object.assign(said, { bytes: seen.bytes, changed: seen.changed.slice(0, 9).join() });
     },
-    write: async () => {
-      for (let i = 0; i < GIVES_UP_AFTER && !failure; i++) {
+    write: async (times) => {
+      for (let i = 0; i < times && !failure; i++) {
         said.written = i;
         await sleep(20);
         await call((done) => socket.write("more\n", done));
@@ -64,7 +62,7 @@ async function visit(host, port, verb, count, ...steps) {
       socket.setTimeout(Number(option));
       continue;
     }
-    await take[name]();
+    await take[name](option);
     said[name] = failure ?? (name === "read" ? "EOF" : "ok");
     if (failure) break;
   }

@@ -6,8 +6,6 @@ use Errno ();
 use Socket;
 use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
-my $GIVES_UP_AFTER = 10;
-
 $SIG{PIPE} = 'IGNORE';    # EPIPE shall be an errno, not the end of the process
 $| = 1;
 
@@ -30,7 +28,7 @@ sub visit {
         shut    => sub { shutdown $sock, SHUT_WR },
         read    => sub { receive($sock, \@said, $start) },
         write   => sub {
-            for my $written (0 .. $GIVES_UP_AFTER - 1) {
+            for my $written (0 .. $_[0] - 1) {
                 push @said, "written=$written";
                 sleep 0.02;
                 syswrite($sock, "more\n") or return;

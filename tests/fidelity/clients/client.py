@@ -4,8 +4,6 @@ import socket
 import sys
 import time
 
-GIVES_UP_AFTER = 10
-
 
 def main() -> None:
     for line in sys.stdin:
@@ -35,7 +33,7 @@ def visit(host: str, port: str, verb: str, count: str, *steps: str) -> dict[str,
                     read(sock, said, start)
                     said[name] = "EOF"
                 elif name == "write":
-                    for written in range(GIVES_UP_AFTER):
+                    for written in range(int(option)):
                         said["written"] = written
                         time.sleep(0.02)
                         sock.sendall(b"more\n")

@@ -5,8 +5,6 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const GIVES_UP_AFTER: usize = 10;
-
 fn main() {
     for line in io::stdin().lock().lines() {
         let line = line.unwrap();
@@ -21,18 +19,20 @@ fn visit(words: &[&str]) -> Vec<String> {
     let request = format!("{} {}\n", words[2], words[3]);
     let mut patience = None;
     let mut socket = None;
-    for step in &words[4..] {
-        if let Some(ms) = step.strip_prefix("patience:") {
-            patience = Some(Duration::from_millis(ms.parse().unwrap()));
+    for word in &words[4..] {
+        let (step, option) = word.split_once(':').unwrap_or((word, "0"));
+        let option = option.parse().unwrap();
+        if step == "patience" {
+            patience = Some(Duration::from_millis(option));
             continue;
         }
-        let result = if *step == "connect" {
+        let result = if step == "connect" {
             connect(&address, patience).map(|stream| socket = Some(stream))
         } else {
-            take(step, socket.as_mut().unwrap(), &request, &mut said, start)
+            take(step, option, socket.as_mut().unwrap(), &request, &mut said, start)
         };
         match result {
-            Ok(()) => said.push(format!("{step}={}", if *step == "read" { "EOF" } else { "ok" })),
+            Ok(()) => said.push(format!("{step}={}", if step == "read" { "EOF" } else { "ok" })),
             Err(error) => {
                 said.push(format!("{step}={:?}: {error}", error.kind()));
                 break;
@@ -52,13 +52,20 @@ fn connect(address: &SocketAddr, patience: Option<Duration>) -> io::Result<TcpSt
     Ok(socket)
 }
 
-fn take(step: &str, socket: &mut TcpStream, request: &str, said: &mut Vec<String>, start: Instant) -> io::Result<()> {
+fn take(
+    step: &str,
+    option: u64,
+    socket: &mut TcpStream,
+    request: &str,
+    said: &mut Vec<String>,
+    start: Instant,
+) -> io::Result<()> {
     match step {
         "send" => socket.write_all(request.as_bytes()),
         "shut" => socket.shutdown(Shutdown::Write),
         "read" => read(socket, said, start),
         "write" => {
-            for written in 0..GIVES_UP_AFTER {
+            for written in 0..option {
                 said.push(format!("written={written}"));
                 sleep(Duration::from_millis(20));
                 socket.write_all(b"more\n")?;
