@@ -33,7 +33,9 @@ def program(name: str) -> str:
 
 def output(*command: str, stdin: bytes = b"", **options: Any) -> bytes:
     """What a client prints; it must not complain."""
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60, **options)
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        command, input=stdin, capture_output=True, check=False, timeout=60, **options
+    )
     assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout
 
