@@ -82,6 +82,7 @@ class Connection:
         self._link = Link(client, home.board)
         self._pending: list[Pending] = []
         self._peek_by = arrival.at_s + peek_timeout_s
+        self._client_reset = False
         self._shaping = Shaping(self.decision.hits, self._roll, self._tell_shape)
         self._faults: list[str] = []
         self._sleep: trio.CancelScope | None = None
@@ -157,13 +158,20 @@ class Connection:
                 sockets.report_from(client, len(opening) + 1)
                 with trio.move_on_at(self._peek_by) as patience:
                     await self._home.board.wait(client, select.EPOLLIN)
-                before, opening = opening, _peek(client) or opening
+                before, opening = opening, self._peek() or opening
                 heard_all = patience.cancelled_caught or len(opening) == len(before)
         if decision is not None:
             sockets.report_from(client, 1)
             self.decision = decision
             self._shaping.set(decision.hits)
         self._is_decided = True
+
+    def _peek(self) -> bytes:
+        try:
+            return sockets.peek(self._link.client, LARGEST_OPENING)
+        except OSError:
+            self._client_reset = True  # the kernel tells it once
+            return b""
 
     async def _before_connecting(self) -> None:
         for hit in (*self.decision.hits, *self.decision.shadows):
@@ -199,7 +207,7 @@ class Connection:
         if patience.cancelled_caught:
             self._upstream_failed("ETIMEDOUT")
             return
-        self._link.join(server)
+        self._link.join(server).client.broken = self._client_reset
         self._shaping.install(self._link)
         if self._pending:
             self._set_limits()
@@ -333,10 +341,3 @@ class Connection:
 
     def _elapsed_s(self) -> float:
         return trio.current_time() - self.arrival.at_s
-
-
-def _peek(client: socket.socket) -> bytes:
-    try:
-        return sockets.peek(client, LARGEST_OPENING)
-    except OSError:
-        return b""  # reset: nothing more will come, and the relay finds out
