@@ -77,7 +77,7 @@ class Connection:
         self.ended_by: EndedBy = "drain"
         self._home = home
         self._upstream = upstream
-        self._dial_by = arrival.at_s + dial_timeout_s
+        self._dial_timeout_s = dial_timeout_s
         self._client_port = client_port
         self._link = Link(client, home.board)
         self._pending: list[Pending] = []
@@ -131,7 +131,11 @@ class Connection:
         link, decision = self._link, self.decision
         if decision.hits or decision.shadows:
             await self._before_connecting()
+        self._dial_by = trio.current_time() + self._dial_timeout_s
         while link.is_open:
+            if link.circuit is None and trio.current_time() >= self._dial_by:
+                self._upstream_failed("ETIMEDOUT")
+                return
             if link.frozen_until is not None and link.frozen_until <= trio.current_time():
                 link.thaw()
             if self._pending:
@@ -141,7 +145,10 @@ class Connection:
             with trio.CancelScope(deadline=self._next_due()) as self._sleep:
                 if link.circuit is None:
                     await self._reach_server()
-                else:
+                    if self._pending:
+                        continue
+                    self._sleep.deadline = self._next_due()  # one scope serves both: each costs a way through trio
+                if link.circuit is not None:
                     link.circuit.start()
                     await link.circuit.changed()
                     await self._see_the_end(link.circuit)
@@ -198,14 +205,10 @@ class Connection:
             self._set_limits()
 
     async def _reach_server(self) -> None:
-        with trio.CancelScope(deadline=self._dial_by) as patience:
-            try:
-                server = await dial(self._upstream, self._home.board)
-            except OSError as error:
-                self._upstream_failed(error_name(error))
-                return
-        if patience.cancelled_caught:
-            self._upstream_failed("ETIMEDOUT")
+        try:
+            server = await dial(self._upstream, self._home.board)
+        except OSError as error:
+            self._upstream_failed(error_name(error))
             return
         self._link.join(server).client.broken = self._client_reset
         self._shaping.install(self._link)
@@ -268,9 +271,13 @@ class Connection:
         return self._link.delivered(trigger.direction)
 
     def _next_due(self) -> float:
-        thaw_at = self._link.frozen_until if self._link.frozen_until is not None else float("inf")
-        times = (pending.ending.after.time for pending in self._pending if not pending.ending.after.at_once)
-        return min([thaw_at, *(self.arrival.at_s + time for time in times if time is not None)])
+        due = self._dial_by if self._link.circuit is None else float("inf")
+        if self._link.frozen_until is not None:
+            due = min(due, self._link.frozen_until)
+        for pending in self._pending:
+            if pending.ending.after.time is not None and not pending.ending.after.at_once:
+                due = min(due, self.arrival.at_s + pending.ending.after.time)
+        return due
 
     def _set_limits(self) -> None:
         for direction in Direction:
