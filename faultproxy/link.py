@@ -9,7 +9,7 @@ from faultproxy.faults.base import Direction, Side
 from faultproxy.kernel import sockets
 from faultproxy.relay import Circuit, Lane, Switchboard
 
-_NO_RST = "a Unix socket cannot be reset: its peer sees EOF"
+_NO_RST = "a Unix socket cannot be reset: its peer may see EOF"
 _READ_OUT_S = 1.0
 _NO_PROGRESS_S = 5.0
 _SETTLE_S = 0.001  # libuv reports a clean EOF when data and RST arrive in one wake-up

@@ -57,6 +57,7 @@ class Proxy:
         self._clock = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._edge = float("inf")
+        self._shortage: OutOfResources | None = None
         self._is_retired = False
 
     @property
@@ -188,21 +189,20 @@ class Proxy:
             connection.reshape(*self._book.reshape(arrival, connection.decision))
 
     async def _accept(self) -> None:
-        shortage: OutOfResources | None = None
         while self.gate.is_open:
             try:
                 await self.gate.knock(self.board)
                 await trio.lowlevel.checkpoint_if_cancelled()  # an edit may have given the gate to another proxy
                 newcomers = self.gate.take(self._capacity.room(_BATCH))
             except OutOfResources as error:
-                if shortage is None:
+                if self._shortage is None:
                     self.journal.accept_paused(error=error.error, open_connections=self.open_connections)
-                shortage = error
+                self._shortage = error
                 await trio.sleep(_RETRY_ACCEPT_S)
                 continue
-            if shortage is not None:
-                self.journal.accept_resumed(error=shortage.error, open_connections=self.open_connections)
-                shortage = None
+            if self._shortage is not None:
+                self.journal.accept_resumed(error=self._shortage.error, open_connections=self.open_connections)
+                self._shortage = None
             self._welcome(newcomers, trio.current_time())
         await trio.sleep_forever()
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.peers import (
     Background,
+    Server,
     SilentUpstream,
     Upstream,
     connect,
@@ -118,6 +119,18 @@ def test_a_slow_client_loses_nothing_to_a_servers_reset(stage: Stage, count: int
         reset(server)
         assert not is_broken(client, within_s=0.2)
         assert read_to_the_end(client, 1000) == (data, "ECONNRESET")
+
+
+def test_a_servers_last_words_arrive_though_it_resets_at_once(tmp_path: Path) -> None:
+    """A server that accepts, writes and resets, before the proxy knows that it is connected, is heard all the same."""
+
+    def speak_and_reset(sock: socket.socket) -> None:
+        sock.sendall(b"last words")
+        reset(sock)
+
+    with Server(speak_and_reset) as server, Faultproxy(tmp_path, one(server.address)) as proxy:
+        assert [fate(proxy.address("p")) for _ in range(100)] == [(b"last words", "ECONNRESET")] * 100
+        assert not proxy.seen("upstream.failed")
 
 
 def test_a_clients_reset_reaches_the_server(stage: Stage) -> None:
