@@ -31,6 +31,7 @@ from faultproxy.replay import CannotReplay, read_log
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import RuleBook
 from faultproxy.rules.explain import Fate, Reason, foretell
+from faultproxy.rules.rule import BaseRule
 from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
@@ -133,7 +134,9 @@ def explain(
     seed = seed if seed is not None else config.seed
     if seed is None:
         seed = secrets.randbits(32)
-        click.echo(f"{file} has no seed; this is foretold for {seed}: run it with --seed {seed}", err=True)
+        rules: list[BaseRule] = [rule for its in config.proxies.values() for rule in its.rules]
+        if any(rule.when.probability is not None for rule in rules):
+            click.echo(f"{file} has no seed; this is foretold for {seed}: run it with --seed {seed}", err=True)
     console = _console()
     for name, its in config.proxies.items():
         if proxy not in (None, name):
