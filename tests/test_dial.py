@@ -1,0 +1,158 @@
+"""Dialling tries the upstream's addresses in order, and says with its errno why none was reached."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from faultproxy.config.schema import TcpAddress, UnixAddress, parse_upstream
+from faultproxy.dial import dial, error_name
+from faultproxy.relay import Switchboard
+from tests.peers import SilentUpstream, Upstream, nobody
+from tests.relay.wires import running
+
+Found = list[tuple[int, int, int, str, tuple[str, int]]]
+
+
+@pytest.fixture
+async def board() -> AsyncIterator[Switchboard]:
+    async with running() as board:
+        yield board
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as upstream:
+        yield upstream
+
+
+class Resolver(trio.abc.HostnameResolver):
+    """Knows one name, which has these addresses."""
+
+    def __init__(self, *addresses: tuple[str, int]) -> None:
+        self.asked: list[object] = []
+        self._found = [(socket.AF_INET, int(socket.SOCK_STREAM), 6, "", address) for address in addresses]
+
+    async def getaddrinfo(self, host: object, *_: object, **__: object) -> Found:  # type: ignore[override]
+        self.asked.append(host)
+        if not self._found:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return list(self._found)
+
+    async def getnameinfo(self, *_: object) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+def address_of(upstream: Upstream) -> tuple[str, int]:
+    return "127.0.0.1", upstream.port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_address(board: Switchboard, host: str) -> None:
+    """A server is reached by IPv4 and IPv6; the socket does not block and does not wait to fill segments."""
+    with Upstream(host) as upstream, await dial(parse_upstream(upstream.address), board) as sock:
+        assert sock.getpeername()[:2] == (host, upstream.port)
+        assert not sock.getblocking()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        upstream.accept().close()
+
+
+async def test_a_path(board: Switchboard, tmp_path: Path) -> None:
+    """So is one at a Unix socket."""
+    with Upstream(f"{tmp_path}/s") as upstream, await dial(UnixAddress(f"{tmp_path}/s"), board) as sock:
+        upstream.accept().close()
+        assert sock.recv(1) == b""
+
+
+async def test_names_are_tried_in_order(board: Switchboard, upstream: Upstream) -> None:
+    """Of a name's addresses the first that answers is taken; the name is looked up at every dial."""
+    with nobody() as address:
+        dead = ("127.0.0.1", int(address.rpartition(":")[2]))
+        resolver = Resolver(dead, address_of(upstream), dead)
+        trio.socket.set_custom_hostname_resolver(resolver)
+        for _ in range(2):
+            (await dial(TcpAddress("db", 1), board)).close()
+            upstream.accept().close()
+    assert len(resolver.asked) == 2
+
+
+async def test_nobody_answers(board: Switchboard) -> None:
+    """Where all addresses refuse, the last refusal is raised."""
+    with nobody() as address, nobody() as other:
+        ports = [int(each.rpartition(":")[2]) for each in (address, other)]
+        trio.socket.set_custom_hostname_resolver(Resolver(*(("127.0.0.1", port) for port in ports)))
+        with pytest.raises(ConnectionRefusedError) as refused:
+            await dial(TcpAddress("db", 1), board)
+    assert error_name(refused.value) == "ECONNREFUSED"
+
+
+async def test_an_unknown_name(board: Switchboard) -> None:
+    """A name without an address is told by the resolver's own word."""
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    with pytest.raises(socket.gaierror) as unknown:
+        await dial(TcpAddress("db", 1), board)
+    assert error_name(unknown.value) == "EAI_NONAME"
+
+
+async def test_an_address_is_not_looked_up(board: Switchboard, upstream: Upstream) -> None:
+    """No resolver is asked about what is an address already."""
+    resolver = Resolver()
+    trio.socket.set_custom_hostname_resolver(resolver)
+    (await dial(TcpAddress(*address_of(upstream)), board)).close()
+    assert resolver.asked == []
+
+
+async def test_giving_up(board: Switchboard) -> None:
+    """A dial that nobody answers can be cancelled, and leaves no socket open."""
+    upstream = SilentUpstream()
+    with trio.move_on_after(0.05) as patience:
+        await dial(TcpAddress("127.0.0.1", upstream.port), board)
+    assert patience.cancelled_caught
+    upstream.close()
+
+
+async def test_a_server_that_answers_late(board: Switchboard) -> None:
+    """A dial waits for the handshake, while the others' bytes go on."""
+    upstream = SilentUpstream()
+    with upstream:
+        async with trio.open_nursery() as nursery:
+
+            async def reach() -> None:
+                (await dial(TcpAddress("127.0.0.1", upstream.port), board)).close()
+
+            nursery.start_soon(reach)
+            await trio.to_thread.run_sync(upstream.wait_until_dialled)
+            upstream.speak()
+
+
+async def test_a_full_queue_at_a_path(board: Switchboard, tmp_path: Path) -> None:
+    """A Unix server whose queue is full is asked again until there is room."""
+    path = f"{tmp_path}/s"
+    with Upstream(path, backlog=0) as upstream, socket.socket(socket.AF_UNIX) as first:
+        first.connect(path)
+        async with trio.open_nursery() as nursery:
+
+            async def reach() -> None:
+                (await dial(UnixAddress(path), board)).close()
+
+            nursery.start_soon(reach)
+            await trio.sleep(0.03)
+            assert len(nursery.child_tasks) == 1
+            upstream.accept().close()
+
+
+async def test_no_such_path(board: Switchboard, tmp_path: Path) -> None:
+    """A path where nobody listens is ENOENT."""
+    with pytest.raises(FileNotFoundError) as missing:
+        await dial(UnixAddress(f"{tmp_path}/none"), board)
+    assert error_name(missing.value) == "ENOENT"
+
+
+def test_error_names() -> None:
+    """Every error has a name, also one that no system call gave."""
+    assert error_name(OSError("no address")) == "OSError"
+    assert error_name(TimeoutError()) == "TimeoutError"
+    assert error_name(OSError(113, "No route to host")) == "EHOSTUNREACH"
+    assert error_name(socket.gaierror(socket.EAI_AGAIN, "later")) == "EAI_AGAIN"
