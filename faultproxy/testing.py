@@ -105,8 +105,8 @@ class _BaseProxy:
 
     @property
     def host(self) -> str:
-        """The host that it listens at."""
-        return self._listens.host
+        """The host that it listens at, or this host's own address if it is all of them."""
+        return self._listens.host or "127.0.0.1"
 
     @property
     def port(self) -> int:
@@ -116,7 +116,7 @@ class _BaseProxy:
     @property
     def address(self) -> str:
         """Host and port, such as ``127.0.0.1:41234``."""
-        return str(self._listens)
+        return str(TcpAddress(self.host, self.port))
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -164,7 +164,9 @@ class _BaseProxy:
             raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")
         unmet = self._daemon.unmet()
         for name in self._that_must_fire():
-            if not self._records.struck(rule=name) and not self._records.shadowed(name):
+            if name not in self._rules:
+                unmet.append(f'{self._name}: there never was a rule "{name}", which must fire')
+            elif not self._records.struck(rule=name) and not self._records.shadowed(name):
                 unmet.append(f'{self._name}: "{name}" never fired, and must have')
         return unmet
 

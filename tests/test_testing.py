@@ -145,6 +145,16 @@ def test_what_it_says_of_itself(server: str) -> None:
         assert repr(proxy) == f"<Proxy 'redis' at 127.0.0.1:{proxy.port}, for {server}>"
 
 
+def test_it_listens_where_it_is_told(server: str) -> None:
+    """At a port of IPv6, or at all addresses, where this host's own is given to clients."""
+    with faultproxy.Proxy(server, listen="[::1]:0") as proxy:
+        assert proxy.address == f"[::1]:{proxy.port}"
+        assert ask(proxy) == b"hi"
+    with faultproxy.Proxy(server, listen=":0") as proxy:
+        assert proxy.address == f"127.0.0.1:{proxy.port}"
+        assert ask(proxy) == b"hi"
+
+
 def test_a_bug_of_ours_is_not_silent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that a bug has ended fails the test at the end of the block, with the traceback."""
 
@@ -420,6 +430,12 @@ def test_a_rule_that_must_fire(server: str) -> None:
     ]
     with faultproxy.Proxy(server, rules, must_fire=["cut"]) as proxy:
         ask(proxy)
+
+
+def test_a_rule_that_must_fire_and_is_not_there(server: str) -> None:
+    """A name that no rule ever had is told as that."""
+    proxy = faultproxy.Proxy(server, [RESET], must_fire=["ctu"])
+    assert proxy.unmet() == ['proxy: there never was a rule "ctu", which must fire']
 
 
 def test_a_shadow_that_fired_has_fired(server: str) -> None:
