@@ -2,8 +2,9 @@
 
 import select
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import trio
@@ -22,7 +23,6 @@ from faultproxy.rules.opening import LARGEST_OPENING
 from faultproxy.shaping import Shaping
 
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
-NO_GATE = "the connection is accepted, then reset: only an outage refuses at connect()"
 
 
 class Home(Protocol):
@@ -41,6 +41,19 @@ class Home(Protocol):
 
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How a client got in.
+
+    ``unscreened`` is why nothing was done to its SYN, whatever was asked; None if that was done. ``faults`` are those
+    it has met already, ``server`` its upstream, if that was dialled first.
+    """
+
+    unscreened: str | None = None
+    faults: Sequence[str] = ()
+    server: socket.socket | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +83,7 @@ class Connection:
         arrival: Arrival,
         decision: Decision | None,
         peek_timeout_s: float,
+        admission: Admission = Admission(),
     ) -> None:
         self.arrival = arrival
         self.decision = decision or UNTOUCHED
@@ -78,13 +92,16 @@ class Connection:
         self._home = home
         self._upstream = upstream
         self._dial_timeout_s = dial_timeout_s
+        self._dial_delay_s = 0.0
+        self._unscreened = admission.unscreened
         self._client_port = client_port
         self._link = Link(client, home.board)
+        self._link.server = admission.server
         self._pending: list[Pending] = []
         self._peek_by = arrival.at_s + peek_timeout_s
         self._client_reset = False
         self._shaping = Shaping(self.decision.hits, self._roll, self._tell_shape)
-        self._faults: list[str] = []
+        self._faults = [*admission.faults]
         self._sleep: trio.CancelScope | None = None
 
     async def run(self) -> None:
@@ -131,7 +148,8 @@ class Connection:
         link, decision = self._link, self.decision
         if decision.hits or decision.shadows:
             await self._before_connecting()
-        self._dial_by = trio.current_time() + self._dial_timeout_s
+        self._dial_at = trio.current_time() + self._dial_delay_s
+        self._dial_by = self._dial_at + self._dial_timeout_s
         while link.is_open:
             if link.circuit is None and trio.current_time() >= self._dial_by:
                 self._upstream_failed("ETIMEDOUT")
@@ -181,23 +199,34 @@ class Connection:
             return b""
 
     async def _before_connecting(self) -> None:
-        for hit in (*self.decision.hits, *self.decision.shadows):
-            fault = hit.rule.connect
-            if fault is None:
-                continue
-            if hit.rule.mode == "shadow":
-                self._tell(hit, fault, "connect", fault.client_sees, None)
-            else:
-                self.ended_by = "fault"
-                self._link.on_effect = lambda _, hit=hit, fault=fault: self._tell(  # type: ignore[misc]
-                    hit, fault, "connect", "ECONNRESET", NO_GATE
-                )
-                await self._link.reset(Side.CLIENT)
+        if self._unscreened is not None:
+            await self._make_up_for_the_gate(self._unscreened)
+            if not self._link.is_open:
                 return
         for hit in self.decision.shadows:
             for shape in hit.rule.shapes:
                 self._tell_shape(hit, shape)
         self._add((*self.decision.hits, *self.decision.shadows))
+
+    async def _make_up_for_the_gate(self, reason: str) -> None:
+        """Its SYN was not judged: what the rules ask for before the handshake is done after it, as near as can be."""
+        for hit in self.decision.shadows:
+            if hit.rule.connect is not None:
+                self._tell(hit, hit.rule.connect, "connect", hit.rule.connect.connect_returns(), None)
+            if hit.rule.connect_delay is not None:
+                self._tell(hit, hit.rule.connect_delay, "connect", hit.rule.connect_delay.client_sees, None)
+        for hit in self.decision.hits:
+            delay, refusal = hit.rule.connect_delay, hit.rule.connect
+            if delay is not None and self.decision.refusal is None:
+                self._dial_delay_s += delay.delay
+                self._tell(hit, delay, "connect", delay.client_sees, f"the server is dialled later: {reason}")
+            if refusal is not None:
+                self.ended_by = "fault"
+                degraded = f"the connection is accepted, then reset: {reason}"
+                tell = partial(self._tell, hit, refusal, "connect", "ECONNRESET")
+                self._link.on_effect = lambda _, tell=tell, degraded=degraded: tell(degraded)  # type: ignore[misc]
+                await self._link.reset(Side.CLIENT)
+                return
 
     def _add(self, hits: Iterable[Hit]) -> None:
         self._pending += [Pending(hit, ending) for hit in hits for ending in hit.rule.endings]
@@ -205,8 +234,10 @@ class Connection:
             self._set_limits()
 
     async def _reach_server(self) -> None:
+        if self._dial_delay_s:
+            await trio.sleep_until(self._dial_at)
         try:
-            server = await dial(self._upstream, self._home.board)
+            server = self._link.server or await dial(self._upstream, self._home.board)
         except OSError as error:
             self._upstream_failed(error_name(error))
             return

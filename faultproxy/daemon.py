@@ -18,7 +18,7 @@ from faultproxy.gate import Gate
 from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
 from faultproxy.kernel.holder import holder
-from faultproxy.proxy import Proxy, starts_open
+from faultproxy.proxy import Proxy, open_at_start
 from faultproxy.relay import Switchboard
 
 _LOOK_EVERY_S = 0.25
@@ -216,8 +216,7 @@ class Daemon:
         for name, config in proxies.items():
             try:
                 gates[name] = Gate(config.listen)
-                if starts_open(config):
-                    gates[name].open()
+                open_at_start(gates[name], config)
             except OSError as error:
                 for gate in gates.values():
                     gate.close()

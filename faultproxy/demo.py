@@ -221,7 +221,7 @@ class Visit:
     def sees(self, error: OSError | None) -> str:
         """What became of it, in the words of the log's ``client_sees``."""
         if isinstance(error, TimeoutError) and not error.errno:
-            return "silence"
+            return "ETIMEDOUT" if self.call == "connect" else "silence"  # its own timeout, before the kernel's
         if error is not None:
             return errno.errorcode.get(error.errno or 0, type(error).__name__)
         return self.effect or ("EOF" if self.eof else "nothing")
@@ -275,6 +275,11 @@ def _fetch_in_a_hurry(visit: Visit) -> None:
     visit.receive(len(_REPLY))
 
 
+def _connect_in_a_hurry(visit: Visit) -> None:
+    visit.sock.settimeout(_HURRY_S)
+    _fetch(visit)
+
+
 def _fetch_and_stay(visit: Visit) -> None:
     _fetch(visit)
     visit.receive()
@@ -324,6 +329,8 @@ def once(*acts: Callable[[Visit], None]) -> Callable[[tuple[str, int]], list[See
 
 
 CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
+    "timeout": once(_connect_in_a_hurry),
+    "queue": once(_fetch_at_leisure),
     "late": once(_fetch_and_stay),
     "pipe": once(_write_after_eof),
     "hang": once(_fetch_in_a_hurry),

@@ -7,20 +7,22 @@ import trio
 
 from faultproxy.capacity import Capacity, OutOfResources
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.connection import Connection
+from faultproxy.connection import Admission, Connection
 from faultproxy.dial import error_name
 from faultproxy.gate import Gate, Newcomer
 from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
+from faultproxy.reception import Reception
 from faultproxy.relay import Switchboard
 from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import Decision, RuleBook
+from faultproxy.rules.decision import Decision, Hit, RuleBook
 from faultproxy.rules.rule import BaseRule
 
 _BATCH = 64
 _RETRY_ACCEPT_S = 0.1
 _RETRY_LISTEN_S = 1.0
 _INSTANT_S = 1e-6
+_BEFORE_THE_GATE = "it came before its SYN could be judged"
 
 
 class Proxy:
@@ -51,6 +53,8 @@ class Proxy:
         self._capacity = capacity
         self._nursery = nursery
         self._book = RuleBook.opened(name, seed, config.rules, trio.current_time())
+        self._reception = Reception(self, nursery)
+        self._told_unscreened: str | None = None
         self._connections: dict[Connection, None] = {}
         self._open_windows: set[str] = set()
         self._outage: BaseRule | None = None
@@ -74,6 +78,16 @@ class Proxy:
         """What becomes of a connection; None as long as more of the client's first bytes could change it."""
         return None if self._book.waits(arrival) else self._book.decide(arrival)
 
+    def admit(self, host: str) -> tuple[Arrival, Decision]:
+        """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
+        arrival = self._arrival(host)
+        judged, decision = self._book.decide_on_syn(arrival)
+        return replace(arrival, judged=judged), decision
+
+    def would_still(self, hit: Hit) -> bool:
+        """Whether the rule still has the connect fault that it had when it hit."""
+        return any(rule.name == hit.rule.name and rule.connect == hit.rule.connect for rule in self._book.rules)
+
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
         self._tally.struck(self.name, rule)
@@ -96,15 +110,19 @@ class Proxy:
         """Take a new configuration, and perhaps another gate, between two connections."""
         now = trio.current_time()
         book = self._book.edited(seed, config.rules, now)
-        self.gate = gate
+        if gate is self.gate and gate.syns is not None:
+            self._reception.meet_waiting(gate.syns)  # before the rules change: those who wait came under the old ones
+        if gate is not self.gate:
+            self._reception.let_in()
+            self.gate = gate
         if not config.enabled or book.outage(now) is not None:
-            self.shut_gate()  # before the rules change: those who wait came under the old ones
-        else:
-            self._open()
+            self.shut_gate()
         had_shapes = _shapes(self._book)
         self.config, self._book = config, book
         if had_shapes or _shapes(book):
             self._reshape(now)
+        if config.enabled and book.outage(now) is None:
+            self._open()
         self._clock.cancel()
         if not config.enabled:
             for connection in tuple(self._connections):
@@ -112,7 +130,10 @@ class Proxy:
 
     def shut_gate(self) -> None:
         """Refuse whoever comes from now on, but not those who wait already."""
-        self._welcome(self.gate.shut(), trio.current_time())
+        if self.gate.syns is not None:
+            self._reception.meet_waiting(self.gate.syns)
+            self._reception.turn_away()
+        self._welcome(self.gate.shut())
 
     def close_gate(self) -> None:
         """Give the address back. Those who wait already are still taken."""
@@ -123,6 +144,8 @@ class Proxy:
         """Accept no more. ``proxy.stopped`` is told when the last connection is over."""
         self.journal.proxy_draining(proxy=self.name, open_connections=self.open_connections)
         self._serving.cancel()
+        self._reception.let_in()
+        self._reception.attend(None)
         self._is_retired = True
         self._tell_if_stopped()
 
@@ -146,13 +169,44 @@ class Proxy:
         self._tell_outage(outage if self.config.enabled else None)
         return min(self._next_edges(now), default=float("inf"))
 
+    def _arrival(self, host: str) -> Arrival:
+        now = trio.current_time()
+        self.accepted += 1
+        return Arrival(
+            self.accepted,
+            host,
+            min(now, self._edge - _INSTANT_S),  # until the clock has struck, it is before the edge
+            self.open_connections + self.gate.on_the_way(now) + 1,
+        )
+
+    def _decide_unheard(self, arrival: Arrival) -> Decision | None:
+        return self.decide(replace(arrival, heard_all=False)) if self._book.peeks else self._book.decide(arrival)
+
     def _open(self) -> bool:
+        self._screen()
         try:
             self.gate.open()
         except OSError as error:
             self.journal.listen_failed(proxy=self.name, listen=str(self.gate.address), error=error_name(error))
             return False
         return True
+
+    def _screen(self) -> None:
+        """Have SYNs judged if, and only if, a rule acts on them; no client is lost or judged twice on the way."""
+        gate, reception = self.gate, self._reception
+        if not self._book.needs_syns:
+            syns = gate.unscreen()
+            if syns is not None:
+                reception.let_in()
+                reception.meet_waiting(syns, is_sure=False)
+                syns.close()
+        elif gate.syns is None:
+            if gate.screen() and gate.syns is not None and gate.is_open:
+                reception.meet_waiting(gate.syns, is_sure=False)
+            if gate.why_unscreened is not None and gate.why_unscreened != self._told_unscreened:
+                self.journal.gate_unavailable(proxy=self.name, reason=gate.why_unscreened)
+            self._told_unscreened = gate.why_unscreened
+        reception.attend(gate.syns)
 
     def _tell_outage(self, outage: BaseRule | None) -> None:
         before, self._outage = self._outage, outage
@@ -203,14 +257,22 @@ class Proxy:
             if self._shortage is not None:
                 self.journal.accept_resumed(error=self._shortage.error, open_connections=self.open_connections)
                 self._shortage = None
-            self._welcome(newcomers, trio.current_time())
+            self._welcome(newcomers)
         await trio.sleep_forever()
 
-    def _welcome(self, newcomers: list[Newcomer], now: float) -> None:
-        at_s = min(now, self._edge - _INSTANT_S)  # until the clock has struck, it is before the edge
-        for client, host, port in newcomers:
-            self.accepted += 1
-            arrival = Arrival(self.accepted, host, at_s, self.open_connections + 1)
+    def _welcome(self, newcomers: list[Newcomer]) -> None:
+        for newcomer in newcomers:
+            client, host, port = newcomer
+            now = trio.current_time()
+            visit = self._reception.recognise(self.gate.recall(newcomer, now))
+            if visit is None:
+                arrival, admission = self._arrival(host), Admission(self.gate.why_unscreened or _BEFORE_THE_GATE)
+                decision = self._decide_unheard(arrival)
+            else:
+                arrival = replace(visit.arrival, at_s=now)
+                unscreened = None if visit.is_exact else _BEFORE_THE_GATE
+                admission = Admission(unscreened, visit.faults, visit.take_server())
+                decision = self._decide_unheard(arrival) if arrival.judged else visit.decision
             connection = Connection(
                 self,
                 self.config.upstream,
@@ -218,8 +280,9 @@ class Proxy:
                 client,
                 port,
                 arrival,
-                self.decide(replace(arrival, heard_all=False)) if self._book.peeks else self._book.decide(arrival),
+                decision,
                 self.config.peek_timeout,
+                admission,
             )
             self._connections[connection] = None
             self._capacity.connections += 1
@@ -242,9 +305,16 @@ class Proxy:
             self.journal.proxy_stopped(proxy=self.name, connections=self.accepted, faults=faults)
 
 
-def starts_open(config: ProxyConfig) -> bool:
-    """Whether a proxy accepts from its first moment, or is disabled or begins with an outage."""
-    return config.enabled and RuleBook.opened("", 0, config.rules, 0.0).outage(0.0) is None
+def open_at_start(gate: Gate, config: ProxyConfig) -> None:
+    """Open a new gate, unless its proxy is disabled or begins with an outage; screened, if rules act on SYNs.
+
+    Raises OSError.
+    """
+    book = RuleBook.opened("", 0, config.rules, 0.0)
+    if config.enabled and book.outage(0.0) is None:
+        if book.needs_syns:
+            gate.screen()
+        gate.open()
 
 
 def _shapes(book: RuleBook) -> list[BaseRule]:

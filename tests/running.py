@@ -1,5 +1,6 @@
 """A real faultproxy in a process of its own, its log, and stages of many proxies to play scenes on."""
 
+import ctypes
 import json
 import os
 import resource
@@ -23,6 +24,8 @@ from tests.peers import PATIENCE_S, Address, Upstream, connect
 Line = dict[str, Any]
 Settings = Mapping[str, Any]
 
+_LIBC = ctypes.CDLL(None)
+_PR_CAPBSET_DROP, _CAP_NET_ADMIN, _CAP_NET_RAW = 24, 12, 13
 _PACKAGE = Path(faultproxy.__file__).parent.parent
 
 
@@ -30,7 +33,8 @@ class Faultproxy:
     """``faultproxy run FILE``, from its start to its end; at the end nothing must have crashed or been complained of.
 
     The file is written from a mapping, or from text as it is. ``level`` is how much it logs, whatever the file
-    says; ``may_complain`` allows for words on stderr.
+    says; ``may_complain`` allows for words on stderr; without ``privileges`` it can neither see SYNs nor
+    filter sockets, even as root.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Faultproxy:
         reads_log: bool = True,
         may_complain: bool = False,
         level: str | None = "debug",
+        privileges: bool = True,
     ) -> None:
         self.file = folder / "faultproxy.yaml"
         self.log: list[Line] = []
@@ -52,6 +57,7 @@ class Faultproxy:
         self._environment = environment or {}
         self._reads_log = reads_log
         self._may_complain = may_complain
+        self._privileges = privileges
         self._news = threading.Condition()
         self._readers: list[threading.Thread] = []
         self.write(config)
@@ -64,7 +70,7 @@ class Faultproxy:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **self._environment, "PYTHONPATH": path},
-            preexec_fn=self._limit if self._max_fds is not None else None,  # noqa: PLW1509  # no threads hold locks yet
+            preexec_fn=self._limit,  # noqa: PLW1509  # no threads hold locks yet
         )
         if self._reads_log:
             self.read_log()
@@ -161,8 +167,11 @@ class Faultproxy:
         self._start(self._read_log)
 
     def _limit(self) -> None:
-        assert self._max_fds is not None
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._max_fds, self._max_fds))
+        if self._max_fds is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._max_fds, self._max_fds))
+        if not self._privileges:
+            for capability in (_CAP_NET_ADMIN, _CAP_NET_RAW):
+                _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails for who is not root, and has none
 
     def _start(self, read: Any) -> None:
         self._readers.append(threading.Thread(target=read))
@@ -219,7 +228,7 @@ class Scene:
 class Stage:
     """A running faultproxy with one proxy a scene, each with an upstream of its own that nobody else talks to."""
 
-    def __init__(self, folder: Path, scenes: Mapping[str, Scene]) -> None:
+    def __init__(self, folder: Path, scenes: Mapping[str, Scene], *, privileges: bool = True) -> None:
         self.scenes = scenes
         self._stack = ExitStack()
         self.upstreams = {
@@ -228,7 +237,7 @@ class Stage:
             if not isinstance(scene.upstream, str)
         }
         proxies = {name: self.settings(name) for name in scenes}
-        self.proxy = self._stack.enter_context(Faultproxy(folder, {"proxies": proxies}))
+        self.proxy = self._stack.enter_context(Faultproxy(folder, {"proxies": proxies}, privileges=privileges))
 
     def __enter__(self) -> Self:
         return self

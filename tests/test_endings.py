@@ -80,7 +80,6 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
     "shadow": Scene([rule("s", mode="shadow", reset={"after": "4B"}), rule("real", close={"after": "8B"})]),
     "shadow_refuse": Scene([rule("s", mode="shadow", when={"first": 1}, refuse=None)]),
     "limit": Scene([rule(limit=2, reset=None)]),
-    "refuse_some": Scene([rule(when={"first": 2}, refuse=None)]),
 }
 
 
@@ -358,18 +357,22 @@ def test_limit_ends_a_rule(stage: Stage) -> None:
         assert read_exactly(client, 4) == b"free"
 
 
-def test_refuse_for_some_is_a_reset_and_says_so(stage: Stage) -> None:
+def test_without_privileges_a_refuse_for_some_is_a_reset_and_says_so(tmp_path: Path) -> None:
     """connect() succeeds, the next call fails with ECONNRESET, the upstream is not dialled; the log calls it degraded."""
-    for number in (1, 2):
-        assert fate(stage.proxy.address("refuse_some")) == (b"", "ECONNRESET")
-        struck = stage.struck("refuse_some", number)
-        assert (struck["fault"], struck["client_sees"], struck["fidelity"]) == ("refuse", "ECONNRESET", "degraded")
-        assert (struck["trigger"], struck["count"]) == ("connect", number)
-        assert "reset" in struck["reason"]
-    assert stage.upstreams["refuse_some"].is_left_alone()
-    with stage.ends("refuse_some") as (client, server):
-        server.sendall(b"free")
-        assert read_exactly(client, 4) == b"free"
+    scenes = {"refuse_some": Scene([rule(when={"first": 2}, refuse=None)])}
+    with Stage(tmp_path, scenes, privileges=False) as stage:
+        reason = stage.proxy.wait_for("gate.unavailable", proxy="refuse_some")["reason"]
+        assert "EPERM" in reason
+        for number in (1, 2):
+            assert fate(stage.proxy.address("refuse_some")) == (b"", "ECONNRESET")
+            struck = stage.struck("refuse_some", number)
+            assert (struck["fault"], struck["client_sees"], struck["fidelity"]) == ("refuse", "ECONNRESET", "degraded")
+            assert (struck["trigger"], struck["count"]) == ("connect", number)
+            assert struck["reason"] == f"the connection is accepted, then reset: {reason}"
+        assert stage.upstreams["refuse_some"].is_left_alone()
+        with stage.ends("refuse_some") as (client, server):
+            server.sendall(b"free")
+            assert read_exactly(client, 4) == b"free"
 
 
 def test_a_unix_upstream_cannot_be_reset(stage: Stage) -> None:

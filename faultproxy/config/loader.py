@@ -16,7 +16,7 @@ from faultproxy.config.schema import Config, TcpAddress, parse_listen
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Connect, Shape
+from faultproxy.faults.base import Connect, ConnectShape, Shape
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.units import quote
 
@@ -26,7 +26,7 @@ MOST_ERRORS = 100
 _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
-_CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Connect))
+_CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, (Connect, ConnectShape)))
 _VERDICTS = frozenset(kind.key for kind in CATALOGUE if not issubclass(kind, Shape))
 
 

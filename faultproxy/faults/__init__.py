@@ -4,6 +4,7 @@ from faultproxy.faults.bandwidth import Bandwidth
 from faultproxy.faults.base import Fault
 from faultproxy.faults.broken_pipe import BrokenPipe
 from faultproxy.faults.close import Close
+from faultproxy.faults.connect_timeout import ConnectTimeout
 from faultproxy.faults.corrupt import Corrupt
 from faultproxy.faults.exempt import Pass
 from faultproxy.faults.half_close import HalfClose
@@ -13,9 +14,14 @@ from faultproxy.faults.refuse import Refuse
 from faultproxy.faults.reset import Reset
 from faultproxy.faults.slice import Slice
 from faultproxy.faults.slow_close import SlowClose
+from faultproxy.faults.slow_connect import SlowConnect
+from faultproxy.faults.unreachable import Unreachable
 
 CATALOGUE: tuple[type[Fault], ...] = (
     Refuse,
+    Unreachable,
+    ConnectTimeout,
+    SlowConnect,
     Reset,
     BrokenPipe,
     HalfClose,

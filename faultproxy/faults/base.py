@@ -14,7 +14,16 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from faultproxy.faults.pattern import Pattern
-from faultproxy.units import DURATION_PATTERN, SIZE_PATTERN, Duration, Size, format_duration, format_size, quote
+from faultproxy.units import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    Duration,
+    PositiveDuration,
+    Size,
+    format_duration,
+    format_size,
+    quote,
+)
 
 MODEL = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -130,12 +139,43 @@ class Link(Protocol):
         """End the connection with FIN to both sides, reading what still comes for up to a second."""
 
 
+class Knock(Protocol):
+    """A client's first packet, as a connect fault sees it. What is answered to it, is to its retransmissions too."""
+
+    def refuse(self) -> None:
+        """As a host answers on whose port nobody listens."""
+
+    def unreachable(self, what: Literal["host", "net"]) -> None:
+        """As a router answers that knows no way to the host, or to its network."""
+
+    def ignore(self) -> None:
+        """Not at all."""
+
+
 class Connect(BaseModel):
     """A fault that strikes before the connection exists: the client's connect() itself fails."""
 
     model_config = MODEL
     key: ClassVar[str]
     client_sees: ClassVar[ClientSees]
+
+    def connect_returns(self) -> ClientSees:
+        """What the client sees with these options."""
+        return self.client_sees
+
+    def answer(self, knock: Knock) -> None:
+        """Answer the client's first packet."""
+        raise NotImplementedError
+
+
+class ConnectShape(BaseModel):
+    """A fault that changes how a client gets in, and ends nothing. Those of several rules add up."""
+
+    model_config = MODEL
+    key: ClassVar[str]
+    client_sees: ClassVar[ClientSees] = "delay"
+
+    delay: PositiveDuration
 
 
 class Ending(BaseModel):
@@ -213,7 +253,7 @@ class Verdict(BaseModel):
     key: ClassVar[str]
 
 
-Fault = Connect | Ending | Shape | Verdict
+Fault = Connect | ConnectShape | Ending | Shape | Verdict
 
 
 def options(fault: Fault) -> dict[str, Any]:

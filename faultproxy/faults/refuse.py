@@ -2,16 +2,20 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Connect
+from faultproxy.faults.base import ClientSees, Connect, Knock
 
 
 class Refuse(Connect):
     """``connect()`` fails with ECONNREFUSED, as if the server were not running.
 
     An outage (a ``refuse`` with no condition but ``window``) shuts the listener, so the kernel itself
-    refuses: exact. For some connections only, the connection is accepted and reset: ``degraded``, the
-    client sees ECONNRESET on its first call after ``connect()``.
+    refuses. For some connections only, their SYN is answered with RST: so does every kernel on whose
+    port nobody listens (RFC 9293, section 3.10.7.1). Where that is not allowed the connection is accepted
+    and reset: ``degraded``, the client sees ECONNRESET on its first call after ``connect()``.
     """
 
     key: ClassVar[str] = "refuse"
     client_sees: ClassVar[ClientSees] = "ECONNREFUSED"
+
+    def answer(self, knock: Knock) -> None:
+        knock.refuse()

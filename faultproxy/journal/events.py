@@ -114,6 +114,10 @@ class Journal:
         """The listener is open again."""
         self._log.info("outage.ended", proxy=proxy, rule=rule)
 
+    def gate_unavailable(self, *, proxy: str, reason: str) -> None:
+        """Rules act on SYNs, and that is not allowed here: their faults are degraded."""
+        self._log.warning("gate.unavailable", proxy=proxy, reason=reason)
+
     def listen_failed(self, *, proxy: str, listen: str, error: str) -> None:
         """The listener could not be opened again after an outage."""
         self._log.warning("listen.failed", proxy=proxy, listen=listen, error=error)

@@ -45,10 +45,19 @@ def receiver(listener: socket.socket, family: int, mark: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
         if family == listener.family:
             sock.bind((address[0], 0, *address[2:]))
+        while _discard(sock):  # until now it was given everything
+            pass
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _discard(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1))
+    except BlockingIOError:
+        return False
 
 
 def sender(family: int, mark: int | None = None) -> socket.socket:

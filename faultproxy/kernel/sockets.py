@@ -72,7 +72,13 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
             continue
         sock = socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd)
         sock.setblocking(False)
-        yield sock, address[0].removeprefix("::ffff:") if "." in address[0] else address[0], address[1]
+        yield sock, _unmapped(address[0]), address[1]
+
+
+def local_host(sock: socket.socket) -> str:
+    """The address at which a socket's peer reaches it; an IPv4-mapped one as IPv4. Raises OSError."""
+    host: str = sock.getsockname()[0]
+    return _unmapped(host)
 
 
 def start_connect(sock: socket.socket, address: Address) -> bool:
@@ -165,3 +171,7 @@ def keep_alive(sock: socket.socket) -> None:
 
 def _state(sock: socket.socket) -> int:
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+def _unmapped(host: str) -> str:
+    return host.removeprefix("::ffff:") if "." in host else host

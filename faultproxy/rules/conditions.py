@@ -1,8 +1,8 @@
 """``when``: what must hold for a rule to pick a connection."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated
 
@@ -41,7 +41,9 @@ class Arrival:
 
     ``number`` is the proxy's own, from 1; ``client`` the address without its port; ``at_s`` the accept
     time on the clock that the rules' windows started on; ``open_connections`` includes this one. ``opening``
-    is what the client has said so far, and ``heard_all`` that no more of it will be waited for.
+    is what the client has said so far, and ``heard_all`` that no more of it will be waited for. ``judged`` is what
+    rules have said of it already, on its SYN: the count of those that picked it, 0 for those that counted it and did
+    not, None for the others.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Arrival:
     open_connections: int
     opening: bytes = b""
     heard_all: bool = True
+    judged: Mapping[str, int | None] = field(default_factory=dict)
 
 
 class Window(BaseModel):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 
+from faultproxy.faults.base import Connect
 from faultproxy.rules.conditions import PEEKED, Arrival
 from faultproxy.rules.rule import BaseRule
 
@@ -32,6 +33,11 @@ class Decision:
     shadows: tuple[Hit, ...] = ()
     verdict: Hit | None = None
     answers: Mapping[str, Hit | None] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> Connect | None:
+        """The fault that keeps the client from connecting at all."""
+        return self.verdict.rule.connect if self.verdict is not None else None
 
 
 UNTOUCHED = Decision()
@@ -84,9 +90,25 @@ class RuleBook:
             return UNTOUCHED
         return self._read(self.rules, arrival, told)
 
+    def decide_on_syn(self, arrival: Arrival) -> tuple[Mapping[str, int | None], Decision]:
+        """Judge a client that has said nothing yet by the rules that act on its SYN, and by those above them.
+
+        Also returns what the rules have said, if others are yet to be asked: hand it to decide() in the arrival.
+        """
+        if not self.peeks:
+            return {}, self.decide(arrival)
+        judged: dict[str, int | None] = {}
+        last = max((at for at, rule in enumerate(self.rules) if rule.acts_on_syns), default=-1)
+        decision = self._read([rule for rule in self.rules[: last + 1] if not rule.when.peeks], arrival, None, judged)
+        return judged, decision
+
     def waits(self, arrival: Arrival) -> bool:
         """Whether the decision must wait for more of the client's first bytes. Counts nothing."""
         for rule in self.rules:
+            if rule.name in arrival.judged:
+                if rule.holds_verdict and arrival.judged[rule.name]:
+                    return False
+                continue
             unmet = self._unmet(rule, arrival)
             if unmet in PEEKED and rule.when.is_waiting(arrival):
                 return True
@@ -130,6 +152,16 @@ class RuleBook:
                 return None
         return None
 
+    @property
+    def needs_syns(self) -> bool:
+        """Whether some rule acts on a client's first packet, and not as an outage does, on all of them alike."""
+        is_below_verdict = False
+        for rule in self.rules:
+            if rule.acts_on_syns and (is_below_verdict or not rule.is_outage):
+                return True
+            is_below_verdict = is_below_verdict or (rule.holds_verdict and not rule.is_outage)
+        return False
+
     def elapsed(self, rule: BaseRule, at_s: float) -> float:
         """Seconds since a rule took effect."""
         return at_s - self.standings[rule.name].since_s
@@ -138,19 +170,22 @@ class RuleBook:
         """The number in [0, 1) that a rule's probability is held against; the same whenever it is asked for."""
         return draw(self.seed, self.proxy, rule.name, arrival.number)
 
-    def _read(self, rules: Iterable[BaseRule], arrival: Arrival, told: Told | None) -> Decision:
+    def _read(
+        self,
+        rules: Iterable[BaseRule],
+        arrival: Arrival,
+        told: Told | None,
+        judged: dict[str, int | None] | None = None,
+    ) -> Decision:
         hits: list[Hit] = []
         shadows: list[Hit] = []
         answers: dict[str, Hit | None] = {}
         verdict = None
         for rule in rules:
-            unmet = self._unmet(rule, arrival)
-            if unmet is not None:
-                if told is not None:
-                    told(rule, unmet)
-                continue
-            hit = self._choose(rule, arrival, told)
-            if rule.shapes:
+            is_met, hit = self._ask(rule, arrival, told)
+            if judged is not None:
+                judged[rule.name] = hit.count if hit is not None else 0 if is_met else None
+            if is_met and rule.shapes:
                 answers[rule.name] = hit
             if hit is None:
                 continue
@@ -159,6 +194,18 @@ class RuleBook:
                 verdict = hit
                 break
         return Decision(tuple(hits), tuple(shadows), verdict, answers) if hits or shadows or answers else UNTOUCHED
+
+    def _ask(self, rule: BaseRule, arrival: Arrival, told: Told | None) -> tuple[bool, Hit | None]:
+        """Whether a rule counts a connection, and whether it picks it; as it said before, if it was asked before."""
+        if rule.name in arrival.judged:
+            count = arrival.judged[rule.name]
+            return count is not None, Hit(rule, count) if count else None
+        unmet = self._unmet(rule, arrival)
+        if unmet is not None:
+            if told is not None:
+                told(rule, unmet)
+            return False, None
+        return True, self._choose(rule, arrival, told)
 
     def _meets(self, rule: BaseRule, arrival: Arrival) -> bool:
         return self._unmet(rule, arrival) is None

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, Ending, Fault, Shape, Verdict
+from faultproxy.faults.base import MODEL, Connect, ConnectShape, Ending, Fault, Shape, Verdict
 from faultproxy.rules.conditions import PEEKED, Bounds, Count, When
 from faultproxy.units import quote
 
@@ -37,12 +37,13 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
     has = {kind.key: {"required": [kind.key]} for kind in CATALOGUE}
     endings = [has[kind.key] for kind in CATALOGUE if issubclass(kind, Ending)]
     connects = [kind.key for kind in CATALOGUE if issubclass(kind, Connect)]
+    delays = [kind.key for kind in CATALOGUE if issubclass(kind, ConnectShape)]
     silent = {"properties": dict.fromkeys(sorted(PEEKED), False)}
     schema["anyOf"] = list(has.values())
     schema["dependentSchemas"] = {
         connect: {"properties": {key: False for key in has if key != connect} | {"when": silent}}
         for connect in connects
-    }
+    } | {delay: {"properties": {"when": silent}} for delay in delays}
     schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
     schema["then"] = {
         "properties": {"when": {"required": ["window"]}},
@@ -95,6 +96,16 @@ class BaseRule(BaseModel):
         return self.mode != "shadow" and any(not isinstance(fault, Verdict) for fault in self.faults)
 
     @cached_property
+    def connect_delay(self) -> ConnectShape | None:
+        """What delays the handshake, if the rule does."""
+        return next((fault for fault in self.faults if isinstance(fault, ConnectShape)), None)
+
+    @cached_property
+    def acts_on_syns(self) -> bool:
+        """Whether it must see a client's first packet, before the connection exists. A shadow touches nothing."""
+        return self.mode != "shadow" and (self.connect is not None or self.connect_delay is not None)
+
+    @cached_property
     def holds_verdict(self) -> bool:
         """Whether this rule, once it matches, ends the reading. A shadow never does."""
         return self.mode != "shadow" and self.gives_verdict
@@ -102,7 +113,7 @@ class BaseRule(BaseModel):
     @cached_property
     def gives_verdict(self) -> bool:
         """Whether its faults, or its ``stop``, would end the reading were it carried out."""
-        return self.stop or len(self.shapes) < len(self.faults)
+        return self.stop or any(not isinstance(fault, (Shape, ConnectShape)) for fault in self.faults)
 
     @cached_property
     def is_outage(self) -> bool:
@@ -134,10 +145,11 @@ class BaseRule(BaseModel):
                 "connect",
                 f"{self.connect.key} comes before there is a connection, so {others} cannot strike; use two rules",
             )
-        if self.connect is not None and self.when.peeks:
+        early = self.connect or self.connect_delay
+        if early is not None and self.when.peeks:
             raise PydanticCustomError(
                 "connect",
-                f"{self.connect.key} strikes before the client can say anything; remove starts_with, matches and sni",
+                f"{early.key} strikes before the client can say anything; remove starts_with, matches and sni",
             )
         if self.live and not (self.endings and self.when.window):
             raise PydanticCustomError(

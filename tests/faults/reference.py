@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Connect, Ending, Fault, Shape, Trigger
+from faultproxy.faults.base import Connect, ConnectShape, Ending, Fault, Shape, Trigger
 from faultproxy.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN, SIZE_PATTERN
 from tests.faults.links import Remembered
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
-KINDS: Mapping[type, str] = {Connect: "connect fault", Ending: "ending", Shape: "shape"}
+KINDS: Mapping[type, str] = {
+    Connect: "connect fault",
+    ConnectShape: "shape, before the handshake",
+    Ending: "ending",
+    Shape: "shape",
+}
 TYPES = {
     DURATION_PATTERN: "duration: `250us` `10ms` `1.5s` `2m` `1h`",
     SIZE_PATTERN: "size: `512B` `4KiB` `1MiB` `10kB` `1MB`",
@@ -117,7 +122,7 @@ def kind_of(fault: type[Fault]) -> str:
 
 def sees(fault: type[Fault]) -> str:
     """What the client's next system call says, before and after it has read EOF."""
-    if issubclass(fault, (Connect, Shape)):
+    if issubclass(fault, (Connect, ConnectShape, Shape)):
         return SEES.get(fault.client_sees, fault.client_sees)
     if issubclass(fault, Ending):
         before, after = (fault().client_sees(Remembered(client_has_eof=has)) for has in (False, True))

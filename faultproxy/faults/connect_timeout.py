@@ -1,0 +1,19 @@
+"""connect_timeout: the server does not answer."""
+
+from typing import ClassVar
+
+from faultproxy.faults.base import ClientSees, Connect, Knock
+
+
+class ConnectTimeout(Connect):
+    """``connect()`` hangs until the client gives up: with its own timeout, or with ETIMEDOUT after two minutes or so.
+
+    The SYN is never answered, nor are its retransmissions (tcp(7), tcp_syn_retries). Where that is not
+    allowed the connection is accepted and reset: ``degraded``.
+    """
+
+    key: ClassVar[str] = "connect_timeout"
+    client_sees: ClassVar[ClientSees] = "ETIMEDOUT"
+
+    def answer(self, knock: Knock) -> None:
+        knock.ignore()
