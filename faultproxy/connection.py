@@ -276,13 +276,15 @@ class Connection:
 
     async def _strike(self, pending: Pending) -> None:
         hit, ending, link = pending.hit, pending.ending, self._link
-        sees = ending.client_sees(link)
+        sees, sees_instead = ending.client_sees(link), ending.client_sees_instead(link)
         trigger = str(ending.after)
         if pending.is_shadow:
             self._tell(hit, ending, trigger, sees, None)
             return
         link.drains = bool(ending.after.bytes or ending.after.match)
-        link.on_effect = lambda degraded: self._tell(hit, ending, trigger, sees, degraded)
+        link.on_effect = lambda degraded: self._tell(
+            hit, ending, trigger, sees if degraded is None else sees_instead, degraded
+        )
         await ending.strike(link)
         if not link.is_open:
             self.ended_by = "fault"

@@ -1,15 +1,21 @@
 """The link: what endings can do to a connection's two sockets, and what its polite end is."""
 
+import errno
 import socket
 from collections.abc import Callable
 
 import trio
 
 from faultproxy.faults.base import Direction, Side
-from faultproxy.kernel import sockets
+from faultproxy.kernel import sock_diag, sockets
 from faultproxy.relay import Circuit, Lane, Switchboard
 
 _NO_RST = "a Unix socket cannot be reset: its peer may see EOF"
+_NO_ABORT = {
+    "ENOENT": "the client is in another network namespace",
+    "EPERM": "to destroy its socket takes CAP_NET_ADMIN",
+    "EOPNOTSUPP": "this kernel destroys no sockets",
+}
 _READ_OUT_S = 1.0
 _NO_PROGRESS_S = 5.0
 _SETTLE_S = 0.001  # libuv reports a clean EOF when data and RST arrive in one wake-up
@@ -74,6 +80,21 @@ class Link:
             sockets.reset(sock)
         self._take_effect(None)
         await self._end_politely(*spared)
+
+    async def abort(self) -> None:
+        """ECONNABORTED to the client, after its data if the trigger counted bytes; or else RST. FIN to the server."""
+        self._stop()
+        undelivered = await _delivered(self.client) if self.drains else None
+        try:
+            sock_diag.destroy_peer(self.client)
+            self._take_effect(undelivered)
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, str(error))
+            self._take_effect(
+                f"the connection is reset: {_NO_ABORT.get(name, 'its socket cannot be destroyed')} ({name})"
+            )
+        sockets.reset(self.client)
+        await self._end_politely(*(sock for side, sock in self._sockets() if side is Side.SERVER))
 
     def shut(self, direction: Direction) -> None:
         """FIN to the direction's receiver; its sender is read and ignored."""

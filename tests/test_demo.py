@@ -15,7 +15,7 @@ from faultproxy import demo
 from faultproxy.cli import main
 from faultproxy.faults import CATALOGUE
 
-ROWS = 21
+ROWS = 22
 PACKAGE = Path(faultproxy.__file__).parent.parent
 
 

@@ -1,5 +1,6 @@
 """One file a fault. This catalogue is all that the rest of the program knows of them."""
 
+from faultproxy.faults.abort import Abort
 from faultproxy.faults.bandwidth import Bandwidth
 from faultproxy.faults.base import Fault
 from faultproxy.faults.broken_pipe import BrokenPipe
@@ -24,6 +25,7 @@ CATALOGUE: tuple[type[Fault], ...] = (
     SlowConnect,
     Reset,
     BrokenPipe,
+    Abort,
     HalfClose,
     Close,
     Hang,

@@ -129,6 +129,9 @@ class Link(Protocol):
     def shut(self, direction: Direction) -> None:
         """End one direction with FIN to its receiver, and throw away what its sender still sends."""
 
+    async def abort(self) -> None:
+        """Destroy the client's own socket once all has been delivered, or else reset it; FIN to the server."""
+
     async def break_pipe(self) -> None:
         """FIN to the client and RST right behind it, so that its next write fails with EPIPE; FIN to the server."""
 
@@ -194,6 +197,10 @@ class Ending(BaseModel):
     def client_sees(self, link: Link) -> ClientSees:
         """What the client's next system call returns, in the state that the link is in."""
         raise NotImplementedError
+
+    def client_sees_instead(self, link: Link) -> ClientSees:
+        """The same, where this host cannot strike exactly."""
+        return self.client_sees(link)
 
     async def strike(self, link: Link) -> None:
         """Do it."""

@@ -16,6 +16,9 @@ class Remembered:
     def shut(self, direction: Direction) -> None:
         self.verbs.append(("shut", direction))
 
+    async def abort(self) -> None:
+        self.verbs.append(("abort",))
+
     async def break_pipe(self) -> None:
         self.verbs.append(("break_pipe",))
 
