@@ -23,7 +23,7 @@ def test_a_listener(family: socket.AddressFamily, host: str) -> None:
     with socket.create_server((host, 0), family=family) as listener:
         port = listener.getsockname()[1]
         assert holder(port) == myself()
-    assert holder(port) is None
+    assert holder(port) != myself()  # another process may have the port by now
 
 
 def test_another_process() -> None:
