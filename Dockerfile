@@ -2,11 +2,17 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 # .dockerignore lets in what the wheel is made of and nothing else.
 COPY . .
-RUN python -m venv --without-pip /opt/faultproxy \
+RUN python -m venv --copies --without-pip /opt/faultproxy \
  && pip --python /opt/faultproxy install --no-cache-dir --disable-pip-version-check --root-user-action=ignore .
 
 FROM python:3.13-slim
 COPY --from=build /opt/faultproxy /opt/faultproxy
+# What the ordinary user may have, if the container has it (docs/privileges.md). Permitted, not effective: so it starts
+# without them too, and degrades.
+RUN apt-get update -q >/dev/null \
+ && apt-get install -y -q --no-install-recommends libcap2-bin >/dev/null \
+ && setcap cap_net_raw,cap_net_admin+p "$(sed -n '1s/^#!//p' /opt/faultproxy/bin/faultproxy)" \
+ && apt-get purge -y -q libcap2-bin >/dev/null && rm -rf /var/lib/apt/lists/*
 ENV PATH=/opt/faultproxy/bin:$PATH
 
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.

@@ -27,6 +27,7 @@ from faultproxy.daemon import CannotListen, Daemon, Overrides
 from faultproxy.demo import demo_console, run_demo
 from faultproxy.journal.events import Journal
 from faultproxy.journal.log import LogWriter
+from faultproxy.kernel import capabilities
 from faultproxy.replay import CannotReplay, read_log
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import RuleBook
@@ -62,6 +63,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
 @click.version_option(__version__)
 def main() -> None:
     """A TCP proxy that injects faults: refused, reset, half-closed, by rule, and told in the log."""
+    capabilities.use_permitted()
 
 
 @main.command()
