@@ -114,11 +114,12 @@ async def test_an_alarm_that_outlives_its_circuit() -> None:
         await until(lambda: gone.circuit.upstream.taken == other.circuit.upstream.taken == 4)
         numbers = {sock.fileno() for sock in gone.ours}
         gone.close()
+        delivered = gone.circuit.upstream.delivered  # nothing, on a machine that was quick enough
         new = wire(board)
         assert numbers & {sock.fileno() for sock in new.ours}, "descriptors are given out again"
         new.circuit.start()
         assert await read_exactly(other.server, 4) == b"held"
-        assert gone.circuit.upstream.delivered == 0
+        assert gone.circuit.upstream.delivered == delivered
         assert is_quiet(new.server)
         await assert_works(new)
         new.close()
