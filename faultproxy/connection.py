@@ -39,6 +39,9 @@ class Home(Protocol):
     def decide(self, arrival: Arrival) -> Decision | None:
         """What becomes of a connection; None as long as more of the client's first bytes could change it."""
 
+    def reshape(self, connection: "Connection") -> None:
+        """Have it travel through the shapes that act on it now."""
+
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
 
@@ -87,7 +90,7 @@ class Connection:
     ) -> None:
         self.arrival = arrival
         self.decision = decision or UNTOUCHED
-        self._is_decided = decision is not None
+        self.is_decided = decision is not None
         self.ended_by: EndedBy = "drain"
         self._home = home
         self._upstream = upstream
@@ -123,8 +126,6 @@ class Connection:
 
     def reshape(self, decision: Decision, hits: Iterable[Hit]) -> None:
         """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
-        if not self._is_decided:
-            return
         self.decision = decision
         self._shaping.set(hits)
         if self._link.is_open:
@@ -143,7 +144,7 @@ class Connection:
         return f"{self._home.name}#{self.arrival.number}"
 
     async def _live(self) -> None:
-        if not self._is_decided:
+        if not self.is_decided:
             await self._listen()
         link, decision = self._link, self.decision
         if decision.hits or decision.shadows:
@@ -181,15 +182,15 @@ class Connection:
             decision = self._home.decide(self.arrival)
             if decision is None:
                 sockets.report_from(client, len(opening) + 1)
-                with trio.move_on_at(self._peek_by) as patience:
+                with trio.CancelScope(deadline=self._peek_by) as self._sleep:
                     await self._home.board.wait(client, select.EPOLLIN)
                 before, opening = opening, self._peek() or opening
-                heard_all = patience.cancelled_caught or len(opening) == len(before)
+                heard_all = self._sleep.cancelled_caught or len(opening) == len(before)
         if decision is not None:
             sockets.report_from(client, 1)
             self.decision = decision
-            self._shaping.set(decision.hits)
-        self._is_decided = True
+            self.is_decided = True
+            self._home.reshape(self)
 
     def _peek(self) -> bytes:
         try:

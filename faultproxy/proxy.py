@@ -88,6 +88,10 @@ class Proxy:
         """Whether the rule still has the connect fault that it had when it hit."""
         return any(rule.name == hit.rule.name and rule.connect == hit.rule.connect for rule in self._book.rules)
 
+    def reshape(self, connection: Connection) -> None:
+        """Have it travel through the shapes that act on it now."""
+        connection.reshape(*self._book.reshape(self._now(connection), connection.decision))
+
     def struck(self, rule: str) -> None:
         """Count a fault that struck."""
         self._tally.struck(self.name, rule)
@@ -120,7 +124,7 @@ class Proxy:
         had_shapes = _shapes(self._book)
         self.config, self._book = config, book
         if had_shapes or _shapes(book):
-            self._reshape(now)
+            self._reshape_all()
         if config.enabled and book.outage(now) is None:
             self._open()
         self._clock.cancel()
@@ -160,7 +164,7 @@ class Proxy:
         now = trio.current_time()
         self._strike_open_connections(now)
         if any(rule.when.window is not None for rule in _shapes(self._book)):
-            self._reshape(now)
+            self._reshape_all()
         outage = self._book.outage(now)
         if outage is not None or not self.config.enabled:
             self.shut_gate()
@@ -231,16 +235,21 @@ class Proxy:
                 continue
             self._open_windows.add(rule.name)
             if rule.name not in before:
-                for connection in tuple(self._connections):
-                    arrival = replace(connection.arrival, at_s=now, open_connections=self.open_connections)
-                    hit = self._book.revisit(rule, arrival, connection.decision)
+                for connection in self._decided():
+                    hit = self._book.revisit(rule, self._now(connection), connection.decision)
                     if hit is not None:
                         connection.strike([hit])
 
-    def _reshape(self, now: float) -> None:
-        for connection in tuple(self._connections):
-            arrival = replace(connection.arrival, at_s=now, open_connections=self.open_connections)
-            connection.reshape(*self._book.reshape(arrival, connection.decision))
+    def _reshape_all(self) -> None:
+        for connection in self._decided():
+            self.reshape(connection)
+
+    def _decided(self) -> list[Connection]:
+        """The open connections, oldest first, but for those whose first bytes are still waited for."""
+        return [connection for connection in self._connections if connection.is_decided]
+
+    def _now(self, connection: Connection) -> Arrival:
+        return replace(connection.arrival, at_s=trio.current_time(), open_connections=self.open_connections)
 
     async def _accept(self) -> None:
         while self.gate.is_open:

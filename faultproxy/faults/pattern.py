@@ -24,7 +24,7 @@ def _is_pattern(text: str) -> str:
     except (re.error, OverflowError, RecursionError) as error:
         raise PydanticCustomError("pattern", f"is not a regular expression: {error}") from None
     if pattern.search(b""):
-        raise PydanticCustomError("pattern", "matches nothing at all; write an expression that needs at least one byte")
+        raise PydanticCustomError("pattern", "matches the empty text; write an expression that needs at least one byte")
     beside = next((token for token in _TOKEN.findall(text) if token in _BESIDE), None)
     if beside is not None:
         # Whether it matches would depend on the pieces in which the stream comes.

@@ -2,7 +2,7 @@
 
 trio waits for the epoll's descriptor; when it wakes, every ready socket is served at once. There is no
 task switch, no timeout and no allocation an event. Each socket gets one read a round, so that no
-connection starves another, and tasks that a round has woken run before the next.
+connection starves another, and a round that has woken a task is the last before trio has its turn.
 
 A way through trio costs more than a round, and bytes seldom come alone: after a round the task lingers
 in epoll_wait(2) for up to a millisecond, the least there is, before it goes back to trio. What else

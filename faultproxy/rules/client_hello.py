@@ -4,7 +4,7 @@ RFC 8446, sections 4.1.2 and 5.1; RFC 6066, section 3.
 """
 
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 0x16, 0x01, 0x0000, 0x00
-_RECORD_HEADER, _MESSAGE_HEADER, _RANDOM = 5, 4, 34
+_RECORD_HEADER, _RANDOM, _LARGEST_HELLO = 5, 34, 4 + 2**24
 
 
 class NotYet(Exception):
@@ -16,21 +16,26 @@ def server_name(data: bytes) -> str | None:
 
     Raises NotYet. The handshake message may be split over several records.
     """
-    hello = _Reader(_handshake(data))
+    try:
+        return _name_in(_Reader(_handshake(data), _LARGEST_HELLO))
+    except _Malformed:
+        return None
+
+
+def _name_in(hello: "_Reader") -> str | None:
     if hello.number(1) != _CLIENT_HELLO:
         return None
-    body = _Reader(hello.take(hello.number(3)))
-    body.take(_RANDOM)  # version and random
+    body = hello.part(3)
+    body.skip(_RANDOM)  # version and random
     for width in (1, 2, 1):  # session, cipher suites, compression methods
-        body.take(body.number(width))
+        body.part(width)
     if body.is_empty():
         return None
-    extensions = _Reader(body.take(body.number(2)))
+    extensions = body.part(2)
     while not extensions.is_empty():
-        kind = extensions.number(2)
-        extension = _Reader(extensions.take(extensions.number(2)))
+        kind, extension = extensions.number(2), extensions.part(2)
         if kind == _SERVER_NAME:
-            return _first_host(_Reader(extension.take(extension.number(2))))
+            return _first_host(extension.part(2))
     return None
 
 
@@ -52,26 +57,45 @@ def _handshake(data: bytes) -> bytes:
 
 def _first_host(names: "_Reader") -> str | None:
     while not names.is_empty():
-        kind, name = names.number(1), names.take(names.number(2))
+        kind, name = names.number(1), names.part(2)
         if kind == _HOST_NAME:
-            return name.decode("ascii", "replace").lower()
+            return name.rest().decode("ascii", "replace").lower()
     return None
 
 
-class _Reader:
-    """Takes bytes off the front; raises NotYet when they have run out."""
+class _Malformed(Exception):
+    """A part is longer than the whole."""
 
-    def __init__(self, data: bytes) -> None:
+
+class _Reader:
+    """Reads a part of so many bytes, of which the last may still have to come; raises NotYet when they are needed."""
+
+    def __init__(self, data: bytes, size: int) -> None:
         self._data = data
+        self._size = size
 
     def is_empty(self) -> bool:
-        return not self._data
+        return not self._size
 
-    def take(self, count: int) -> bytes:
-        if len(self._data) < count:
-            raise NotYet
-        taken, self._data = self._data[:count], self._data[count:]
-        return taken
+    def skip(self, count: int) -> None:
+        if count > self._size:
+            raise _Malformed
+        self._data, self._size = self._data[count:], self._size - count
 
     def number(self, width: int) -> int:
-        return int.from_bytes(self.take(width))
+        number = self._data[:width]
+        self.skip(width)
+        if len(number) < width:
+            raise NotYet
+        return int.from_bytes(number)
+
+    def part(self, width: int) -> "_Reader":
+        size = self.number(width)
+        part = _Reader(self._data[:size], size)
+        self.skip(size)
+        return part
+
+    def rest(self) -> bytes:
+        if len(self._data) < self._size:
+            raise NotYet
+        return self._data

@@ -38,7 +38,7 @@ LOADER_ONLY = (
     "needs exactly one of probability and at",
     "must hear it first",
     "is not a regular expression",
-    "matches nothing at all",
+    "matches the empty text",
     "looks at bytes beside the match",
     "is longer than the 4 KiB that are looked at",
 )

@@ -32,7 +32,7 @@ INVALID: list[tuple[object, str]] = [
     ({"bytes": "1s"}, "not a size"),
     ({"time": "1B"}, "not a duration"),
     ({"match": "("}, "not a regular expression"),
-    ({"match": "x*"}, "matches nothing at all"),
+    ({"match": "x*"}, "matches the empty text"),
     ({"bytes": "1B", "direction": "sideways"}, "upstream"),
     ({"bytes": "1B", "times": 3}, "times"),
 ]
