@@ -6,8 +6,8 @@ connection starves another, and a round that has woken a task is the last before
 
 A way through trio costs more than a round, and bytes seldom come alone: after a round the task lingers
 in epoll_wait(2) for up to a millisecond, the least there is, before it goes back to trio. What else
-must be prompt (accepting, connecting) therefore waits here too; trio's own timers may be 1.5 ms late
-while bytes flow.
+must be prompt (accepting, connecting) therefore waits here too. While bytes flow it stays for 2 ms, or
+until trio's next timer, which may so be a millisecond late.
 """
 
 import select
@@ -24,7 +24,7 @@ from faultproxy.relay.circuit import Circuit
 from faultproxy.relay.lane import BUFFER_SIZE, Jack, Lane
 
 _LINGER_S = 0.001
-_STAY_S = 0.0005
+_STAY_S = 0.002
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _FAILED = select.EPOLLERR | select.EPOLLHUP
 
@@ -59,7 +59,8 @@ class Switchboard:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             self.woken = False
-            leave_at = monotonic() + _STAY_S
+            spare_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
+            leave_at = monotonic() + min(_STAY_S, spare_s)
             while True:
                 ready = poll(_LINGER_S)
                 for fd, events in ready:
