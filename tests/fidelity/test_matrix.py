@@ -36,6 +36,7 @@ def test_python_catches_each_error_as_its_own_class(tmp_path: Path) -> None:
         "refuse": Scene([{"name": "r", "refuse": None}]),
         "reset": Scene([{"name": "r", "reset": {"after": "4B"}}]),
         "broken_pipe": Scene([{"name": "r", "broken_pipe": {"after": "4B"}}]),
+        "abort": Scene([{"name": "r", "abort": {"after": "4B"}}]),
     }
     with Stage(tmp_path, scenes) as stage:
         stage.proxy.wait_for("outage.started", proxy="refuse")
@@ -52,6 +53,12 @@ def test_python_catches_each_error_as_its_own_class(tmp_path: Path) -> None:
             wait_until_broken(client)
             with pytest.raises(BrokenPipeError):
                 client.sendall(b"more")
+        with stage.ends("abort") as (client, server):
+            server.sendall(b"four and more")
+            assert read_exactly(client, 4) == b"four"
+            is_exact = stage.proxy.wait_for("fault.injected", proxy="abort")["fidelity"] == "exact"
+            with pytest.raises(ConnectionAbortedError if is_exact else ConnectionResetError):
+                client.recv(1)
 
 
 def test_the_page_shows_the_matrix_that_is_tested() -> None:
