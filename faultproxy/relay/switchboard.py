@@ -25,6 +25,7 @@ from faultproxy.relay.lane import BUFFER_SIZE, Jack, Lane
 
 _LINGER_S = 0.001
 _STAY_S = 0.002
+_EARLY_S = 0.00015  # a timer wakes the task so much before an alarm, as waking takes about that long
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _FAILED = select.EPOLLERR | select.EPOLLHUP
 
@@ -110,7 +111,7 @@ class Switchboard:
     def alarm(self, lane: Lane, at_s: float) -> None:
         """Have the lane flushed at this moment of time.monotonic()."""
         if not self._alarms or at_s < self._alarms[0][0]:
-            self._timer.set(at_s)
+            self._timer.set(at_s - _EARLY_S)
         self._alarm_count += 1
         heappush(self._alarms, (at_s, self._alarm_count, lane))
 
@@ -119,10 +120,14 @@ class Switchboard:
             self._unregister(fd)  # disconnected, and not closed yet
             return
         self._timer.acknowledge()
-        while self._alarms and self._alarms[0][0] <= monotonic():
-            heappop(self._alarms)[2].flush()
+        leave_at = monotonic() + _EARLY_S
+        while self._alarms and self._alarms[0][0] <= leave_at:
+            at_s, _, lane = heappop(self._alarms)
+            while monotonic() < at_s:
+                pass
+            lane.flush()
         if self._alarms:
-            self._timer.set(self._alarms[0][0])
+            self._timer.set(self._alarms[0][0] - _EARLY_S)
 
     def _unregister(self, fd: int) -> None:
         # An event of this round may speak of what the round has ended, and a listener may be closed while waited for.
