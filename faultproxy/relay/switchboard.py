@@ -4,12 +4,14 @@ trio waits for the epoll's descriptor; when it wakes, every ready socket is serv
 task switch, no timeout and no allocation an event. Each socket gets one read a round, so that no
 connection starves another, and a round that has woken a task is the last before trio has its turn.
 
-A way through trio costs more than a round, and bytes seldom come alone: after a round the task lingers
+A way through trio costs more than a round, and bytes seldom come alone: after a round the task asks again
+for 50 us (to sleep and be woken takes as long: one connection gained 80 % in round trips), then lingers
 in epoll_wait(2) for up to a millisecond, the least there is, before it goes back to trio. What else
 must be prompt (accepting, connecting) therefore waits here too. While bytes flow it stays for 2 ms, or
 until trio's next timer, which may so be a millisecond late.
 """
 
+import os
 import select
 import socket
 from contextlib import suppress
@@ -25,6 +27,7 @@ from faultproxy.relay.lane import BUFFER_SIZE, Jack, Lane
 
 _LINGER_S = 0.001
 _STAY_S = 0.002
+_SPIN_S = 0.00005
 _EARLY_S = 0.00015  # a timer wakes the task so much before an alarm, as waking takes about that long
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _FAILED = select.EPOLLERR | select.EPOLLHUP
@@ -36,6 +39,7 @@ class Switchboard:
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
         self.woken = False
+        self._spin_s = _SPIN_S if len(os.sched_getaffinity(0)) > 1 else 0.0  # a lone processor has others to run
         self._epoll = select.epoll()
         self._timer = Timer()
         self._alarms: list[tuple[float, int, Lane]] = []
@@ -63,7 +67,7 @@ class Switchboard:
             spare_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
             leave_at = monotonic() + min(_STAY_S, spare_s)
             while True:
-                ready = poll(_LINGER_S)
+                ready = poll(0) or self._linger()
                 for fd, events in ready:
                     jack = jacks.get(fd)
                     if jack is None:
@@ -114,6 +118,16 @@ class Switchboard:
             self._timer.set(at_s - _EARLY_S)
         self._alarm_count += 1
         heappush(self._alarms, (at_s, self._alarm_count, lane))
+
+    def _linger(self) -> list[tuple[int, int]]:
+        """What comes within a moment, the answer to what was just passed on as a rule."""
+        poll = self._epoll.poll
+        spin_until = monotonic() + self._spin_s
+        while monotonic() < spin_until:
+            ready = poll(0)
+            if ready:
+                return ready
+        return poll(_LINGER_S)
 
     def _serve_other(self, fd: int) -> None:
         if fd != self._timer.fd:
