@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import gc
 import signal
 import sys
 from collections.abc import Iterable
@@ -37,6 +38,7 @@ from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
+_GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH = 120
 _FILE = click.Path(path_type=Path)
 _SEED = click.IntRange(0, 2**63 - 1)
@@ -79,6 +81,9 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     writer = LogWriter()
     log = overrides.log(config.log)
     daemon = Daemon(file, config, overrides, Journal(writer, log.format, log.level))
+    # What is loaded by now stays: it need not be searched for garbage while bytes wait.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     try:
         trio.run(_run, daemon)
     except CannotListen as error:

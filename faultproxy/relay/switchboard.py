@@ -7,7 +7,7 @@ connection starves another, and a round that has woken a task is the last before
 A way through trio costs more than a round, and bytes seldom come alone: after a round the task asks again
 for 50 us (to sleep and be woken takes as long: one connection gained 80 % in round trips), then lingers
 in epoll_wait(2) for up to a millisecond, the least there is, before it goes back to trio. What else
-must be prompt (accepting, connecting) therefore waits here too. While bytes flow it stays for 2 ms, or
+must be prompt (accepting, connecting) therefore waits here too. While bytes flow it stays for 3 ms, or
 until trio's next timer, which may so be a millisecond late.
 """
 
@@ -26,7 +26,7 @@ from faultproxy.relay.circuit import Circuit
 from faultproxy.relay.lane import BUFFER_SIZE, Jack, Lane
 
 _LINGER_S = 0.001
-_STAY_S = 0.002
+_STAY_S = 0.003
 _SPIN_S = 0.00005
 _EARLY_S = 0.00015  # a timer wakes the task so much before an alarm, as waking takes about that long
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
