@@ -1,8 +1,8 @@
 """The commands, one function each. Only this module runs trio, and only this one exits."""
 
+import gc
 import os
 import secrets
-import gc
 import signal
 import sys
 from collections.abc import Iterable
