@@ -29,7 +29,6 @@ from faultproxy.demo import demo_console, run_demo
 from faultproxy.journal.events import Journal
 from faultproxy.journal.log import LogWriter
 from faultproxy.kernel import capabilities
-from faultproxy.kernel.scheduling import ask_for_short_slices
 from faultproxy.replay import CannotReplay, read_log
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import RuleBook
@@ -85,7 +84,6 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     # What is loaded by now stays: it need not be searched for garbage while bytes wait.
     gc.freeze()
     gc.set_threshold(_GARBAGE)
-    ask_for_short_slices()
     try:
         trio.run(_run, daemon)
     except CannotListen as error:
