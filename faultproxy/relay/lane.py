@@ -96,7 +96,7 @@ class Circuit(Protocol):
 class Jack:
     """One peer's socket in the switchboard, the lane that reads it and the lane that sends to it."""
 
-    __slots__ = ("broken", "fd", "incoming", "is_watched", "outgoing", "recv_into", "send", "sock", "wants")
+    __slots__ = ("broken", "fd", "incoming", "is_watched", "outgoing", "sock", "wants")
 
     incoming: "Lane"
     outgoing: "Lane"
@@ -104,8 +104,6 @@ class Jack:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.fd = sock.fileno()
-        self.recv_into = sock.recv_into
-        self.send = sock.send
         self.wants = 0
         self.is_watched = False
         self.broken = False
@@ -120,8 +118,8 @@ class Lane:
     """
 
     __slots__ = (
-        "alarmed_at", "board", "circuit", "delivered", "done", "ended", "frozen", "is_slow", "limit", "queue", "scans",
-        "shaper", "shut", "sink", "source", "taken",
+        "_recv_into", "_send", "alarmed_at", "board", "circuit", "delivered", "done", "ended", "frozen", "is_slow",
+        "limit", "queue", "scans", "shaper", "shut", "sink", "source", "taken",
     )  # fmt: skip
 
     def __init__(self, board: Board, circuit: Circuit, source: Jack, sink: Jack) -> None:
@@ -129,6 +127,8 @@ class Lane:
         self.circuit = circuit
         self.source = source
         self.sink = sink
+        self._recv_into = source.sock.recv_into
+        self._send = sink.sock.send
         self.is_slow = False
         self.shaper: Shaper | None = None
         self.scans: Sequence[Scan] = ()
@@ -152,7 +152,7 @@ class Lane:
             room = BUFFER_SIZE
         buffer = self.board.buffer
         try:
-            count = self.source.recv_into(buffer, room)
+            count = self._recv_into(buffer, room)
         except BlockingIOError:
             return
         except OSError:
@@ -165,7 +165,7 @@ class Lane:
             return
         self.taken += count
         try:
-            sent = self.sink.send(buffer[:count])
+            sent = self._send(buffer[:count])
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -197,7 +197,7 @@ class Lane:
                 self._pass_on(data)
                 continue
             try:
-                sent = self.sink.send(data[: self.limit - self.delivered], socket.MSG_EOR if alone else 0)
+                sent = self._send(data[: self.limit - self.delivered], socket.MSG_EOR if alone else 0)
             except BlockingIOError:
                 is_blocked = True
                 break
@@ -277,7 +277,7 @@ class Lane:
     def _pump_slowly(self) -> None:
         shaper = self.shaper
         try:
-            count = self.source.recv_into(self.board.buffer, BUFFER_SIZE if shaper is None else shaper.bite)
+            count = self._recv_into(self.board.buffer, BUFFER_SIZE if shaper is None else shaper.bite)
         except BlockingIOError:
             return
         except OSError:

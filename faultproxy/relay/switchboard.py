@@ -4,11 +4,14 @@ trio waits for the epoll's descriptor; when it wakes, every ready socket is serv
 task switch, no timeout and no allocation an event. Each socket gets one read a round, so that no
 connection starves another, and a round that has woken a task is the last before trio has its turn.
 
-A way through trio costs more than a round, and bytes seldom come alone: after a round the task asks again
-for 50 us (to sleep and be woken takes as long: one connection gained 80 % in round trips), then lingers
-in epoll_wait(2) for up to a millisecond, the least there is, before it goes back to trio. What else
-must be prompt (accepting, connecting) therefore waits here too. While bytes flow it stays for 3 ms, or
-until trio's next timer, which may so be a millisecond late.
+A way through trio costs more than a round, and bytes seldom come alone: after a round the task lingers in
+epoll_wait(2) for up to a millisecond, the least there is, before it goes back to trio. What else must be
+prompt (accepting, connecting) therefore waits here too. While bytes flow it stays for 3 ms, or until trio's
+next timer, which may so be a millisecond late.
+
+After a round that had one socket to serve it asks again for 50 us first: to sleep and be woken takes as long,
+and one connection gains 80 % in round trips. After others it does not: with 50 connections on two cores the
+time was the peers', and the 99th percentile a tenth higher.
 """
 
 import os
@@ -66,8 +69,10 @@ class Switchboard:
             self.woken = False
             spare_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
             leave_at = monotonic() + min(_STAY_S, spare_s)
+            spin_s = self._spin_s
             while True:
-                ready = poll(0) or self._linger()
+                ready = poll(0) or self._linger(spin_s)
+                spin_s = self._spin_s if len(ready) == 1 else 0.0
                 for fd, events in ready:
                     jack = jacks.get(fd)
                     if jack is None:
@@ -119,10 +124,10 @@ class Switchboard:
         self._alarm_count += 1
         heappush(self._alarms, (at_s, self._alarm_count, lane))
 
-    def _linger(self) -> list[tuple[int, int]]:
+    def _linger(self, spin_s: float) -> list[tuple[int, int]]:
         """What comes within a moment, the answer to what was just passed on as a rule."""
         poll = self._epoll.poll
-        spin_until = monotonic() + self._spin_s
+        spin_until = monotonic() + spin_s
         while monotonic() < spin_until:
             ready = poll(0)
             if ready:
