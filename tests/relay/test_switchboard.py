@@ -64,7 +64,7 @@ async def test_one_read_a_round() -> None:
 
 async def test_a_flood_starves_nobody() -> None:
     """While one circuit is never idle, a hundred questions on another are answered."""
-    async with running() as board, trio.open_nursery() as nursery:
+    async with running() as board:
         busy, calm = wire(board), wire(board)
         busy.circuit.start()
         calm.circuit.start()
@@ -73,12 +73,13 @@ async def test_a_flood_starves_nobody() -> None:
             while True:
                 await send_all(busy.client, bytes(BUFFER_SIZE))
 
-        nursery.start_soon(flood)
-        nursery.start_soon(read_to_the_end, busy.server)
-        for _ in range(100):
-            await assert_works(calm)
-        assert busy.circuit.upstream.delivered > 0
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            nursery.start_soon(read_to_the_end, busy.server)
+            for _ in range(100):
+                await assert_works(calm)
+            assert busy.circuit.upstream.delivered > 0
+            nursery.cancel_scope.cancel()
         busy.close()
         calm.close()
 
