@@ -5,12 +5,12 @@ import select
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import cast
 
 import trio
 
 from faultproxy.config.schema import UnixAddress, UpstreamAddress
 from faultproxy.kernel import sockets
+from faultproxy.lookup import look_up
 from faultproxy.relay import Switchboard
 
 _BACKLOG_FULL_RETRY_S = 0.01
@@ -46,8 +46,7 @@ async def _addresses(upstream: UpstreamAddress) -> Sequence[tuple[int, sockets.A
         with suppress(OSError):  # no address of this family; a name is none of either
             socket.inet_pton(family, upstream.host)
             return [(family, (upstream.host, upstream.port))]
-    infos = await trio.socket.getaddrinfo(upstream.host, upstream.port, type=socket.SOCK_STREAM)
-    return [(family, cast(sockets.Address, address)) for family, _, _, _, address in infos]
+    return await look_up(upstream.host, upstream.port)
 
 
 async def _connect(family: int, address: sockets.Address, board: Switchboard) -> socket.socket:

@@ -18,6 +18,7 @@ from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Verdict
 from faultproxy.journal.events import Journal
 from faultproxy.journal.records import Connection, Fault, Records
+from faultproxy.lookup import lookups_over
 from faultproxy.rules.rule import BaseRule
 
 __all__ = [
@@ -35,6 +36,7 @@ Rules = Sequence[Mapping[str, Any]]
 MustFire = bool | Sequence[str]
 
 _STOP_WITHIN_S = 10.0
+_LOOKUPS_OVER_WITHIN_S = 5.0
 _T = TypeVar("_T")
 
 
@@ -173,6 +175,12 @@ class _BaseProxy:
     def _tell(self) -> None:
         """Something was logged."""
         raise NotImplementedError
+
+    async def _live(self, signals: "trio.MemoryReceiveChannel[int]", started: Callable[[], None]) -> None:
+        """From start to end, no thread left behind, unless the system's resolver does not let go of one."""
+        await self._daemon.run(signals, started)
+        with trio.move_on_after(_LOOKUPS_OVER_WITHIN_S):
+            await lookups_over()
 
     @property
     def _listens(self) -> TcpAddress:
@@ -327,7 +335,7 @@ class Proxy(_BaseProxy):
             self._started()
             ready.set_result(None)
 
-        await self._daemon.run(self._signals, tell)
+        await self._live(self._signals, tell)
 
     def _call(self, function: Callable[[_T], Awaitable[None]], argument: _T) -> None:
         """Call an async function in the proxy's thread, and wait for it."""
@@ -452,7 +460,7 @@ class AsyncProxy(_BaseProxy):
 
         try:
             with trio.CancelScope(shield=True):
-                await self._daemon.run(signals, tell)
+                await self._live(signals, tell)
         except Exception as error:  # noqa: BLE001  # raised again where the block begins or ends
             self._crash = error
         finally:

@@ -28,21 +28,18 @@ def upstream() -> Iterator[Upstream]:
         yield upstream
 
 
-class Resolver(trio.abc.HostnameResolver):
-    """Knows one name, which has these addresses."""
+class Resolver:
+    """Knows one name, which has these addresses, instead of the system's resolver."""
 
     def __init__(self, *addresses: tuple[str, int]) -> None:
         self.asked: list[object] = []
         self._found = [(socket.AF_INET, int(socket.SOCK_STREAM), 6, "", address) for address in addresses]
 
-    async def getaddrinfo(self, host: object, *_: object, **__: object) -> Found:  # type: ignore[override]
+    def __call__(self, host: object, *_: object, **__: object) -> Found:
         self.asked.append(host)
         if not self._found:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")
         return list(self._found)
-
-    async def getnameinfo(self, *_: object) -> tuple[str, str]:
-        raise NotImplementedError
 
 
 def address_of(upstream: Upstream) -> tuple[str, int]:
@@ -66,40 +63,44 @@ async def test_a_path(board: Switchboard, tmp_path: Path) -> None:
         assert sock.recv(1) == b""
 
 
-async def test_names_are_tried_in_order(board: Switchboard, upstream: Upstream) -> None:
+async def test_names_are_tried_in_order(
+    board: Switchboard, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a name's addresses the first that answers is taken; the name is looked up at every dial."""
     with nobody() as address:
         dead = ("127.0.0.1", int(address.rpartition(":")[2]))
         resolver = Resolver(dead, address_of(upstream), dead)
-        trio.socket.set_custom_hostname_resolver(resolver)
+        monkeypatch.setattr(socket, "getaddrinfo", resolver)
         for _ in range(2):
             (await dial(TcpAddress("db", 1), board)).close()
             upstream.accept().close()
     assert len(resolver.asked) == 2
 
 
-async def test_nobody_answers(board: Switchboard) -> None:
+async def test_nobody_answers(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all addresses refuse, the last refusal is raised."""
     with nobody() as address, nobody() as other:
         ports = [int(each.rpartition(":")[2]) for each in (address, other)]
-        trio.socket.set_custom_hostname_resolver(Resolver(*(("127.0.0.1", port) for port in ports)))
+        monkeypatch.setattr(socket, "getaddrinfo", Resolver(*(("127.0.0.1", port) for port in ports)))
         with pytest.raises(ConnectionRefusedError) as refused:
             await dial(TcpAddress("db", 1), board)
     assert error_name(refused.value) == "ECONNREFUSED"
 
 
-async def test_an_unknown_name(board: Switchboard) -> None:
+async def test_an_unknown_name(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name without an address is told by the resolver's own word."""
-    trio.socket.set_custom_hostname_resolver(Resolver())
+    monkeypatch.setattr(socket, "getaddrinfo", Resolver())
     with pytest.raises(socket.gaierror) as unknown:
         await dial(TcpAddress("db", 1), board)
     assert error_name(unknown.value) == "EAI_NONAME"
 
 
-async def test_an_address_is_not_looked_up(board: Switchboard, upstream: Upstream) -> None:
+async def test_an_address_is_not_looked_up(
+    board: Switchboard, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No resolver is asked about what is an address already."""
     resolver = Resolver()
-    trio.socket.set_custom_hostname_resolver(resolver)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
     (await dial(TcpAddress(*address_of(upstream)), board)).close()
     assert resolver.asked == []
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -81,6 +82,36 @@ def test_nothing_is_left_behind(server: str) -> None:
         assert read_exactly(client, 2) == b"hi"
     with client:
         assert read_to_the_end(client) == (b"", "ECONNRESET")
+    assert_nothing_left(before)
+
+
+def test_nothing_is_left_behind_by_a_lookup(server: str) -> None:
+    """No thread either that has looked up the upstream's name."""
+    before = left_behind()
+    with faultproxy.Proxy(server.replace("127.0.0.1", "localhost")) as proxy:
+        assert ask(proxy) == b"hi"
+    assert_nothing_left(before)
+
+
+def test_nothing_is_left_behind_by_a_lookup_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the block waits for a lookup that its connection has given up."""
+    before = left_behind()
+    asked, answer, look_up = threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def hang(host: str, *rest: Any, **named: Any) -> list[Any]:
+        if host != "db":
+            return look_up(host, *rest, **named)
+        asked.set()
+        answer.wait()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with faultproxy.Proxy("db:5432") as proxy, connect((proxy.host, proxy.port)):
+        assert asked.wait(PATIENCE_S)
+        later = threading.Timer(0.05, answer.set)
+        later.start()
+    assert answer.is_set()
+    later.join()
     assert_nothing_left(before)
 
 
