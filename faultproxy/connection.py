@@ -22,6 +22,8 @@ from faultproxy.rules.decision import UNTOUCHED, Decision, Hit, draw
 from faultproxy.rules.opening import LARGEST_OPENING
 from faultproxy.shaping import Shaping
 
+_LOOK_S = 0.05
+
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
 
 
@@ -115,6 +117,7 @@ class Connection:
         try:
             await self._live()
         finally:
+            self._shaping.look(self._link)
             self._link.abandon()
             if journal.tells_connections:
                 self._record()
@@ -130,6 +133,8 @@ class Connection:
         self._shaping.set(hits)
         if self._link.is_open:
             self._shaping.install(self._link)
+            if self._shaping.is_waiting:
+                self._awake()
 
     def break_off(self) -> None:
         """Reset both sides now, as a server does that is stopped."""
@@ -147,6 +152,7 @@ class Connection:
         if not self.is_decided:
             await self._listen()
         link, decision = self._link, self.decision
+        self._shaping.install(link)
         if decision.hits or decision.shadows:
             await self._before_connecting()
         self._dial_at = trio.current_time() + self._dial_delay_s
@@ -157,6 +163,7 @@ class Connection:
                 return
             if link.frozen_until is not None and link.frozen_until <= trio.current_time():
                 link.thaw()
+            self._shaping.look(link)
             if self._pending:
                 await self._strike_what_is_due()
                 if not link.is_open:
@@ -170,6 +177,7 @@ class Connection:
                 if link.circuit is not None:
                     link.circuit.start()
                     await link.circuit.changed()
+                    self._shaping.look(link)
                     await self._see_the_end(link.circuit)
 
     async def _listen(self) -> None:
@@ -308,6 +316,8 @@ class Connection:
         due = self._dial_by if self._link.circuit is None else float("inf")
         if self._link.frozen_until is not None:
             due = min(due, self._link.frozen_until)
+        if self._shaping.is_waiting:
+            due = min(due, trio.current_time() + _LOOK_S)
         for pending in self._pending:
             if pending.ending.after.time is not None and not pending.ending.after.at_once:
                 due = min(due, self.arrival.at_s + pending.ending.after.time)
@@ -329,8 +339,8 @@ class Connection:
     def _roll(self, rule: str, *what: object) -> float:
         return draw(self._home.seed, self._home.name, rule, self.arrival.number, *what)
 
-    def _tell_shape(self, hit: Hit, shape: Shape) -> None:
-        self._tell(hit, shape, "data", shape.client_sees, None)
+    def _tell_shape(self, hit: Hit, shape: Shape, degraded: str | None = None) -> None:
+        self._tell(hit, shape, "data", shape.client_sees if degraded is None else "nothing", degraded)
 
     def _tell(self, hit: Hit, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
         is_shadow = hit.rule.mode == "shadow"

@@ -8,8 +8,10 @@ import errno
 import os
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -43,6 +45,9 @@ _REPLY = b"x" * 10_000
 _MORE = b"more after the end\n"
 _PATIENCE_S = 3.0
 _HURRY_S = 0.15
+_LONG_PATIENCE_S = 20.0  # a packet that is lost time and again comes after twice as long each time
+_LOOK_AGAIN_S = 0.002
+_TCP_INFO_SIZE = 104
 _LONG_MS = 90  # nobody is this slow on his own account
 _WIDTH = 110
 _ENDS = {"EOF", "silence", *errno.errorcode.values()}
@@ -218,6 +223,20 @@ class Visit:
             data += piece
         return data
 
+    @property
+    def unacknowledged(self) -> int:
+        """Packets that its kernel has sent, and not heard of since (tcp(7), TCP_INFO: tcpi_unacked)."""
+        return self._tcp_info(24)
+
+    @property
+    def sent_again(self) -> int:
+        """Packets that its kernel has sent more than once (tcpi_total_retrans)."""
+        return self._tcp_info(100)
+
+    def _tcp_info(self, offset: int) -> int:
+        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        return int.from_bytes(info[offset : offset + 4], sys.byteorder)
+
     def sees(self, error: OSError | None) -> str:
         """What became of it, in the words of the log's ``client_sees``."""
         if isinstance(error, TimeoutError) and not error.errno:
@@ -273,6 +292,32 @@ def _fetch_in_a_hurry(visit: Visit) -> None:
     visit.receive(1)
     visit.sock.settimeout(_HURRY_S)
     visit.receive(len(_REPLY))
+
+
+def _call_out(visit: Visit) -> None:
+    visit.connect()
+    visit.send(_REQUEST)
+    visit.receive(1)
+    visit.sock.settimeout(_HURRY_S)
+    with suppress(TimeoutError):
+        visit.receive(len(_REPLY))
+    visit.send(_MORE)
+    try:
+        visit.receive(len(_REPLY))
+    finally:
+        visit.proof = f"what it sends is {'never ' if visit.unacknowledged else ''}acknowledged"
+
+
+def _talk_until_sent_again(visit: Visit) -> None:
+    visit.sock.settimeout(_LONG_PATIENCE_S)
+    _fetch(visit)
+    give_up = time.monotonic() + _PATIENCE_S
+    while not visit.sent_again and time.monotonic() < give_up:
+        if not visit.unacknowledged:
+            visit.send(_MORE)
+        time.sleep(_LOOK_AGAIN_S)  # noqa: TID251  # a client has its own thread
+    if visit.sent_again:
+        visit.effect, visit.proof = "delay", f"packets sent again: {visit.sent_again}"
 
 
 def _connect_in_a_hurry(visit: Visit) -> None:
@@ -334,9 +379,11 @@ CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
     "late": once(_fetch_and_stay),
     "pipe": once(_write_after_eof),
     "hang": once(_fetch_in_a_hurry),
+    "partition": once(_call_out),
     "slow": once(_fetch_at_leisure),
     "narrow": once(_fetch_at_leisure),
     "slice": once(_fetch_at_leisure),
+    "loss": once(_talk_until_sent_again),
     "linger": once(_fetch_to_the_end),
     "half": once(_talk_on),
     "deaf": once(_talk_to_the_deaf),
@@ -369,7 +416,7 @@ def _row(proxy: str, seen: list[Seen], log: list[Line], unmet: list[str], heard:
             wrong.append(f"{proxy}#{number}: the log says {sent:,} bytes, the client received {connection.received:,}")
     if seen[-1].call == "send" and seen[-1].error is None:
         if any(text.endswith(_MORE) for text in heard):
-            seen = [replace(seen[-1], proof="what it writes still arrives")]
+            seen = [replace(seen[-1], proof=seen[-1].proof or "what it writes still arrives")]
         else:
             wrong.append(f"{proxy}: what the client wrote after the EOF never arrived")
     return Row(proxy, seen, lines, wrong)
@@ -431,6 +478,8 @@ def _flow(value: object) -> str:
     """A value as YAML has it on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(item)}".rstrip() for key, item in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else str(value)
 
 
@@ -441,7 +490,7 @@ def _seen_text(run: Sequence[Seen]) -> Text:
         number = f"{seen.sees} {seen.error.errno} " if seen.error.errno else ""
         after = f" after {seen.received:,} bytes" if seen.received else ""
         times = f", {len(run)} times" if len(run) > 1 else ""
-        return Text.assemble((type(seen.error).__name__, "bold red"), f"\n{number}{seen.call}(){after}{times}")
+        return Text.assemble((type(seen.error).__name__, "bold red"), f"\n{number}{seen.call}(){after}{times}{proof}")
     if seen.sees == "EOF":
         return Text.assemble((f"EOF after {seen.received:,} bytes", "bold red"), proof)
     whole = f"all {len(_REPLY):,} bytes" if seen.received == len(_REPLY) else "no error"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import trio
 
 from faultproxy.faults.base import Direction, Side
-from faultproxy.kernel import sock_diag, sockets
+from faultproxy.kernel import sock_diag, socket_filter, sockets
 from faultproxy.relay import Circuit, Lane, Switchboard
 
 _NO_RST = "a Unix socket cannot be reset: its peer may see EOF"
@@ -16,6 +16,7 @@ _NO_ABORT = {
     "EPERM": "to destroy its socket takes CAP_NET_ADMIN",
     "EOPNOTSUPP": "this kernel destroys no sockets",
 }
+_RARELY = (3600, 127)  # no answer comes through; but a client that is gone says so in one that does
 _READ_OUT_S = 1.0
 _NO_PROGRESS_S = 5.0
 # libuv reports a clean EOF when it finds data and RST in one wake-up. With the other core busy that was so in 12 of 300
@@ -43,6 +44,9 @@ class Link:
         self.on_effect: Callable[[str | None], None] = _nobody
         self._board = board
         self._shut: set[Direction] = set()
+        self._is_isolated = False
+        self._loss = 0.0
+        self._dropped_before = 0
 
     @property
     def client_has_eof(self) -> bool:
@@ -68,6 +72,8 @@ class Link:
             self._lane_of(direction).shut_down()
         if self.frozen_until is not None:
             self.circuit.freeze(for_ever=self.frozen_until == float("inf"))
+        if self._is_isolated:
+            self._filter()
         return self.circuit
 
     async def reset(self, *sides: Side) -> None:
@@ -132,8 +138,44 @@ class Link:
         if self.circuit is not None:
             self.circuit.freeze(for_ever=for_s is None)
 
+    async def isolate(self, for_s: float | None) -> None:
+        """As freeze; and once all that was to be delivered is acknowledged, acknowledge nothing any more."""
+        tell, self.on_effect = self.on_effect, _nobody
+        self.freeze(for_s)
+        undelivered = await _delivered(self.client) if self.drains else None
+        if self.is_open:
+            self._is_isolated = True
+            try:
+                self._filter()
+                if for_s is None:
+                    sockets.keep_alive(self.client, *_RARELY)
+            except OSError as error:
+                self._is_isolated = False
+                undelivered = f"what is sent is acknowledged: {_no_filter(error)}"
+        tell(undelivered)
+
+    def lose(self, fraction: float) -> str | None:
+        """Let this fraction of the client's packets be lost from now on; if that is not possible, why."""
+        self._dropped_before = sockets.dropped(self.client)
+        self._loss = fraction
+        try:
+            self._filter()
+        except OSError as error:
+            return f"nothing is lost: {_no_filter(error)}"
+        return None
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether a packet of the client's has been lost."""
+        is_open = self.client.fileno() >= 0
+        return is_open and not self._is_isolated and sockets.dropped(self.client) > self._dropped_before
+
     def thaw(self) -> None:
         """Every byte goes on its way."""
+        if self._is_isolated:
+            self._is_isolated = False
+            self._dropped_before = sockets.dropped(self.client)
+            self._filter()
         self.frozen_until = None
         if self.circuit is not None:
             self.circuit.thaw()
@@ -169,6 +211,17 @@ class Link:
         if self.circuit is not None:
             self.circuit.disconnect()
 
+    def _filter(self) -> None:
+        for side, sock in self._sockets():
+            if sock.family == socket.AF_UNIX:
+                continue
+            if self._is_isolated:
+                socket_filter.attach(sock, socket_filter.drop_all_but_resets())
+            elif side is Side.CLIENT and self._loss:
+                socket_filter.attach(sock, socket_filter.drop_some(self._loss))
+            else:
+                socket_filter.detach(sock)
+
     def _take_effect(self, degraded: str | None) -> None:
         tell, self.on_effect = self.on_effect, _nobody
         tell(degraded)
@@ -195,6 +248,10 @@ class Link:
 
 def _nobody(_degraded: str | None) -> None:
     """Nobody listens."""
+
+
+def _no_filter(error: OSError) -> str:
+    return f"a filter on a connection is not allowed here ({errno.errorcode.get(error.errno or 0, str(error))})"
 
 
 async def _delivered(sock: socket.socket) -> str | None:

@@ -2,44 +2,77 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import prod
+from typing import Protocol
 
-from faultproxy.faults.base import Direction, Shape, Shaper
+from faultproxy.faults.base import Direction, PacketShape, Shape, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
 from faultproxy.link import Link
 from faultproxy.rules.decision import Hit
 
-Acting = tuple[Hit, Shape]
+Acting = tuple[Hit, StreamShape]
+
+
+class Tell(Protocol):
+    """Is called when a shape first acts; or, with the reason, when it should, and cannot."""
+
+    def __call__(self, hit: Hit, shape: Shape, degraded: str | None = None) -> None: ...
 
 
 class Shaping:
-    """Puts the shapes of a connection's rules on its lanes.
+    """Puts the shapes of a connection's rules on its lanes, and on its client's packets.
 
-    ``roll`` draws for a rule's name and whatever else is given; ``tell`` is called when a shape first acts.
+    ``roll`` draws for a rule's name and whatever else is given.
     """
 
-    def __init__(self, hits: Iterable[Hit], roll: Callable[..., float], tell: Callable[[Hit, Shape], None]) -> None:
+    def __init__(self, hits: Iterable[Hit], roll: Callable[..., float], tell: Tell) -> None:
         self.set(hits)
         self._roll = roll
         self._tell = tell
         self._at_work: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
+        self._loss = 0.0
         self._told: set[tuple[str, str]] = set()
 
     def set(self, hits: Iterable[Hit]) -> None:
         """Let these rules' shapes act, once they are installed, and no others."""
-        self._shapes: list[Acting] = [(hit, shape) for hit in hits for shape in hit.rule.shapes]
+        acting = [(hit, shape) for hit in hits for shape in hit.rule.shapes]
+        self._streams = [(hit, shape) for hit, shape in acting if isinstance(shape, StreamShape)]
+        self._packets = [(hit, shape) for hit, shape in acting if isinstance(shape, PacketShape)]
 
     def install(self, link: Link) -> None:
         """Shape what is read from now on; what is under way arrives as it set out."""
-        if not self._shapes and not self._at_work:
+        self._lose(link)
+        if not self._streams and not self._at_work:
             return
         for direction in Direction:
             lane = link.lane(direction)
             if lane is not None and not lane.shut:
-                acting = [(hit, shape) for hit, shape in self._shapes if shape.acts_on(direction)]
+                acting = [(hit, shape) for hit, shape in self._streams if shape.acts_on(direction)]
                 shapers = [self._shaper(hit, shape, direction) for hit, shape in acting]
                 lane.set_shaper(Chain(shapers, lane.taken, partial(self._acted, acting)) if shapers else None)
 
-    def _shaper(self, hit: Hit, shape: Shape, direction: Direction) -> Shaper:
+    @property
+    def is_waiting(self) -> bool:
+        """Whether packets may be lost of which nobody was told yet: look for them now and then."""
+        return bool(self._loss) and any(not self._is_told(hit, shape) for hit, shape in self._packets)
+
+    def look(self, link: Link) -> None:
+        """Tell of a first packet that was lost."""
+        if self.is_waiting and link.has_lost:
+            for hit, shape in self._packets:
+                self._tell_once(hit, shape)
+
+    def _lose(self, link: Link) -> None:
+        loss = 1 - prod(1 - shape.loss for _, shape in self._packets)
+        if loss != self._loss:
+            self.look(link)
+            self._loss = loss
+            degraded = link.lose(loss)
+            if degraded is not None:
+                for hit, shape in self._packets:
+                    self._tell_once(hit, shape, degraded)
+
+    def _shaper(self, hit: Hit, shape: StreamShape, direction: Direction) -> Shaper:
         """The shape at work, which goes on where it was when only others have changed."""
         key = (hit.rule.name, shape.key, direction)
         if key not in self._at_work or self._at_work[key][0] != shape:
@@ -47,7 +80,12 @@ class Shaping:
         return self._at_work[key][1]
 
     def _acted(self, acting: Sequence[Acting], index: int) -> None:
-        hit, shape = acting[index]
-        if (hit.rule.name, shape.key) not in self._told:
+        self._tell_once(*acting[index])
+
+    def _tell_once(self, hit: Hit, shape: Shape, degraded: str | None = None) -> None:
+        if not self._is_told(hit, shape):
             self._told.add((hit.rule.name, shape.key))
-            self._tell(hit, shape)
+            self._tell(hit, shape, degraded)
+
+    def _is_told(self, hit: Hit, shape: Shape) -> bool:
+        return (hit.rule.name, shape.key) in self._told

@@ -33,6 +33,15 @@ def need_a_gate() -> None:
             pytest.skip(f"raw sockets and a filter on the listener are not allowed here: {error}")
 
 
+def need_a_filter() -> None:
+    """Skip the test, with the reason, where a connection may not be filtered."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        try:
+            socket_filter.attach(sock, socket_filter.drop_some(0))
+        except OSError as error:
+            pytest.skip(f"a TCP socket may not be filtered here: {error}")
+
+
 def connect_many(address: Address, count: int, patience_s: float = PATIENCE_S) -> Counter[str]:
     """Connect so many clients at once; how often connect() ended how: ``connected``, an errno, ``silence``."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

@@ -11,6 +11,7 @@ from faultproxy.faults.exempt import Pass
 from faultproxy.faults.half_close import HalfClose
 from faultproxy.faults.hang import Hang
 from faultproxy.faults.latency import Latency
+from faultproxy.faults.loss import Loss
 from faultproxy.faults.refuse import Refuse
 from faultproxy.faults.reset import Reset
 from faultproxy.faults.slice import Slice
@@ -33,6 +34,7 @@ CATALOGUE: tuple[type[Fault], ...] = (
     Bandwidth,
     Slice,
     Corrupt,
+    Loss,
     SlowClose,
     Pass,
 )

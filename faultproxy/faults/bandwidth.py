@@ -5,14 +5,14 @@ from typing import ClassVar
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Rate, Size
 
 _BURST_S = 0.01
 _PIECES_AT_ONCE = 512
 
 
-class Bandwidth(Shape):
+class Bandwidth(StreamShape):
     """Bytes pass at ``rate``, from the first one on, in pieces of at most ``burst``.
 
     A virtual clock a direction says when each piece has been paid for; idle time earns nothing, so no

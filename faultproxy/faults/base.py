@@ -138,6 +138,9 @@ class Link(Protocol):
     def freeze(self, for_s: float | None) -> None:
         """Move nothing and end nothing, for so many seconds or for ever; then every byte goes on."""
 
+    async def isolate(self, for_s: float | None) -> None:
+        """Freeze, and take in nothing that the peers send, so that not even an acknowledgement comes back."""
+
     async def close(self) -> None:
         """End the connection with FIN to both sides, reading what still comes for up to a second."""
 
@@ -236,11 +239,24 @@ class Shaper(Protocol):
 
 
 class Shape(BaseModel):
-    """A fault that changes how bytes travel, and ends nothing. Shapes of several rules add up."""
+    """A fault that changes how a connection fares, and ends nothing. Shapes of several rules add up."""
 
     model_config = MODEL
     key: ClassVar[str]
     client_sees: ClassVar[ClientSees] = "delay"
+
+
+class PacketShape(Shape):
+    """A shape that keeps packets from the proxy's kernel, of which bytes know nothing."""
+
+    @property
+    def loss(self) -> float:
+        """The fraction of the client's packets that do not arrive."""
+        raise NotImplementedError
+
+
+class StreamShape(Shape):
+    """A shape that changes how bytes travel."""
 
     direction: Literal["both", "upstream", "downstream"] = "both"
 

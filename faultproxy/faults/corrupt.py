@@ -8,14 +8,14 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import BITE, MODEL, ClientSees, Roll, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, MODEL, ClientSees, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Probability
 
 _BLOCK = 4096
 _HITS_AT_ONCE = 2048  # some 3 ms, in which no other connection is served
 
 
-class Corrupt(Shape):
+class Corrupt(StreamShape):
     """Each byte is hit with ``probability``, or those ``at`` these offsets of the direction are, counted from 0.
 
     A byte that is hit always changes. What hits it is a function of the seed, the proxy, the rule, the

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from faultproxy.faults.base import ClientSees, Ending, Link
 from faultproxy.units import Duration
@@ -14,14 +14,22 @@ class Hang(Ending):
     What the peers send is acknowledged until the buffers are full. After ``for``, every byte goes on its
     way; without it the silence lasts until the client resets the connection, or is found to be gone
     (keepalive, tcp(7)).
+
+    ``acks: false`` is a partition: what the peers send is not even acknowledged, so that they send it again and
+    again, and in the end get ETIMEDOUT (after some 15 minutes: tcp(7), tcp_retries2). When ``for`` is over it arrives
+    with the next of these. Needs a socket filter; where that is not allowed it is acknowledged: ``degraded``.
     """
 
     key: ClassVar[str] = "hang"
 
     for_: Duration | None = Field(default=None, alias="for")
+    acks: StrictBool = True
 
     def client_sees(self, link: Link) -> ClientSees:
         return "silence"
 
     async def strike(self, link: Link) -> None:
-        link.freeze(self.for_)
+        if self.acks:
+            link.freeze(self.for_)
+        else:
+            await link.isolate(self.for_)

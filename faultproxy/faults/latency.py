@@ -3,13 +3,13 @@
 import math
 from typing import ClassVar, Literal
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 _PARETO_SHAPE = 3.0
 
 
-class Latency(Shape):
+class Latency(StreamShape):
     """Every byte, and the final FIN, arrives later by ``delay``, in order.
 
     ``jitter`` spreads the delay: uniformly by as much to either side, as the standard deviation of a

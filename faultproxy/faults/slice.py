@@ -6,13 +6,13 @@ from typing import ClassVar
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Duration, Size
 
 _PIECES_AT_ONCE = 512
 
 
-class Slice(Shape):
+class Slice(StreamShape):
     """The stream arrives in pieces of ``size``, give or take ``jitter``, each in a segment of its own.
 
     MSG_EOR keeps the kernel from joining them (net/ipv4/tcp.c, ``tcp_sendmsg``). ``pause`` is the time between two.

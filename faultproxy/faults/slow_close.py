@@ -3,11 +3,11 @@
 import math
 from typing import ClassVar
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 
-class SlowClose(Shape):
+class SlowClose(StreamShape):
     """FIN is held back by ``delay``; the data before it, and a reset, are not."""
 
     key: ClassVar[str] = "slow_close"

@@ -27,7 +27,7 @@ _RANDOM = _ANCILLARY + 56
 
 _DESTINATION_PORT = 2
 _FLAGS = 13
-_SYN = 0x02
+_SYN, _RST = 0x02, 0x04
 _FIN_SYN_RST_ACK = 0x17  # ECN sets more bits in a SYN, so the others are not looked at
 
 _ALL = 0xFFFFFFFF
@@ -97,16 +97,25 @@ def only_syns(family: int, port: int, unless_mark: int) -> Program:
     )
 
 
-def drop_all() -> Program:
-    """For a connection: drop whatever comes, so that not even an acknowledgement is sent."""
-    return (_DROP,)
+def drop_all_but_resets() -> Program:
+    """For a connection: drop whatever comes, so that not even an acknowledgement is sent.
+
+    RST passes: who sends it has no connection any more, and nothing is to be kept for him.
+    """
+    return (
+        Instruction(_LOAD_BYTE, 0, 0, _FLAGS),
+        Instruction(_AND, 0, 0, _RST),
+        Instruction(_JUMP_IF_EQUAL, 1, 0, _RST),
+        _DROP,
+        _KEEP,
+    )
 
 
 def drop_some(probability: float) -> Program:
     """For a connection: drop this fraction of the packets that come in, each by a random number of the kernel's."""
     threshold = round(probability * 2**32)
     if threshold >= 2**32:
-        return drop_all()
+        return (_DROP,)
     return Instruction(_LOAD_WORD, 0, 0, _RANDOM), Instruction(_JUMP_IF_AT_LEAST, 1, 0, threshold), _DROP, _KEEP
 
 

@@ -10,6 +10,8 @@ from fcntl import ioctl
 _SIOCOUTQ = 0x5411
 _SIOCOUTQNSD = 0x894B
 _LINGER_0 = struct.pack("ii", 1, 0)
+_SO_MEMINFO = 55
+_MEMORY = struct.Struct("9I")
 _TCP_CLOSE = 7
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
@@ -162,11 +164,19 @@ def unsent(sock: socket.socket) -> int:
     return count[0] if count[0] and _state(sock) != _TCP_CLOSE else 0
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Find out within a minute if the peer is gone, though nothing is sent (tcp(7), TCP_KEEPIDLE)."""
+def keep_alive(sock: socket.socket, every_s: int = 10, most: int = 3) -> None:
+    """Ask from time to time whether the peer is still there; it is gone when ``most`` times in a row no answer came.
+
+    One that is gone, and whose host says so, is found at the first, after half a minute (tcp(7), TCP_KEEPIDLE).
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, every_s), (socket.TCP_KEEPCNT, most)):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def dropped(sock: socket.socket) -> int:
+    """Packets for this socket that the kernel has dropped, a filter's included (sock_diag(7), SK_MEMINFO_DROPS)."""
+    return int(_MEMORY.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[-1])
 
 
 def _state(sock: socket.socket) -> int:

@@ -25,5 +25,8 @@ class Remembered:
     def freeze(self, for_s: float | None) -> None:
         self.verbs.append(("freeze", for_s))
 
+    async def isolate(self, for_s: float | None) -> None:
+        self.verbs.append(("isolate", for_s))
+
     async def close(self) -> None:
         self.verbs.append(("close",))

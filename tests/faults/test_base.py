@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import AT_ONCE, ClientSees, Direction, Ending, Shape, Trigger, options
+from faultproxy.faults.base import AT_ONCE, ClientSees, Direction, Ending, StreamShape, Trigger, options
 
 VALID: list[tuple[object, str]] = [
     ("4KiB", "4KiB downstream"),
@@ -72,7 +72,7 @@ def test_a_shape_acts_on_both_directions_unless_it_says() -> None:
         "slow_close": {"delay": "1s"},
     }
     for kind in CATALOGUE:
-        if issubclass(kind, Shape):
+        if issubclass(kind, StreamShape):
             example = kind.model_validate(examples[kind.key])
             assert all(example.acts_on(direction) for direction in Direction)
             down = kind.model_validate({**examples[kind.key], "direction": "downstream"})

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import BITE, HOLD, Segment, Shape, Shaper
+from faultproxy.faults.base import BITE, HOLD, Segment, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
 from tests.faults.shapes import cut, dues, joined, roll
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=100)
-KINDS = {kind.key: kind for kind in CATALOGUE if issubclass(kind, Shape)}
+KINDS = {kind.key: kind for kind in CATALOGUE if issubclass(kind, StreamShape)}
 SHAPES: list[Mapping[str, Mapping[str, object]]] = [
     {"latency": {"delay": "50ms"}},
     {"latency": {"delay": "50ms", "jitter": "90ms"}},

@@ -16,8 +16,18 @@ async def test_it_freezes_the_link(written: dict[str, object], for_s: float | No
     assert Hang.model_validate(options(fault)) == fault
 
 
+async def test_without_acknowledgements_it_isolates_the_link() -> None:
+    """A partition, for as long as it says."""
+    for written, for_s in (({"acks": False}, None), ({"acks": False, "for": "2s"}, 2.0)):
+        link, fault = Remembered(), Hang.model_validate(written)
+        await fault.strike(link)
+        assert link.verbs == [("isolate", for_s)]
+        assert fault.client_sees(link) == "silence"
+        assert Hang.model_validate(options(fault)) == fault
+
+
 def test_what_is_not_a_hang() -> None:
     """A duration is due, and no other key."""
-    for written in ({"for": 2}, {"for_": "2s"}, {"forever": True}):
+    for written in ({"for": 2}, {"for_": "2s"}, {"forever": True}, {"acks": "no"}, {"acks": 0}):
         with pytest.raises(ValidationError):
             Hang.model_validate(written)

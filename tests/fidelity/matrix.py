@@ -218,6 +218,21 @@ ROWS = (
         end_ms=800,
     ),
     Row(
+        "hang: a partition for a time",
+        "[{name: failover, hang: {after: 1000B, acks: false, for: 300ms}}]",
+        (WHOLE,),
+        client_sees="silence",
+        end_ms=300,
+    ),
+    Row(
+        "hang: a partition, a client with a timeout of 800 ms",
+        "[{name: cable pulled, hang: {after: 1000B, acks: false}}]",
+        ("1000 bytes, silence",),
+        client_sees="silence",
+        steps="patience:800 connect send read",
+        end_ms=800,
+    ),
+    Row(
         "latency",
         "[{name: far away, latency: {delay: 100ms}}]",
         (WHOLE,),

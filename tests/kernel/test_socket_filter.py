@@ -113,14 +113,20 @@ def test_drop_some_compares_a_random_number() -> None:
     assert run(half, b"", random=lambda: 2**32 - 1)
     assert run(socket_filter.drop_some(0), b"", random=lambda: 0)
     assert not run(socket_filter.drop_some(1), b"", random=lambda: 2**32 - 1)
-    assert not run(socket_filter.drop_all(), b"anything")
+
+
+@pytest.mark.parametrize("flags", [0, ACK, SYN, SYN | ACK, FIN | ACK, ACK | 0x08, ECE | CWR])
+def test_all_but_resets_are_dropped(flags: int) -> None:
+    """Whatever it is, unless RST is set."""
+    assert not run(socket_filter.drop_all_but_resets(), segment(flags))
+    assert run(socket_filter.drop_all_but_resets(), segment(flags | RST))
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         try:
-            socket_filter.attach(sock, socket_filter.drop_all())
+            socket_filter.attach(sock, socket_filter.drop_all_but_resets())
         except OSError as error:
             pytest.skip(f"a TCP socket may not be filtered here: {error}")
         socket_filter.detach(sock)
@@ -152,7 +158,7 @@ def test_an_accepted_socket_inherits_the_filter(listener: socket.socket) -> None
 def test_a_connection_that_drops_all_hears_nothing(listener: socket.socket) -> None:
     """Data is not even acknowledged, and arrives by retransmission once the filter is gone."""
     with socket.create_connection(listener.getsockname(), 10) as client, listener.accept()[0] as server:
-        socket_filter.attach(server, socket_filter.drop_all())
+        socket_filter.attach(server, socket_filter.drop_all_but_resets())
         client.sendall(b"lost")
         server.settimeout(0.1)
         with pytest.raises(TimeoutError):

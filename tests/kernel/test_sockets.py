@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faultproxy.kernel import sockets
+from faultproxy.kernel import socket_filter, sockets
 from tests.peers import (
     PATIENCE_S,
     SilentUpstream,
@@ -290,3 +290,17 @@ def test_keep_alive(ends: Ends) -> None:
     options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
     idle_s, pause_s, count = (ours.getsockopt(socket.IPPROTO_TCP, option) for option in options)
     assert idle_s + pause_s * count <= 60
+
+
+def test_dropped_packets_are_counted(ends: Ends) -> None:
+    """What a filter keeps from a socket counts; what arrives does not."""
+    peer, ours = ends
+    peer.sendall(b"arrives")
+    assert ours.recv(10) == b"arrives"
+    assert sockets.dropped(ours) == 0
+    try:
+        socket_filter.attach(ours, socket_filter.drop_some(1))
+    except OSError as error:
+        pytest.skip(f"a TCP socket may not be filtered here: {error}")
+    peer.sendall(b"is lost")
+    assert sockets.dropped(ours) > 0

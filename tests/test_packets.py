@@ -1,0 +1,283 @@
+"""Packets that do not arrive: loss, and a partition; what the kernels of both peers make of it."""
+
+import os
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from tests.knocking import need_a_filter
+from tests.peers import PATIENCE_S, Background, Server, Upstream, connect, echo, pattern, read_exactly, reset
+from tests.running import Faultproxy, Scene, Stage, one
+
+SOME = {"probability": "25%"}
+QUIET_S = 0.3
+
+
+def rule(name: str = "r", **keys: Any) -> dict[str, Any]:
+    return {"name": name, **keys}
+
+
+SCENES = {
+    "adds": Scene([rule("a", loss=SOME), rule("b", loss=SOME), rule("c", when={"client": "10.9.9.9"}, loss=SOME)]),
+    "none": Scene([rule(loss={"probability": "0%"})]),
+    "all": Scene([rule(loss={"probability": "100%"})]),
+    "shadow": Scene([rule(mode="shadow", loss=SOME)]),
+    "window": Scene([rule(when={"window": {"to": "1h"}}, loss=SOME)]),
+    "partition": Scene([rule(hang={"after": "100kB", "acks": False})], receive_buffer=16_384),
+    "partition_for": Scene([rule(hang={"after": "4B", "acks": False, "for": "500ms"})]),
+    "partition_gone": Scene([rule(hang={"after": "4B", "acks": False})]),
+    "partition_reset": Scene([rule(hang={"after": "4B", "acks": False}, reset={"after": "700ms"})]),
+    "lossy_partition": Scene([rule(hang={"after": "4B", "acks": False, "for": "300ms"}, loss=SOME)]),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _filter() -> None:
+    need_a_filter()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(tmp_path_factory.mktemp("packets"), SCENES) as stage:
+        yield stage
+
+
+def sent_again(sock: socket.socket) -> int:
+    """How many segments its kernel has sent a second time (tcp(7), TCP_INFO: tcpi_total_retrans)."""
+    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0])
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many of its segments have no acknowledgement yet (tcpi_unacked)."""
+    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)[0])
+
+
+def wait_until_sent_again(sock: socket.socket, more_than: int = 0) -> None:
+    """Its kernel tells no one, so it is asked."""
+    deadline = monotonic() + PATIENCE_S
+    while sent_again(sock) <= more_than:
+        assert monotonic() < deadline, "nothing was sent again"
+        sleep(0.005)
+
+
+def talk(client: socket.socket, server: socket.socket, until_lost: int = 1) -> None:
+    """Send upstream, piece by piece, until so many segments were sent again; all arrives, in order."""
+    data, sent = pattern(1000), 0
+    while sent_again(client) < until_lost:
+        client.sendall(data)
+        assert read_exactly(server, len(data)) == data
+        sent += 1
+        assert sent < 1000, "nothing is lost"
+
+
+# ---- loss
+
+
+def test_packets_are_lost_and_sent_again(stage: Stage) -> None:
+    """Two rules lose more than one, and are told of when the first packet is gone; every byte arrives; replies too."""
+    with stage.ends("adds") as (client, server):
+        talk(client, server, until_lost=3)
+        for name in "ab":
+            told = stage.struck("adds", rule=name)
+            assert (told["fault"], told["client_sees"], told["fidelity"]) == ("loss", "delay", "exact")
+        server.sendall(pattern(100_000))
+        assert read_exactly(client, 100_000) == pattern(100_000)
+        client.shutdown(socket.SHUT_WR)
+        assert server.recv(1) == b""
+    assert stage.closed("adds")["faults"] == ["loss", "loss"]
+
+
+def test_what_loses_nothing_is_not_told_of(stage: Stage) -> None:
+    """No loss at 0 %, and no line."""
+    with stage.ends("none") as (client, server):
+        client.sendall(pattern(100_000))
+        assert read_exactly(server, 100_000) == pattern(100_000)
+    assert stage.closed("none")["faults"] == []
+
+
+def test_all_is_lost(stage: Stage) -> None:
+    """At 100 % nothing comes from the client, and what the server sends still reaches it."""
+    with stage.ends("all") as (client, server):
+        server.sendall(b"still")
+        assert read_exactly(client, 5) == b"still"
+        client.sendall(b"never")
+        wait_until_sent_again(client)
+        server.settimeout(QUIET_S)
+        with pytest.raises(TimeoutError):
+            server.recv(1)
+        assert stage.struck("all")["fault"] == "loss"
+
+
+def test_a_shadow_loses_nothing(stage: Stage) -> None:
+    """It is told of at once, as of every shape in shadow."""
+    with stage.ends("shadow") as (client, server):
+        assert stage.proxy.wait_for("fault.shadowed", proxy="shadow")["fault"] == "loss"
+        for _ in range(100):
+            client.sendall(b"1234")
+            read_exactly(server, 4)
+        assert sent_again(client) == 0
+
+
+def test_a_window(stage: Stage) -> None:
+    """As long as it is open."""
+    with stage.ends("window") as (client, server):
+        talk(client, server)
+        stage.struck("window")
+
+
+def test_an_edit_reaches_open_connections(tmp_path: Path) -> None:
+    """Loss begins on a connection that is open, at once, and ends on it too."""
+    with (
+        Upstream() as upstream,
+        Faultproxy(tmp_path, one(upstream.address)) as proxy,
+        connect(proxy.address("p")) as client,
+        upstream.accept() as server,
+    ):
+        client.sendall(b"before")
+        assert read_exactly(server, 6) == b"before"
+        proxy.edit(one(upstream.address, rule(loss=SOME)))
+        talk(client, server)
+        assert proxy.wait_for("fault.injected")["fault"] == "loss"
+        proxy.edit(one(upstream.address))
+        client.sendall(b"after")
+        assert read_exactly(server, 5) == b"after"
+        before = sent_again(client)
+        for _ in range(200):
+            client.sendall(b"1234")
+            read_exactly(server, 4)
+            server.sendall(b"1")
+            read_exactly(client, 1)
+        assert sent_again(client) - before <= 1  # a tail probe, when the machine has no time to answer
+
+
+def test_a_window_that_closes(tmp_path: Path) -> None:
+    """Loss is over for good when its window is, also for whom it has met."""
+    lossy = rule(when={"window": {"to": "1s"}}, loss={"probability": "100%"})
+    with (
+        Upstream() as upstream,
+        Faultproxy(tmp_path, one(upstream.address, lossy)) as proxy,
+        connect(proxy.address("p")) as client,
+        upstream.accept() as server,
+    ):
+        server.sendall(b"!")
+        assert read_exactly(client, 1) == b"!"
+        client.sendall(b"late")
+        assert proxy.wait_for("fault.injected")["elapsed_ms"] < 1000
+        assert read_exactly(server, 4) == b"late"
+
+
+# ---- a partition
+
+
+def test_a_partition_acknowledges_nothing(stage: Stage) -> None:
+    """The bytes before it have all arrived; what either peer sends then is sent again and again."""
+    with stage.ends("partition") as (client, server):
+        with Background(lambda: server.sendall(pattern(120_000))):
+            assert read_exactly(client, 100_000) == pattern(120_000)[:100_000]
+        told = stage.struck("partition")
+        assert (told["bytes_downstream"], told["client_sees"], told["fidelity"]) == (100_000, "silence", "exact")
+        client.sendall(b"is anyone there?")
+        server.sendall(b"hello?")
+        wait_until_sent_again(client, more_than=1)
+        wait_until_sent_again(server, more_than=1)
+        assert unacknowledged(client)
+        assert unacknowledged(server)
+        client.settimeout(QUIET_S)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+
+
+def test_a_partition_that_ends(stage: Stage) -> None:
+    """Every byte goes on, in order, by what the kernels send again."""
+    with stage.ends("partition_for") as (client, server):
+        server.sendall(b"1234567")
+        assert read_exactly(client, 4) == b"1234"
+        stage.struck("partition_for")
+        client.sendall(b"question")
+        assert read_exactly(server, 8) == b"question"
+        assert read_exactly(client, 3) == b"567"
+        assert sent_again(client) > 0
+    assert stage.closed("partition_for")["faults"] == ["hang"]
+
+
+def test_who_resets_in_a_partition_is_let_go(stage: Stage) -> None:
+    """RST passes, so that nothing is kept for a client that has no connection any more."""
+    with stage.ends("partition_gone") as (client, server):
+        server.sendall(b"1234")
+        assert read_exactly(client, 4) == b"1234"
+        stage.struck("partition_gone")
+        reset(client)
+        assert stage.closed("partition_gone")["ended_by"] == "client"
+
+
+def test_a_reset_ends_a_partition(stage: Stage) -> None:
+    """Endings after it strike on time."""
+    with stage.ends("partition_reset") as (client, server):
+        server.sendall(b"1234")
+        assert read_exactly(client, 4) == b"1234"
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert stage.closed("partition_reset")["faults"] == ["hang", "reset"]
+
+
+def test_loss_goes_on_after_a_partition(stage: Stage) -> None:
+    """One filter takes the other's place, and gives it back."""
+    with stage.ends("lossy_partition") as (client, server):
+        server.sendall(b"1234")
+        assert read_exactly(client, 4) == b"1234"
+        stage.struck("lossy_partition", fault="hang")
+        client.sendall(b"question")
+        assert read_exactly(server, 8) == b"question"
+        talk(client, server, until_lost=sent_again(client) + 1)
+        stage.struck("lossy_partition", fault="loss")
+
+
+def test_a_unix_server(tmp_path: Path) -> None:
+    """A server behind a path has no packets; the client's are dropped all the same."""
+    with (
+        Upstream(f"{tmp_path}/s") as upstream,
+        Faultproxy(tmp_path, one(f"unix:{tmp_path}/s", rule(hang={"after": "4B", "acks": False}))) as proxy,
+        connect(proxy.address("p")) as client,
+        upstream.accept() as server,
+    ):
+        server.sendall(b"1234")
+        assert read_exactly(client, 4) == b"1234"
+        assert proxy.wait_for("fault.injected")["fidelity"] == "exact"
+        client.sendall(b"?")
+        wait_until_sent_again(client)
+
+
+# ---- where filters are not allowed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
+def test_without_privileges(tmp_path: Path) -> None:
+    """Nothing is lost, and a partition is a hang that acknowledges: both are told as degraded, with the reason."""
+    rules = [rule("a", when={"connection": 1}, loss=SOME), rule("b", hang={"after": "4B", "acks": False})]
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(echo))
+        proxy = stack.enter_context(Faultproxy(tmp_path, one(server.address, *rules), privileges=False))
+        client = stack.enter_context(connect(proxy.address("p")))
+        lost = proxy.wait_for("fault.injected", fault="loss")
+        if lost["fidelity"] == "exact":
+            pytest.skip("a filter on a connection needs no privilege here")
+        assert lost["client_sees"] == "nothing"
+        assert lost["reason"] == "nothing is lost: a filter on a connection is not allowed here (EPERM)"
+        client.sendall(b"1234")
+        assert read_exactly(client, 4) == b"1234"
+        hung = proxy.wait_for("fault.injected", fault="hang")
+        assert hung["client_sees"] == "silence"
+        assert hung["reason"] == "what is sent is acknowledged: a filter on a connection is not allowed here (EPERM)"
+        client.sendall(b"56")
+        client.settimeout(QUIET_S)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        assert not unacknowledged(client)
+        proxy.signal(signal.SIGTERM)
