@@ -26,6 +26,7 @@ from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config
 from faultproxy.daemon import CannotListen, Daemon, Overrides
 from faultproxy.demo import demo_console, run_demo
+from faultproxy.doctor import run_doctor
 from faultproxy.journal.events import Journal
 from faultproxy.journal.log import LogWriter
 from faultproxy.kernel import capabilities
@@ -186,6 +187,18 @@ def demo() -> None:
     is_right = False
     try:
         is_right = trio.run(run_demo, demo_console())
+    except* KeyboardInterrupt:
+        click.echo("Aborted!", err=True)
+    if not is_right:
+        sys.exit(_COULD_NOT_RUN)
+
+
+@main.command()
+def doctor() -> None:
+    """Try every fault: which are exact on this host, which degraded and why, and what would make them exact."""
+    is_right = False
+    try:
+        is_right = trio.run(run_doctor, _console())
     except* KeyboardInterrupt:
         click.echo("Aborted!", err=True)
     if not is_right:

@@ -78,9 +78,30 @@ class Row:
     wrong: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """The configuration, as it was run and as the file has it, and what came of each proxy."""
+
+    config: Config
+    proxies: Mapping[str, Any]
+    rows: Sequence[Row]
+
+
 async def run_demo(console: Console) -> bool:
     """Run it and print the table; whether every row is as it should be. Writes no file."""
     started = trio.current_time()
+    performance = await perform()
+    rows = performance.rows
+    console.print(_table(rows, performance.proxies, is_wide=console.width >= 100))
+    wrong = sum(bool(row.wrong) for row in rows)
+    is_not = "is not" if wrong == 1 else "are not"
+    verdict = f"[bold red]{wrong} of {len(rows)} rows {is_not}" if wrong else f"[green]All {len(rows)} rows are"
+    console.print(f"{verdict} as config/demo.yaml says.[/] It took {trio.current_time() - started:.1f} s.")
+    return not wrong
+
+
+async def perform() -> Performance:
+    """Let every client meet its fault. Writes no file."""
     path = demo_file()
     text = path.read_bytes()
     heard: list[bytes] = []
@@ -95,12 +116,7 @@ async def run_demo(console: Console) -> bool:
             seen, lines, unmet = await _run_clients(config)
             serving.cancel_scope.cancel()
     rows = [_row(name, seen[name], lines, unmet, heard) for name in config.proxies]
-    console.print(_table(rows, yaml.safe_load(text)["proxies"], is_wide=console.width >= 100))
-    wrong = sum(bool(row.wrong) for row in rows)
-    is_not = "is not" if wrong == 1 else "are not"
-    verdict = f"[bold red]{wrong} of {len(rows)} rows {is_not}" if wrong else f"[green]All {len(rows)} rows are"
-    console.print(f"{verdict} as config/demo.yaml says.[/] It took {trio.current_time() - started:.1f} s.")
-    return not wrong
+    return Performance(config, yaml.safe_load(text)["proxies"], rows)
 
 
 def demo_file() -> Path:
@@ -466,10 +482,11 @@ def _rules_text(proxy: Mapping[str, Any]) -> Text:
     rules = proxy.get("rules")
     if not rules:
         return Text.assemble(("no rules", "bold"), "\n", (f"upstream: {proxy['upstream']}", "cyan"))
-    return _lines([Text.assemble((rule["name"], "bold"), "\n", (_one_line(rule), "cyan")) for rule in rules])
+    return _lines([Text.assemble((rule["name"], "bold"), "\n", (one_line(rule), "cyan")) for rule in rules])
 
 
-def _one_line(rule: Mapping[str, Any]) -> str:
+def one_line(rule: Mapping[str, Any]) -> str:
+    """A rule without its name, as YAML has it on one line."""
     parts = {key: value for key, value in rule.items() if key not in {"name", "expect"}}
     return "  ".join(_flow({key: value})[1:-1] for key, value in parts.items())
 

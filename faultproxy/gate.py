@@ -8,10 +8,9 @@ from contextlib import suppress
 
 from faultproxy.capacity import OutOfResources
 from faultproxy.config.schema import TcpAddress
-from faultproxy.dial import error_name
 from faultproxy.kernel import socket_filter, sockets
 from faultproxy.relay import Switchboard
-from faultproxy.syn_gate import Knock, Memory, SynGate
+from faultproxy.syn_gate import Knock, Memory, NotAllowed, SynGate
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -61,10 +60,8 @@ class Gate:
         if self.syns is None:
             try:
                 self.syns = SynGate(self._sock, self._memory)
-            except OSError as error:
-                self.why_unscreened = (
-                    f"raw sockets and a filter on the listener are not allowed here ({error_name(error)})"
-                )
+            except NotAllowed as error:
+                self.why_unscreened = str(error)
                 return False
             self.why_unscreened = None
             self._was_filtered = True

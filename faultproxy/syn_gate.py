@@ -6,6 +6,7 @@ had been. Raw sockets are served before TCP (net/ipv4/ip_input.c), so no SYN is 
 with the process, nothing is left behind.
 """
 
+import errno
 import select
 import socket
 from collections import OrderedDict
@@ -145,10 +146,14 @@ class Memory:
         return knock if knock.heard_at > now - _LAST_RETRANSMISSION_S else None
 
 
+class NotAllowed(Exception):
+    """This host, or its privileges, do not let SYNs be judged; the text says what is missing."""
+
+
 class SynGate:
     """The filter and the raw sockets of one listener; closed by close(), or else by the end of the process.
 
-    Raises OSError if the host or its privileges do not allow for one (EPERM).
+    Raises NotAllowed.
     """
 
     def __init__(self, listener: socket.socket, memory: Memory) -> None:
@@ -159,15 +164,18 @@ class SynGate:
         host, self._port = listener.getsockname()[:2]
         self._host = None if host in {"0.0.0.0", "::"} else host
         mark = raw_socket.new_mark()
+        what = "raw sockets are"
         try:
             for family in _families(listener):
                 self._senders[family, True] = raw_socket.sender(family, mark)
                 self._senders[family, False] = raw_socket.sender(family)
                 self._receivers.append(raw_socket.receiver(listener, family, mark))
+            what = "a filter on the listener is"
             socket_filter.attach(listener, socket_filter.drop_syns(unless_mark=mark))
-        except OSError:
+        except OSError as error:
             self.close()
-            raise
+            name = errno.errorcode.get(error.errno or 0, str(error))
+            raise NotAllowed(f"{what} not allowed here ({name})") from None
 
     def close(self) -> None:
         """Hear and answer no more. Whoever owns the listener changes its filter."""

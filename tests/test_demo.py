@@ -15,7 +15,7 @@ from faultproxy import demo
 from faultproxy.cli import main
 from faultproxy.faults import CATALOGUE
 
-ROWS = 22
+ROWS = 24
 PACKAGE = Path(faultproxy.__file__).parent.parent
 
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Ending, Link
+from faultproxy.faults.base import ClientSees, Ending, Link, Need
 
 
 class Abort(Ending):
@@ -14,6 +14,10 @@ class Abort(Ending):
     """
 
     key: ClassVar[str] = "abort"
+
+    @property
+    def needs(self) -> Need:
+        return Need.DESTROY
 
     @property
     def touches_server(self) -> bool:

@@ -43,6 +43,15 @@ ClientSees = Literal[
 ]
 
 
+class Need(StrEnum):
+    """What a host must allow for a fault to be exact (docs/privileges.md)."""
+
+    NOTHING = "nothing"
+    FILTER = "a socket filter on the connection"
+    GATE = "raw sockets, and a socket filter on the listener"
+    DESTROY = "to end the client's own socket, in this network namespace"
+
+
 class Direction(StrEnum):
     """Which way bytes go: ``upstream`` from client to server, ``downstream`` from server to client."""
 
@@ -163,6 +172,7 @@ class Connect(BaseModel):
 
     model_config = MODEL
     key: ClassVar[str]
+    needs: ClassVar[Need] = Need.GATE
     client_sees: ClassVar[ClientSees]
 
     def connect_returns(self) -> ClientSees:
@@ -179,6 +189,7 @@ class ConnectShape(BaseModel):
 
     model_config = MODEL
     key: ClassVar[str]
+    needs: ClassVar[Need] = Need.GATE
     client_sees: ClassVar[ClientSees] = "delay"
 
     delay: PositiveDuration
@@ -191,6 +202,11 @@ class Ending(BaseModel):
     key: ClassVar[str]
 
     after: Trigger = AT_ONCE
+
+    @property
+    def needs(self) -> Need:
+        """What a host must allow for it to be exact."""
+        return Need.NOTHING
 
     @property
     def touches_server(self) -> bool:
@@ -243,11 +259,14 @@ class Shape(BaseModel):
 
     model_config = MODEL
     key: ClassVar[str]
+    needs: ClassVar[Need] = Need.NOTHING
     client_sees: ClassVar[ClientSees] = "delay"
 
 
 class PacketShape(Shape):
     """A shape that keeps packets from the proxy's kernel, of which bytes know nothing."""
+
+    needs: ClassVar[Need] = Need.FILTER
 
     @property
     def loss(self) -> float:
@@ -274,6 +293,7 @@ class Verdict(BaseModel):
 
     model_config = MODEL
     key: ClassVar[str]
+    needs: ClassVar[Need] = Need.NOTHING
 
 
 Fault = Connect | ConnectShape | Ending | Shape | Verdict

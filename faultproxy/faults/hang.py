@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, StrictBool
 
-from faultproxy.faults.base import ClientSees, Ending, Link
+from faultproxy.faults.base import ClientSees, Ending, Link, Need
 from faultproxy.units import Duration
 
 
@@ -24,6 +24,10 @@ class Hang(Ending):
 
     for_: Duration | None = Field(default=None, alias="for")
     acks: StrictBool = True
+
+    @property
+    def needs(self) -> Need:
+        return Need.NOTHING if self.acks else Need.FILTER
 
     def client_sees(self, link: Link) -> ClientSees:
         return "silence"

@@ -2,7 +2,13 @@
 
 import ctypes
 import os
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
+NET_ADMIN, NET_RAW = "NET_ADMIN", "NET_RAW"
+
+_BITS = MappingProxyType({NET_ADMIN: 12, NET_RAW: 13})
 _VERSION_3 = 0x20080522
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -13,6 +19,28 @@ class _Header(ctypes.Structure):
 
 class _Sets(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+class Privileges(NamedTuple):
+    """What this process may do, by the names of capabilities(7) without CAP_.
+
+    ``effective`` it may do now; ``bounding`` it could be given by the file that it executes, if ``may_gain`` (prctl(2),
+    PR_SET_NO_NEW_PRIVS, is not set).
+    """
+
+    effective: frozenset[str]
+    bounding: frozenset[str]
+    may_gain: bool
+
+
+def privileges() -> Privileges:
+    """As proc(5) has them in /proc/self/status; of the capabilities, those that faults need."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    effective, bounding = (
+        frozenset(name for name, bit in _BITS.items() if int(status[key], 16) >> bit & 1)
+        for key in ("CapEff", "CapBnd")
+    )
+    return Privileges(effective, bounding, status["NoNewPrivs"].strip() == "0")
 
 
 def use_permitted() -> None:

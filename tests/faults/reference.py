@@ -88,6 +88,8 @@ def takes(option: Mapping[str, Any]) -> str:
         return "[when it strikes](#after-when-an-ending-strikes)"
     if reference.endswith("Direction"):
         return "`upstream` \\| `downstream`"
+    if option.get("type") == "boolean":
+        return "`true` \\| `false`"
     if "enum" in option:
         return " \\| ".join(f"`{value}`" for value in option["enum"])
     if "items" in option:
@@ -105,6 +107,8 @@ def default(name: str, schema: Mapping[str, Any], defaults: Mapping[str, Any]) -
     value = defaults[name]
     if isinstance(value, dict):
         return "at once"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return "—" if value is None else f"`{value}`"
 
 

@@ -1,4 +1,8 @@
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from faultproxy.kernel import capabilities
 
@@ -14,3 +18,26 @@ def test_what_is_permitted_is_effective_and_nothing_else_changes() -> None:
     before = sets()
     capabilities.use_permitted()
     assert sets() == {**before, "CapEff": before["CapPrm"]}
+
+
+def test_privileges_are_what_the_process_has() -> None:
+    """As the bits of /proc/self/status say, 12 for NET_ADMIN and 13 for NET_RAW."""
+    ours, told = capabilities.privileges(), sets()
+    for name, bit in ((capabilities.NET_ADMIN, 12), (capabilities.NET_RAW, 13)):
+        assert (name in ours.effective) == bool(int(told["CapEff"], 16) & 1 << bit)
+        assert (name in ours.bounding) == bool(int(told["CapBnd"], 16) & 1 << bit)
+
+
+def test_privileges_that_cannot_be_gained() -> None:
+    """no-new-privileges is seen, and so is an empty set."""
+    command = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", _PRINT]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"privileges cannot be given up here: {done.stderr}")
+    assert done.stdout.split() == ["0", "0", "False"]
+
+
+_PRINT = (
+    "from faultproxy.kernel.capabilities import privileges; ours = privileges();"
+    "print(len(ours.effective), len(ours.bounding), ours.may_gain)"
+)

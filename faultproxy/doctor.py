@@ -1,0 +1,134 @@
+"""The doctor: which faults are exact on this host, which are degraded and why, and what would make them exact.
+
+Found out by trying: it runs the demo, in which a real client meets every fault, and reads what the log says of each.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from faultproxy.demo import Performance, Row, one_line, perform
+from faultproxy.faults.base import Fault, Need, Verdict
+from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privileges
+from faultproxy.rules.rule import BaseRule
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault that was tried: as which rule, what it needs, and, if it was not exact, the log's reason."""
+
+    fault: str
+    rule: str
+    needs: Need
+    degraded: str | None
+    wrong: str | None
+
+
+async def run_doctor(console: Console) -> bool:
+    """Try every fault and print the table; whether each was what the log said."""
+    performance = await perform()
+    findings, ours = examined(performance), privileges()
+    console.print(_table(findings, missing(findings, ours)))
+    for line in remedies(findings, ours):
+        console.print(line)
+    return not any(row.wrong for row in performance.rows)
+
+
+def examined(performance: Performance) -> list[Finding]:
+    """A finding for every fault, and for all that it may need: of several alike the first, or one that is wrong."""
+    findings: dict[tuple[str, Need], Finding] = {}
+    for row in performance.rows:
+        its: Sequence[BaseRule] = performance.config.proxies[row.proxy].rules
+        rules = {rule.name: rule for rule in its}
+        written = {rule["name"]: one_line(rule) for rule in performance.proxies[row.proxy].get("rules", ())}
+        wrong = row.wrong[0] if row.wrong else None
+        for rule, fault, needs, degraded in _told(row, rules):
+            known = findings.get((fault.key, needs))
+            if known is None or (wrong is not None and known.wrong is None):
+                findings[fault.key, needs] = Finding(fault.key, written[rule.name], needs, degraded, wrong)
+    return list(findings.values())
+
+
+def missing(findings: Sequence[Finding], ours: Privileges) -> dict[Need, list[str]]:
+    """Which capabilities each need lacks here; none where it is met, or where none would help."""
+    filters_are_free = NET_ADMIN not in ours.effective and any(
+        finding.needs is Need.FILTER and finding.degraded is None for finding in findings
+    )
+    for_a_filter = [] if filters_are_free else [NET_ADMIN]
+    asks = {
+        Need.NOTHING: [],
+        Need.FILTER: for_a_filter,
+        Need.GATE: [NET_RAW, *for_a_filter],
+        Need.DESTROY: [NET_ADMIN],
+    }
+    unmet = {finding.needs for finding in findings if finding.degraded is not None}
+    return {need: [name for name in asks[need] if name not in ours.effective] if need in unmet else [] for need in asks}
+
+
+def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
+    """What to write where, so that what is degraded becomes exact."""
+    lacking = sorted({name for names in missing(findings, ours).values() for name in names}, reverse=True)
+    if not any(finding.degraded for finding in findings):
+        yield Text("Every fault is exact on this host.", "green")
+    elif lacking:
+        names = ", ".join(lacking)
+        if not ours.may_gain and set(lacking) <= ours.bounding:
+            yield Text("no-new-privileges is set: what its file would be given is withheld. Without it, or with:")
+        else:
+            yield Text("What would make all of them exact:")
+        caps = ",".join(f"+{name.lower()}" for name in lacking)
+        yield _remedy("compose", f"cap_add: [{names}]")
+        allow = "allowPrivilegeEscalation: true, " if not ours.may_gain else ""
+        yield _remedy("Kubernetes", f"securityContext: {{{allow}capabilities: {{add: [{names}]}}}}")
+        yield _remedy("a machine", f"root, or setpriv --inh-caps {caps} --ambient-caps {caps} faultproxy run FILE")
+    else:
+        yield Text("No capability would help: the reasons above say what is in the way.")
+
+
+def _told(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Fault, Need, str | None]]:
+    """The faults that the log tells of; if the row is wrong, those too that it should have told of."""
+    if row.wrong:
+        yield from (
+            (rule, fault, fault.needs, None)
+            for rule in rules.values()
+            for fault in rule.faults
+            if not isinstance(fault, Verdict)
+        )
+    for line in row.lines:
+        if line["event"] not in {"outage.started", "fault.injected"}:
+            continue
+        rule = rules[line["rule"]]
+        if line["event"] == "outage.started":  # the listener is shut, which is everyone's right
+            yield rule, rule.faults[0], Need.NOTHING, None
+        else:
+            fault = next(fault for fault in rule.faults if fault.key == line["fault"])
+            yield rule, fault, fault.needs, line.get("reason")
+
+
+def _table(findings: Sequence[Finding], lacking: dict[Need, list[str]]) -> Table:
+    table = Table(box=box.HORIZONTALS, header_style="bold", pad_edge=False, expand=True)
+    table.add_column("fault", no_wrap=True)
+    table.add_column("as tried", ratio=4, style="cyan")
+    table.add_column("here", no_wrap=True)
+    table.add_column("why", ratio=5)
+    table.add_column("exact with", ratio=2)
+    for finding in findings:
+        here = Text("exact", "green")
+        why = f"needs {finding.needs}"
+        if finding.wrong is not None:
+            here, why = Text("WRONG", "bold white on red"), finding.wrong
+        elif finding.degraded is not None:
+            here, why = Text("degraded", "yellow"), finding.degraded
+        remedy = ", ".join(f"CAP_{name}" for name in lacking[finding.needs])
+        if finding.degraded is not None and not remedy:
+            remedy = "another host"
+        table.add_row(Text(finding.fault, "bold"), finding.rule, here, why, remedy)
+    return table
+
+
+def _remedy(where: str, what: str) -> Text:
+    return Text.assemble(f"  {where:<11}", (what, "cyan"))

@@ -1,0 +1,136 @@
+"""The doctor says of every fault whether it is exact here; what is not it explains, with what would help."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import faultproxy
+from faultproxy import demo
+from faultproxy.cli import main
+from faultproxy.demo import Seen
+from faultproxy.doctor import Finding, examined, missing, remedies
+from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import Need, Verdict
+from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges
+from tests.knocking import need_a_gate
+
+PACKAGE = Path(faultproxy.__file__).parent.parent
+TRIED = {kind.key for kind in CATALOGUE if not issubclass(kind, Verdict)}
+NONE = Privileges(frozenset(), frozenset(), may_gain=True)
+
+
+def finding(needs: Need, degraded: str | None = "not allowed here (EPERM)") -> Finding:
+    return Finding("fault", "fault:", needs, degraded, None)
+
+
+def said(findings: Sequence[Finding], ours: Privileges) -> str:
+    return "\n".join(line.plain for line in remedies(findings, ours))
+
+
+def rows(table: str) -> dict[str, set[str]]:
+    """What the table says of each fault, in the word of its third column."""
+    found: dict[str, set[str]] = {}
+    for name, here in re.findall(r"^ (\w+) .* (exact|degraded|WRONG) (?!with)", table, re.MULTILINE):
+        found.setdefault(name, set()).add(here)
+    return found
+
+
+def test_every_fault_is_tried() -> None:
+    """With all privileges every fault is exact: the verdict apart, all of the catalogue, and nothing is asked for."""
+    need_a_gate()
+    result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert rows(result.output) == {key: {"exact"} for key in TRIED}
+    assert "Every fault is exact on this host." in result.output
+    assert "cap_add" not in result.output
+
+
+def test_without_privileges() -> None:
+    """What is degraded has its reason and its capabilities; what needs nothing is exact; this is no error."""
+    need_a_gate()
+    command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-P", "-m", "faultproxy", "doctor"]
+    variables = {"PYTHONPATH": str(PACKAGE), "COLUMNS": "200"}
+    done = subprocess.run(command, check=False, env=variables, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = rows(done.stdout)
+    assert told.keys() == TRIED
+    assert told["refuse"] == {"exact", "degraded"}
+    assert told["unreachable"] == told["connect_timeout"] == told["slow_connect"] == told["abort"] == {"degraded"}
+    assert told["reset"] == told["broken_pipe"] == told["latency"] == {"exact"}
+    assert "raw sockets are not allowed here (EPERM)" in done.stdout
+    assert re.search(r"abort .*CAP_NET_ADMIN *$", done.stdout, re.MULTILINE)
+    assert re.search(r"compose +cap_add: \[NET_RAW, NET_ADMIN\]", done.stdout)
+    assert re.search(r"Kubernetes +securityContext: \{capabilities: \{add: \[NET_RAW, NET_ADMIN\]\}\}", done.stdout)
+
+
+def test_a_client_that_sees_something_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's word counts, not the log's; and it is exit code 1."""
+
+    def shrug(visit: demo.Visit) -> None:
+        visit.connect()
+        with suppress(OSError):
+            visit.receive()
+
+    monkeypatch.setattr(demo, "CLIENTS", {**demo.CLIENTS, "late": demo.once(shrug)})
+    result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert rows(result.output)["reset"] == {"WRONG"}
+    assert result.output.count("WRONG") == 1
+    assert "late#1: the log says ECONNRESET, the client saw nothing" in result.output
+
+
+def test_a_fault_that_never_strikes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that never comes: no line tells of the fault, and its row is wrong all the same."""
+    monkeypatch.setattr(demo, "CLIENTS", {**demo.CLIENTS, "abort": lambda _: [Seen("nothing", "connect", None, 0, "")]})
+    result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
+    assert result.exit_code == 1
+    assert rows(result.output)["abort"] == {"WRONG"}
+
+
+def test_what_is_met_asks_for_nothing() -> None:
+    """Capabilities are asked for where a fault is degraded, and only those that are lacking."""
+    assert not any(missing([finding(need, None) for need in Need], NONE).values())
+    lacking = missing([finding(Need.GATE)], NONE)
+    assert lacking[Need.GATE] == [NET_RAW, NET_ADMIN]
+    assert not lacking[Need.DESTROY]
+    raw = Privileges(frozenset({NET_RAW}), frozenset(), may_gain=True)
+    assert missing([finding(Need.GATE)], raw)[Need.GATE] == [NET_ADMIN]
+
+
+def test_where_filters_are_free_the_gate_needs_raw_sockets_alone() -> None:
+    """As on most kernels: loss was exact without any capability."""
+    findings = [finding(Need.FILTER, None), finding(Need.GATE), finding(Need.DESTROY)]
+    lacking = missing(findings, NONE)
+    assert (lacking[Need.GATE], lacking[Need.DESTROY]) == ([NET_RAW], [NET_ADMIN])
+    assert "cap_add: [NET_RAW, NET_ADMIN]" in said(findings, NONE)
+    assert "cap_add: [NET_RAW]" in said(findings[:2], NONE)
+
+
+def test_no_new_privileges() -> None:
+    """A container that has the capabilities and keeps its file from being given them is told so."""
+    withheld = Privileges(frozenset(), frozenset({NET_RAW, NET_ADMIN}), may_gain=False)
+    text = said([finding(Need.GATE)], withheld)
+    assert "no-new-privileges is set" in text
+    assert "allowPrivilegeEscalation: true" in text
+
+
+def test_what_no_capability_cures() -> None:
+    """With all of them, and degraded all the same."""
+    able = Privileges(frozenset({NET_RAW, NET_ADMIN}), frozenset(), may_gain=True)
+    assert "No capability would help" in said([finding(Need.GATE)], able)
+    assert "Every fault is exact" in said([finding(Need.GATE, None)], able)
+
+
+async def test_faults_that_need_two_things_have_two_rows() -> None:
+    """An outage needs nothing, a refusal for some does; so it is with hang."""
+    findings = examined(await demo.perform())
+    needs = [(found.fault, found.needs) for found in findings]
+    assert len(set(needs)) == len(needs)
+    assert {("refuse", Need.NOTHING), ("refuse", Need.GATE)} <= set(needs)
+    assert {("hang", Need.NOTHING), ("hang", Need.FILTER)} <= set(needs)
