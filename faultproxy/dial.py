@@ -5,10 +5,11 @@ import select
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import trio
 
-from faultproxy.config.schema import UnixAddress, UpstreamAddress
+from faultproxy.config.schema import TcpAddress, UnixAddress, UpstreamAddress
 from faultproxy.kernel import sockets
 from faultproxy.lookup import look_up
 from faultproxy.relay import Switchboard
@@ -16,12 +17,21 @@ from faultproxy.relay import Switchboard
 _BACKLOG_FULL_RETRY_S = 0.01
 
 
-async def dial(upstream: UpstreamAddress, board: Switchboard) -> socket.socket:
+class Attempt(NamedTuple):
+    """A connect that has begun; whoever holds it finishes it, or closes its socket."""
+
+    sock: socket.socket
+    is_over: bool
+
+
+async def dial(upstream: UpstreamAddress, board: Switchboard, begun: Attempt | None = None) -> socket.socket:
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
-    socket.gaierror (an OSError too). The caller bounds the time.
+    socket.gaierror (an OSError too). The caller bounds the time. An attempt that begin() has begun is finished.
     """
+    if begun is not None:
+        return await _finish(begun, board)
     error: OSError = OSError("no address")
     for family, address in await _addresses(upstream):
         try:
@@ -29,6 +39,17 @@ async def dial(upstream: UpstreamAddress, board: Switchboard) -> socket.socket:
         except OSError as failed:
             error = failed
     raise error
+
+
+def begin(upstream: UpstreamAddress) -> Attempt | None:
+    """Begin to dial, without waiting for anything; None if that is not possible, as with a name to be looked up.
+
+    On loopback it is over at once. Raises OSError, as dial() would.
+    """
+    known = _known(upstream)
+    with suppress(BlockingIOError):
+        return _begin(*known) if known is not None else None
+    return None
 
 
 def error_name(error: OSError) -> str:
@@ -40,29 +61,51 @@ def error_name(error: OSError) -> str:
 
 
 async def _addresses(upstream: UpstreamAddress) -> Sequence[tuple[int, sockets.Address]]:
-    if isinstance(upstream, UnixAddress):
-        return [(socket.AF_UNIX, upstream.path)]
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):  # no address of this family; a name is none of either
-            socket.inet_pton(family, upstream.host)
-            return [(family, (upstream.host, upstream.port))]
+    known = _known(upstream)
+    if known is not None:
+        return [known]
+    assert isinstance(upstream, TcpAddress)
     return await look_up(upstream.host, upstream.port)
 
 
+def _known(upstream: UpstreamAddress) -> tuple[int, sockets.Address] | None:
+    """What needs not be looked up."""
+    if isinstance(upstream, UnixAddress):
+        return socket.AF_UNIX, upstream.path
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # no address of this family; a name is none of either
+            socket.inet_pton(family, upstream.host)
+            return family, (upstream.host, upstream.port)
+    return None
+
+
 async def _connect(family: int, address: sockets.Address, board: Switchboard) -> socket.socket:
+    while True:
+        try:
+            return await _finish(_begin(family, address), board)
+        except BlockingIOError:  # a Unix listener whose queue is full: connect(2), EAGAIN
+            await trio.sleep(_BACKLOG_FULL_RETRY_S)
+
+
+def _begin(family: int, address: sockets.Address) -> Attempt:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while True:
-            try:
-                if not sockets.start_connect(sock, address):
-                    await board.wait(sock, select.EPOLLOUT)
-                    sockets.finish_connect(sock)
-                return sock
-            except BlockingIOError:  # a Unix listener whose queue is full: connect(2), EAGAIN
-                await trio.sleep(_BACKLOG_FULL_RETRY_S)
+        return Attempt(sock, sockets.start_connect(sock, address))
     except BaseException:
         sock.close()
         raise
+
+
+async def _finish(attempt: Attempt, board: Switchboard) -> socket.socket:
+    sock, is_over = attempt
+    try:
+        if not is_over:
+            await board.wait(sock, select.EPOLLOUT)
+            sockets.finish_connect(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -12,7 +12,7 @@ from typing import Protocol
 import trio
 
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.dial import dial, error_name
+from faultproxy.dial import Attempt, begin, dial, error_name
 from faultproxy.faults.base import Connect, ConnectShape, options
 from faultproxy.journal.events import Journal, Strike
 from faultproxy.relay import Switchboard
@@ -59,7 +59,7 @@ class Visit:
         self.is_exact = False
         self.faults: list[str] = []
         self.server: socket.socket | None = None
-        self.taken: trio.Event | None = None
+        self.taken = trio.Event()
 
     def leave_alone(self) -> None:
         """It is let in after all, untouched."""
@@ -68,8 +68,7 @@ class Visit:
     def take_server(self) -> socket.socket | None:
         """The upstream, if it was dialled already. It is the caller's from now on."""
         server, self.server = self.server, None
-        if self.taken is not None:
-            self.taken.set()
+        self.taken.set()
         return server
 
 
@@ -88,7 +87,7 @@ class Reception:
         if syns is not self._syns:
             self._syns = syns
             if syns is not None:
-                self._nursery.start_soon(syns.serve, self._home.board, self.meet)
+                syns.serve(self._home.board, self.meet)
 
     def meet_waiting(self, syns: SynGate, *, is_sure: bool = True) -> None:
         """Meet those who have knocked before now.
@@ -165,19 +164,39 @@ class Reception:
         self._usher(knock, visit, delay_s)
 
     def _usher(self, knock: Knock, visit: Visit, delay_s: float) -> None:
-        if (delay_s or self._mirrors(visit)) and len(self._held) < _MOST_HELD:
-            scope = self._held[knock] = trio.CancelScope()
-            self._nursery.start_soon(self._lead_in, knock, visit, delay_s, scope)
-        else:
+        mirrors = self._mirrors(visit)
+        if not (delay_s or mirrors) or len(self._held) >= _MOST_HELD:
             knock.accept()
+            return
+        begun = None
+        if not delay_s:
+            try:
+                begun = begin(self._home.config.upstream)
+            except OSError as error:
+                self._turn_down(knock, visit, error)
+                return
+            self._mirrored += 1
+        if begun is not None and begun.is_over:  # a task would cost the client a way through trio
+            visit.server = begun.sock
+            knock.accept()
+            self._nursery.start_soon(self._keep_server, visit)
+        else:
+            scope = self._held[knock] = trio.CancelScope()
+            self._nursery.start_soon(self._lead_in, knock, visit, delay_s, scope, begun)
+            self._home.board.woken = True
 
-    async def _lead_in(self, knock: Knock, visit: Visit, delay_s: float, scope: trio.CancelScope) -> None:
+    async def _lead_in(
+        self, knock: Knock, visit: Visit, delay_s: float, scope: trio.CancelScope, begun: Attempt | None
+    ) -> None:
+        mirrors = not delay_s
         try:
             with scope:
                 if delay_s:
                     await trio.sleep(delay_s)
-                if self._mirrors(visit):
-                    visit.server = await self._mirror(knock, visit)
+                    mirrors = self._mirrors(visit)
+                    self._mirrored += mirrors
+                if mirrors:
+                    visit.server = await self._mirror(knock, visit, begun)
                 else:
                     knock.accept()
         except Exception as error:  # noqa: BLE001  # a bug must not keep a client out; it is told
@@ -188,24 +207,23 @@ class Reception:
         if visit.server is not None:
             knock.accept()
             await self._keep_server(visit)
+        elif mirrors:
+            self._mirrored -= 1
 
     def _mirrors(self, visit: Visit) -> bool:
         endings = (ending for hit in visit.decision.hits for ending in hit.rule.endings)
         is_undialled = any(ending.after.at_once and not ending.touches_server for ending in endings)
         return self._mirrored < _MOST_MIRRORED and not is_undialled
 
-    async def _mirror(self, knock: Knock, visit: Visit) -> socket.socket | None:
+    async def _mirror(self, knock: Knock, visit: Visit, begun: Attempt | None) -> socket.socket | None:
         """Dial the upstream first, and if that fails have ``connect()`` fail alike."""
         timeout_s = self._home.config.dial_timeout
         patience = trio.move_on_after(min(timeout_s, _MIRRORED_S))
-        self._mirrored += 1
         try:
             with patience:
-                return await dial(self._home.config.upstream, self._home.board)
+                return await dial(self._home.config.upstream, self._home.board, begun)
         except OSError as error:
             self._turn_down(knock, visit, error)
-        finally:
-            self._mirrored -= 1
         if patience.cancelled_caught:
             if timeout_s > _MIRRORED_S:
                 knock.accept()
@@ -227,8 +245,6 @@ class Reception:
 
     async def _keep_server(self, visit: Visit) -> None:
         """Until the client has shaken hands; one that does not must not hold the upstream for long."""
-        self._mirrored += 1
-        visit.taken = trio.Event()
         try:
             with trio.move_on_after(_MIRRORED_S):
                 await visit.taken.wait()

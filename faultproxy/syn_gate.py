@@ -7,7 +7,6 @@ with the process, nothing is left behind.
 """
 
 import errno
-import select
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -158,7 +157,7 @@ class SynGate:
 
     def __init__(self, listener: socket.socket, memory: Memory) -> None:
         self.memory = memory
-        self._serving = trio.CancelScope()
+        self._unheard: Callable[[], None] = _nothing
         self._receivers: list[socket.socket] = []
         self._senders: dict[tuple[int, bool], socket.socket] = {}
         host, self._port = listener.getsockname()[:2]
@@ -179,18 +178,25 @@ class SynGate:
 
     def close(self) -> None:
         """Hear and answer no more. Whoever owns the listener changes its filter."""
-        self._serving.cancel()
+        self._unheard()
         for sock in (*self._receivers, *self._senders.values()):
             sock.close()
         self._receivers, self._senders = [], {}
 
-    async def serve(self, board: Switchboard, meet: Callable[[Knock], None]) -> None:
-        """Have each knock met that has no answer yet, until the gate is closed or served otherwise."""
-        self._serving.cancel()
-        with trio.CancelScope() as self._serving:
-            async with trio.open_nursery() as nursery:
-                for receiver in self._receivers:
-                    nursery.start_soon(self._listen, receiver, board, meet)
+    def serve(self, board: Switchboard, meet: Callable[[Knock], None]) -> None:
+        """Have each knock met that has no answer yet, until the gate is closed or served otherwise.
+
+        In the switchboard's own task: a way through trio would cost the client more than all the rest.
+        """
+        self._unheard()
+        bells = [board.listen(receiver, partial(self._meet_all, receiver, meet)) for receiver in self._receivers]
+
+        def unheard() -> None:
+            for bell in bells:
+                board.ignore(bell)
+            self._unheard = _nothing
+
+        self._unheard = unheard
 
     def heard(self) -> Iterator[Knock]:
         """The knocks that have come and have no answer yet; those that have one are answered again."""
@@ -210,14 +216,10 @@ class SynGate:
         if sender is not None:
             raw_socket.send(sender, packet, syn.destination if is_marked else syn.source, scope)
 
-    async def _listen(self, receiver: socket.socket, board: Switchboard, meet: Callable[[Knock], None]) -> None:
-        while True:
-            await trio.lowlevel.checkpoint_if_cancelled()  # the gate may have been closed since this task was woken
-            await board.wait(receiver, select.EPOLLIN)
-            await trio.lowlevel.checkpoint_if_cancelled()
-            for knock in self._hear(receiver):
-                if knock is not None:
-                    meet(knock)
+    def _meet_all(self, receiver: socket.socket, meet: Callable[[Knock], None]) -> None:
+        for knock in self._hear(receiver):
+            if knock is not None:
+                meet(knock)
 
     def _hear(self, receiver: socket.socket) -> Iterator[Knock | None]:
         for syn, scope in raw_socket.receive(receiver, _BATCH):
@@ -233,6 +235,10 @@ class SynGate:
             self.memory.came(knock)
             return knock
         return None if knock.again(self, syn) else knock
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _families(listener: socket.socket) -> list[int]:

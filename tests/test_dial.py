@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from faultproxy.config.schema import TcpAddress, UnixAddress, parse_upstream
-from faultproxy.dial import dial, error_name
+from faultproxy.dial import begin, dial, error_name
 from faultproxy.relay import Switchboard
 from tests.peers import SilentUpstream, Upstream, nobody
 from tests.relay.wires import running
@@ -157,3 +157,43 @@ def test_error_names() -> None:
     assert error_name(TimeoutError()) == "TimeoutError"
     assert error_name(OSError(113, "No route to host")) == "EHOSTUNREACH"
     assert error_name(socket.gaierror(socket.EAI_AGAIN, "later")) == "EAI_AGAIN"
+
+
+def test_what_can_begin_at_once(upstream: Upstream, tmp_path: Path) -> None:
+    """On loopback a connect is over as it begins; a name must be looked up first, a full queue be waited for."""
+    attempt = begin(TcpAddress(*address_of(upstream)))
+    assert attempt is not None
+    assert attempt.is_over
+    with attempt.sock, upstream.accept() as server:
+        server.sendall(b"hello")
+        assert attempt.sock.recv(5) == b"hello"
+    assert begin(TcpAddress("localhost", upstream.port)) is None
+    path = f"{tmp_path}/s"
+    with Upstream(path, backlog=0), socket.socket(socket.AF_UNIX) as first:
+        first.connect(path)
+        assert begin(UnixAddress(path)) is None
+
+
+async def test_what_has_begun_may_fail(board: Switchboard) -> None:
+    """A refusal is raised by whoever finishes it."""
+    with nobody() as address:
+        attempt = begin(parse_upstream(address))
+        assert attempt is not None
+        assert not attempt.is_over
+        with pytest.raises(ConnectionRefusedError):
+            await dial(parse_upstream(address), board, attempt)
+
+
+async def test_what_has_begun_is_finished(board: Switchboard) -> None:
+    """A server that answers late is waited for; given up, the socket is closed."""
+    upstream = SilentUpstream()
+    with upstream:
+        attempt, other = (begin(TcpAddress("127.0.0.1", upstream.port)) for _ in range(2))
+        assert attempt is not None
+        assert other is not None
+        assert not attempt.is_over
+        with trio.move_on_after(0.02):
+            await dial(TcpAddress("127.0.0.1", upstream.port), board, other)
+        assert other.sock.fileno() == -1
+        upstream.speak()
+        (await dial(TcpAddress("127.0.0.1", upstream.port), board, attempt)).close()

@@ -1,29 +1,17 @@
-"""A task that waits, through the switchboard, for a socket that no circuit has."""
+"""What happens at a socket that no circuit has."""
 
 import socket
-from typing import Protocol
-
-import trio
-
-
-class Board(Protocol):
-    """What a bell needs of the switchboard."""
-
-    woken: bool
-
-    def ignore(self, jack: "Bell") -> None:
-        """Be told of nothing more."""
+from collections.abc import Callable
 
 
 class Bell:
-    """Rings once, whatever happens at the socket; the switchboard takes it for a jack."""
+    """Calls ``ring`` whatever happens at the socket, as often as that is found; the switchboard takes it for a jack."""
 
-    __slots__ = ("_board", "_task", "fd", "is_watched", "wants")
+    __slots__ = ("fd", "is_watched", "ring", "wants")
 
-    def __init__(self, board: Board, sock: socket.socket) -> None:
-        self._board = board
-        self._task = trio.lowlevel.current_task()
+    def __init__(self, sock: socket.socket, ring: Callable[[], None]) -> None:
         self.fd = sock.fileno()
+        self.ring = ring
         self.wants = 0
         self.is_watched = False
 
@@ -38,20 +26,13 @@ class Bell:
         return self
 
     def pump(self) -> None:
-        """Wake the task."""
-        self._board.ignore(self)
-        self._board.woken = True
-        trio.lowlevel.reschedule(self._task)
+        """There is something to read."""
+        self.ring()
 
     def flush(self) -> None:
-        """Wake the task."""
-        self.pump()
+        """There is room to write."""
+        self.ring()
 
     def source_failed(self, _events: int) -> None:
-        """Wake the task."""
-        self.pump()
-
-    def forget(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        """The task no longer waits."""
-        self._board.ignore(self)
-        return trio.lowlevel.Abort.SUCCEEDED
+        """There is an error, or the end."""
+        self.ring()

@@ -17,6 +17,7 @@ time was the peers', and the 99th percentile a tenth higher.
 import os
 import select
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from heapq import heappop, heappush
 from time import monotonic
@@ -89,9 +90,29 @@ class Switchboard:
 
     async def wait(self, sock: socket.socket, events: int) -> None:
         """Wait for EPOLLIN or EPOLLOUT at a socket that is no circuit's, as promptly as circuits are served."""
-        bell = Bell(self, sock)
+        task = trio.lowlevel.current_task()
+
+        def ring() -> None:
+            self.ignore(bell)
+            self.woken = True
+            trio.lowlevel.reschedule(task)
+
+        def forget(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self.ignore(bell)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        bell = Bell(sock, ring)
         self.watch(bell, events)
-        await trio.lowlevel.wait_task_rescheduled(bell.forget)
+        await trio.lowlevel.wait_task_rescheduled(forget)
+
+    def listen(self, sock: socket.socket, hear: Callable[[], None]) -> Bell:
+        """Call a function, which must not raise, whenever there is something to read at a socket that is no circuit's.
+
+        Until the bell is ignored. If it starts a task, it says ``woken``, so that trio soon has its turn.
+        """
+        bell = Bell(sock, hear)
+        self.watch(bell, _IN)
+        return bell
 
     def watch(self, jack: Jack | Bell, events: int) -> None:
         """Be told of these events at this end from now on; of errors too, always."""

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from faultproxy.relay import Switchboard
-from tests.relay.wires import running, tcp_pair
+from tests.relay.wires import running, tcp_pair, until
 
 
 async def wait(board: Switchboard, sock: socket.socket, events: int, woken: list[int]) -> None:
@@ -105,3 +105,18 @@ async def test_a_socket_that_is_closed_while_waited_for() -> None:
 def reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     sock.close()
+
+
+async def test_who_listens_is_called_each_time() -> None:
+    """As often as there is something to read, in the switchboard's own task, until the bell is ignored."""
+    async with running() as board:
+        peer, ours = tcp_pair()
+        heard: list[bytes] = []
+        with peer, ours:
+            bell = board.listen(ours, lambda: heard.append(ours.recv(1)))
+            peer.send(b"12")
+            await until(lambda: heard == [b"1", b"2"])
+            board.ignore(bell)
+            peer.send(b"3")
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert heard == [b"1", b"2"]
