@@ -33,8 +33,8 @@ from rich.text import Text
 from faultproxy.config.loader import parse
 from faultproxy.config.schema import Config, TcpAddress
 from faultproxy.daemon import Daemon, Overrides
-from faultproxy.faults.base import Direction
-from faultproxy.faults.refuse import Refuse
+from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import Connect, Direction
 from faultproxy.journal.events import Journal
 from faultproxy.journal.log import LogWriter
 
@@ -457,7 +457,9 @@ def _client_sees(line: Line) -> str:
         case "fault.injected":
             return str(line["client_sees"])
         case "outage.started":
-            return Refuse.client_sees
+            return str(
+                next(kind.client_sees for kind in CATALOGUE if issubclass(kind, Connect) and kind.key == line["fault"])
+            )
         case "upstream.failed":
             return "ECONNRESET"
     return "nothing"
@@ -530,7 +532,7 @@ def _log_text(run: Sequence[Line]) -> Text:
         case "upstream.failed":
             return Text(f"upstream.failed {where}\n{line['error']}")
         case "outage.started":
-            return Text(f'outage.started {where}\nrule "{line["rule"]}"')
+            return Text.assemble(f"outage.started {where} ", (line["fault"], "bold"), f'\nrule "{line["rule"]}"')
     return Text(f"connection.closed {where}\nended_by {line['ended_by']}")
 
 

@@ -102,8 +102,8 @@ def _told(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Faul
         if line["event"] not in {"outage.started", "fault.injected"}:
             continue
         rule = rules[line["rule"]]
-        if line["event"] == "outage.started":  # the listener is shut, which is everyone's right
-            yield rule, rule.faults[0], Need.NOTHING, None
+        if line["event"] == "outage.started":  # to shut the listener is everyone's right; to silence it takes a filter
+            yield rule, rule.faults[0], Need.NOTHING if rule.is_outage else Need.FILTER, None
         else:
             fault = next(fault for fault in rule.faults if fault.key == line["fault"])
             yield rule, fault, fault.needs, line.get("reason")

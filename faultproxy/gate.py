@@ -33,6 +33,7 @@ class Gate:
         self.why_unscreened: str | None = None
         self._memory = Memory()
         self._was_filtered = False
+        self._is_silent = False
 
     @property
     def address(self) -> TcpAddress:
@@ -46,7 +47,7 @@ class Gate:
             return
         if self.syns is not None:
             self.syns.forget_waiting()
-        else:
+        elif not self._is_silent:
             self._unfilter(self._sock)
         try:
             self._sock.listen(_BACKLOG)
@@ -74,6 +75,32 @@ class Gate:
             self._unfilter(self._sock)
         return syns
 
+    def silence(self) -> list[Newcomer]:
+        """From now on leave every SYN without an answer, if a filter on the listener is allowed here; see is_silent.
+
+        What waited in the queue is returned, as it had an answer.
+        """
+        if not self._is_silent:
+            with suppress(OSError):
+                socket_filter.attach(self._sock, socket_filter.drop_syns())
+                self._is_silent = self._was_filtered = True
+        waiting: list[Newcomer] = []
+        if self._is_silent:
+            with suppress(OutOfResources):
+                waiting += self.take(_BACKLOG)
+        return waiting
+
+    def speak(self) -> None:
+        """Answer again."""
+        if self._is_silent:
+            self._is_silent = False
+            self._unfilter(self._sock)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no SYN has an answer."""
+        return self._is_silent
+
     def shut(self) -> list[Newcomer]:
         """From now on the kernel refuses (ECONNREFUSED); what waited in the queue is returned, as it was not refused.
 
@@ -89,7 +116,7 @@ class Gate:
         with suppress(OutOfResources):
             waiting += self._waiting(_BACKLOG)
         self._sock.shutdown(socket.SHUT_RD)
-        self.is_open = False
+        self.is_open = self._is_silent = False
         self._close_syns()
         return waiting
 

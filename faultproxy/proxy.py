@@ -170,7 +170,8 @@ class Proxy:
             self.shut_gate()
         elif not self._open():
             return now + _RETRY_LISTEN_S
-        self._tell_outage(outage if self.config.enabled else None)
+        blackout = self._book.blackout(now) if self.gate.is_silent else None
+        self._tell_outage(outage or blackout if self.config.enabled else None)
         return min(self._next_edges(now), default=float("inf"))
 
     def _arrival(self, host: str) -> Arrival:
@@ -188,6 +189,10 @@ class Proxy:
 
     def _open(self) -> bool:
         self._screen()
+        if self.gate.syns is None and self._book.blackout(trio.current_time()) is not None:
+            self._welcome(self.gate.silence())
+        else:
+            self.gate.speak()
         try:
             self.gate.open()
         except OSError as error:
@@ -215,14 +220,14 @@ class Proxy:
     def _tell_outage(self, outage: BaseRule | None) -> None:
         before, self._outage = self._outage, outage
         if before is not None and (outage is None or outage.name != before.name):
-            self.journal.outage_ended(proxy=self.name, rule=before.name)
+            self.journal.outage_ended(proxy=self.name, rule=before.name, fault=_fault_of(before))
         if outage is not None and (before is None or outage.name != before.name):
             self.struck(outage.name)
-            self.journal.outage_started(proxy=self.name, rule=outage.name)
+            self.journal.outage_started(proxy=self.name, rule=outage.name, fault=_fault_of(outage))
 
     def _next_edges(self, now: float) -> Iterator[float]:
         for rule in self._book.rules:
-            if rule.when.window is not None and (rule.live or rule.is_outage or rule.shapes):
+            if rule.when.window is not None and (rule.live or rule.shuts_out or rule.shapes):
                 elapsed = self._book.elapsed(rule, now)
                 edge = rule.when.window.next_edge(elapsed)
                 if edge is not None:
@@ -321,9 +326,13 @@ def open_at_start(gate: Gate, config: ProxyConfig) -> None:
     """
     book = RuleBook.opened("", 0, config.rules, 0.0)
     if config.enabled and book.outage(0.0) is None:
-        if book.needs_syns:
-            gate.screen()
+        if book.needs_syns and not gate.screen() and book.blackout(0.0) is not None:
+            gate.silence()
         gate.open()
+
+
+def _fault_of(outage: BaseRule) -> str:
+    return outage.faults[0].key
 
 
 def _shapes(book: RuleBook) -> list[BaseRule]:

@@ -69,7 +69,7 @@ class _ProxyStory:
     started: datetime
     shapes: "dict[tuple[str, str, str], _Struck]" = field(default_factory=dict)
     verdicts: "dict[int, list[tuple[str, str, Any]]]" = field(default_factory=dict)
-    outages: list[tuple[str, float, float | None]] = field(default_factory=list)
+    outages: list[tuple[str, str, float, float | None]] = field(default_factory=list)
 
     def rule(self, name: str) -> dict[str, Any]:
         """A rule as it stands in the configuration; nothing if an edit has removed it."""
@@ -105,11 +105,11 @@ class _Story:
                 self._injected(told, self._proxy(told, number), number)
             case "outage.started":
                 proxy = self._proxy(told, number)
-                proxy.outages.append((told["rule"], _since(proxy, told), None))
+                proxy.outages.append((told["rule"], told["fault"], _since(proxy, told), None))
             case "outage.ended":
                 proxy = self._proxy(told, number)
-                rule, start, _ = proxy.outages.pop()
-                proxy.outages.append((rule, start, _since(proxy, told)))
+                rule, fault, start, _ = proxy.outages.pop()
+                proxy.outages.append((rule, fault, start, _since(proxy, told)))
             case "config.loaded":
                 self._edited(told, number)
             case "log.dropped":
@@ -193,14 +193,14 @@ def _options(told: Line, proxy: _ProxyStory) -> Any:
 def _rules(proxy: _ProxyStory) -> Iterator[dict[str, Any]]:
     """Outages, then shapes, then what ends connections: so no verdict keeps from a connection what it met."""
     names = _Names()
-    for rule, start, end in proxy.outages:
+    for rule, fault, start, end in proxy.outages:
         window: dict[str, str] = {}
         if start > _AT_ONCE_S:
             window["from"] = format_duration(start)
         if end is not None:
             window["to"] = format_duration(end)
         always = {"when": {"window": window}} if window else {}
-        yield {"name": names.take(rule), **always, "refuse": {}}
+        yield {"name": names.take(rule), **always, fault: {}}
     for shaping in _packed(proxy):
         first = shaping[0]
         connections = sorted({number for struck in shaping for number in struck.connections})

@@ -34,7 +34,7 @@ class Faultproxy:
 
     The file is written from a mapping, or from text as it is. ``level`` is how much it logs, whatever the file
     says; ``may_complain`` allows for words on stderr; without ``privileges`` it can neither see SYNs nor
-    filter sockets, even as root.
+    filter sockets, even as root. ``raw_sockets`` takes those alone away.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Faultproxy:
         may_complain: bool = False,
         level: str | None = "debug",
         privileges: bool = True,
+        raw_sockets: bool = True,
     ) -> None:
         self.file = folder / "faultproxy.yaml"
         self.log: list[Line] = []
@@ -57,7 +58,8 @@ class Faultproxy:
         self._environment = environment or {}
         self._reads_log = reads_log
         self._may_complain = may_complain
-        self._privileges = privileges
+        self._withheld = [] if privileges else [_CAP_NET_ADMIN, _CAP_NET_RAW]
+        self._withheld += [] if raw_sockets else [_CAP_NET_RAW]
         self._news = threading.Condition()
         self._readers: list[threading.Thread] = []
         self.write(config)
@@ -169,9 +171,8 @@ class Faultproxy:
     def _limit(self) -> None:
         if self._max_fds is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._max_fds, self._max_fds))
-        if not self._privileges:
-            for capability in (_CAP_NET_ADMIN, _CAP_NET_RAW):
-                _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails for who is not root, and has none
+        for capability in self._withheld:
+            _LIBC.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails for who is not root, and has none
 
     def _start(self, read: Any) -> None:
         self._readers.append(threading.Thread(target=read))

@@ -1,6 +1,7 @@
 """Packets that do not arrive: loss, and a partition; what the kernels of both peers make of it."""
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -13,7 +14,18 @@ from typing import Any
 import pytest
 
 from tests.knocking import need_a_filter
-from tests.peers import PATIENCE_S, Background, Server, Upstream, connect, echo, pattern, read_exactly, reset
+from tests.peers import (
+    PATIENCE_S,
+    Background,
+    Server,
+    Upstream,
+    connect,
+    connect_error,
+    echo,
+    pattern,
+    read_exactly,
+    reset,
+)
 from tests.running import Faultproxy, Scene, Stage, one
 
 SOME = {"probability": "25%"}
@@ -65,6 +77,12 @@ def wait_until_sent_again(sock: socket.socket, more_than: int = 0) -> None:
     while sent_again(sock) <= more_than:
         assert monotonic() < deadline, "nothing was sent again"
         sleep(0.005)
+
+
+def wait_until_connected(client: socket.socket) -> None:
+    """Its SYN, sent again, is answered."""
+    assert select.select([], [client], [], PATIENCE_S)[1]
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
 def talk(client: socket.socket, server: socket.socket, until_lost: int = 1) -> None:
@@ -252,6 +270,67 @@ def test_a_unix_server(tmp_path: Path) -> None:
         assert proxy.wait_for("fault.injected")["fidelity"] == "exact"
         client.sendall(b"?")
         wait_until_sent_again(client)
+
+
+# ---- nobody answers
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
+def test_a_filter_alone_leaves_everybody_without_an_answer(tmp_path: Path) -> None:
+    """Where SYNs cannot be judged the whole listener falls silent: told as an outage, and who is connected is left alone."""
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(echo))
+        never = one(server.address, rule("dark", when={"window": {"from": "1h"}}, connect_timeout=None))
+        proxy = stack.enter_context(Faultproxy(tmp_path, never, raw_sockets=False))
+        address = proxy.address("p")
+        assert proxy.wait_for("gate.unavailable")["reason"] == "raw sockets are not allowed here (EPERM)"
+        before = stack.enter_context(connect(address))
+        proxy.edit(one(server.address, rule("dark", connect_timeout=None)))
+        proxy.wait_for("outage.started", rule="dark", fault="connect_timeout")
+        with socket.socket() as client:
+            client.settimeout(QUIET_S)
+            with pytest.raises(TimeoutError):
+                client.connect(address)
+            proxy.edit(one(server.address))
+            proxy.wait_for("outage.ended", rule="dark")
+            client.settimeout(PATIENCE_S)
+            wait_until_connected(client)
+            client.sendall(b"late")
+            assert read_exactly(client, 4) == b"late"
+        before.sendall(b"1234")
+        assert read_exactly(before, 4) == b"1234"
+        assert not proxy.seen("fault.injected")
+        assert proxy.seen("outage.started")[0]["fault"] == "connect_timeout"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
+def test_a_filter_alone_is_silent_from_the_start_and_takes_turns_with_outages(tmp_path: Path) -> None:
+    """By windows: silence, then refusals, then an answer; each is told, and counts once for expect."""
+    rules = [
+        rule("dark", when={"window": {"to": "1s"}}, connect_timeout=None, expect={"min": 1, "max": 1}),
+        rule("down", when={"window": {"from": "1s", "to": "2s"}}, refuse=None),
+    ]
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, *rules), raw_sockets=False) as proxy:
+        address = proxy.address("p")
+        with socket.socket() as client:
+            client.settimeout(QUIET_S)
+            with pytest.raises(TimeoutError):
+                client.connect(address)
+        proxy.wait_for("outage.started", rule="down", fault="refuse")
+        assert connect_error(address) == "ECONNREFUSED"
+        proxy.wait_for("outage.ended", rule="down", fault="refuse")
+        with connect(address) as client:
+            client.sendall(b"1234")
+            assert read_exactly(client, 4) == b"1234"
+        told = [(line["event"], line["rule"]) for line in proxy.log if "outage" in line["event"]]
+        assert told == [
+            ("outage.started", "dark"),
+            ("outage.ended", "dark"),
+            ("outage.started", "down"),
+            ("outage.ended", "down"),
+        ]
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait_for("proxy.stopped")["faults"] == {"dark": 1, "down": 1}
 
 
 # ---- where filters are not allowed

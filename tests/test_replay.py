@@ -153,17 +153,18 @@ def test_outages_come_when_they_came() -> None:
     """Each with its window, since the start; the first of all rules, so that the listener is shut."""
     found = rules(
         started("redis"),
-        line("outage.started", 0.0002, proxy="redis", rule="down"),
-        line("outage.ended", 5.0, proxy="redis", rule="down"),
+        line("outage.started", 0.0002, proxy="redis", rule="down", fault="refuse"),
+        line("outage.ended", 5.0, proxy="redis", rule="down", fault="refuse"),
         struck(1),
-        line("outage.started", 20.5, proxy="redis", rule="down"),
+        line("outage.started", 20.5, proxy="redis", rule="down", fault="refuse"),
     )
     assert found[:2] == [
         {"name": "down", "when": {"window": {"to": "5s"}}, "refuse": {}},
         {"name": "down (2)", "when": {"window": {"from": "20.5s"}}, "refuse": {}},
     ]
-    whole = rules(started("redis"), line("outage.started", 0.01, proxy="redis", rule="down"))
-    assert whole == [{"name": "down", "refuse": {}}]
+    for fault in ("refuse", "connect_timeout"):
+        whole = rules(started("redis"), line("outage.started", 0.01, proxy="redis", rule="down", fault=fault))
+        assert whole == [{"name": "down", fault: {}}]
 
 
 def test_what_did_not_strike_is_left_out() -> None:

@@ -106,13 +106,13 @@ class Journal:
             "upstream.failed", proxy=proxy, connection=connection, error=error, elapsed_ms=round(elapsed_ms, 3)
         )
 
-    def outage_started(self, *, proxy: str, rule: str) -> None:
-        """The listener was shut, so every connect is refused."""
-        self._log.info("outage.started", proxy=proxy, rule=rule)
+    def outage_started(self, *, proxy: str, rule: str, fault: str) -> None:
+        """The listener was shut, so every connect is refused; or silenced, so none is answered."""
+        self._log.info("outage.started", proxy=proxy, rule=rule, fault=fault)
 
-    def outage_ended(self, *, proxy: str, rule: str) -> None:
+    def outage_ended(self, *, proxy: str, rule: str, fault: str) -> None:
         """The listener is open again."""
-        self._log.info("outage.ended", proxy=proxy, rule=rule)
+        self._log.info("outage.ended", proxy=proxy, rule=rule, fault=fault)
 
     def gate_unavailable(self, *, proxy: str, reason: str) -> None:
         """Rules act on SYNs, and that is not allowed here: their faults are degraded."""

@@ -144,8 +144,8 @@ class Records:
                 self._shadows.append(_as(Fault, told))
                 self._shadowed[told["rule"]] += 1
             case "outage.started":
-                self._faults.append(_outage(told["rule"], self._struck[told["rule"], "refuse"] + 1))
-                self._struck[told["rule"], "refuse"] += 1
+                self._struck[told["rule"], told["fault"]] += 1
+                self._faults.append(_outage(told, self._struck[told["rule"], told["fault"]]))
             case "connection.closed":
                 self._connections.append(_as(Connection, {**told, "faults": tuple(told["faults"])}))
                 self._closed += 1
@@ -159,12 +159,12 @@ def _as(kind: type[_T], told: Mapping[str, Any]) -> _T:
     return kind(**{field.name: told[field.name] for field in fields(kind) if field.name in told})
 
 
-def _outage(rule: str, count: int) -> Fault:
+def _outage(told: Mapping[str, Any], count: int) -> Fault:
     return Fault(
-        fault="refuse",
-        rule=rule,
+        fault=told["fault"],
+        rule=told["rule"],
         count=count,
-        client_sees="ECONNREFUSED",
+        client_sees="ECONNREFUSED" if told["fault"] == "refuse" else "ETIMEDOUT",
         trigger="outage",
         options={},
         fidelity="exact",

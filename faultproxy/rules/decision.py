@@ -143,14 +143,15 @@ class RuleBook:
         return replace(earlier, answers=answers), tuple(hits)
 
     def outage(self, at_s: float) -> BaseRule | None:
-        """The rule that refuses everybody now, if one does: no verdict but that of another outage stands above it."""
-        for rule in self.rules:
-            if rule.is_outage:
-                if self._is_open(rule, at_s):
-                    return rule
-            elif rule.holds_verdict:
-                return None
-        return None
+        """The rule that refuses everybody now, if one does."""
+        rule = self._shutting_out(at_s)
+        return rule if rule is not None and rule.is_outage else None
+
+    def blackout(self, at_s: float) -> BaseRule | None:
+        """The rule that leaves everybody without an answer now, if one does."""
+        rule = self._shutting_out(at_s)
+        is_one = rule is not None and rule.connect is not None and rule.connect.key == "connect_timeout"
+        return rule if is_one else None
 
     @property
     def needs_syns(self) -> bool:
@@ -232,6 +233,16 @@ class RuleBook:
             return "probability"
         if rule.limit is not None and standing.fired >= rule.limit:
             return "limit"
+        return None
+
+    def _shutting_out(self, at_s: float) -> BaseRule | None:
+        """The rule whose connect fault everybody meets now: no verdict but such a rule's stands above it."""
+        for rule in self.rules:
+            if rule.shuts_out:
+                if self._is_open(rule, at_s):
+                    return rule
+            elif rule.holds_verdict:
+                return None
         return None
 
     def _is_open(self, rule: BaseRule, at_s: float) -> bool:

@@ -116,19 +116,18 @@ class BaseRule(BaseModel):
         return self.stop or any(not isinstance(fault, (Shape, ConnectShape)) for fault in self.faults)
 
     @cached_property
-    def is_outage(self) -> bool:
-        """Whether it refuses every connection (while its window is open), so that the listener can be shut.
+    def shuts_out(self) -> bool:
+        """Whether every client meets its connect fault (while its window is open).
 
         The caller knows whether a verdict stands above it.
         """
         only_window = self.when.model_fields_set <= {"window"}
-        return (
-            self.connect is not None
-            and self.connect.key == "refuse"
-            and only_window
-            and self.limit is None
-            and self.mode != "shadow"
-        )
+        return self.connect is not None and only_window and self.limit is None and self.mode != "shadow"
+
+    @cached_property
+    def is_outage(self) -> bool:
+        """Whether it refuses every client, so that the listener can be shut."""
+        return self.shuts_out and self.connect is not None and self.connect.key == "refuse"
 
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""

@@ -61,7 +61,7 @@ CLOSED = {
     "ended_by": "fault",
 }
 FAILED = {"proxy": "redis", "connection": "redis#17", "error": "ECONNREFUSED", "elapsed_ms": 0.5}
-OUTAGE = {"proxy": "redis", "rule": "down"}
+OUTAGE = {"proxy": "redis", "rule": "down", "fault": "refuse"}
 UNLISTENED = {"proxy": "redis", "listen": "127.0.0.1:16379", "error": "EADDRINUSE"}
 LOADED = {"file": "demo.yaml", "changes": ["redis: rules"], "config": {"redis": {"listen": "127.0.0.1:0"}}}
 REJECTED = {"file": "demo.yaml", "errors": ["demo.yaml:1:1: is empty"]}
@@ -169,7 +169,7 @@ def test_format_and_level_change_while_running() -> None:
     assert journal.tells_connections
     journal.connection_opened(proxy="a", connection="a#2", client="x")
     journal.configure("json", "warning")
-    journal.outage_started(proxy="a", rule="down")
+    journal.outage_started(proxy="a", rule="down", fault="refuse")
     journal.upstream_failed(proxy="a", connection="a#3", error="ECONNREFUSED", elapsed_ms=0.0)
     writer.close(60.0)
     with os.fdopen(read_fd, "rb") as lines:

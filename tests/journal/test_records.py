@@ -88,9 +88,9 @@ def test_counts_are_by_rule_and_fault() -> None:
         lambda journal: journal.fault_injected(STRIKE),
         lambda journal: journal.fault_injected(replace(STRIKE, fault="close")),
         lambda journal: journal.fault_shadowed(replace(STRIKE, rule="watch")),
-        lambda journal: journal.outage_started(proxy="redis", rule="down"),
-        lambda journal: journal.outage_ended(proxy="redis", rule="down"),
-        lambda journal: journal.outage_started(proxy="redis", rule="down"),
+        lambda journal: journal.outage_started(proxy="redis", rule="down", fault="refuse"),
+        lambda journal: journal.outage_ended(proxy="redis", rule="down", fault="refuse"),
+        lambda journal: journal.outage_started(proxy="redis", rule="down", fault="refuse"),
     )
     assert (records.struck(), records.struck(rule="cut"), records.struck("reset")) == (4, 2, 1)
     assert (records.struck("close", "cut"), records.struck("close", "down"), records.struck(rule="watch")) == (1, 0, 0)
