@@ -1,21 +1,16 @@
 """The link: what endings can do to a connection's two sockets, and what its polite end is."""
 
-import errno
 import socket
 from collections.abc import Callable
 
 import trio
 
+from faultproxy import host
 from faultproxy.faults.base import Direction, Side
 from faultproxy.kernel import sock_diag, socket_filter, sockets
 from faultproxy.relay import Circuit, Lane, Switchboard
 
 _NO_RST = "a Unix socket cannot be reset: its peer may see EOF"
-_NO_ABORT = {
-    "ENOENT": "the client is in another network namespace",
-    "EPERM": "to destroy its socket takes CAP_NET_ADMIN",
-    "EOPNOTSUPP": "this kernel destroys no sockets",
-}
 _RARELY = (3600, 127)  # no answer comes through; but a client that is gone says so in one that does
 _READ_OUT_S = 1.0
 _NO_PROGRESS_S = 5.0
@@ -97,10 +92,7 @@ class Link:
             sock_diag.destroy_peer(self.client)
             self._take_effect(undelivered)
         except OSError as error:
-            name = errno.errorcode.get(error.errno or 0, str(error))
-            self._take_effect(
-                f"the connection is reset: {_NO_ABORT.get(name, 'its socket cannot be destroyed')} ({name})"
-            )
+            self._take_effect(f"the connection is reset: {host.no_abort(error)}")
         sockets.reset(self.client)
         await self._end_politely(*(sock for side, sock in self._sockets() if side is Side.SERVER))
 
@@ -151,7 +143,7 @@ class Link:
                     sockets.keep_alive(self.client, *_RARELY)
             except OSError as error:
                 self._is_isolated = False
-                undelivered = f"what is sent is acknowledged: {_no_filter(error)}"
+                undelivered = f"what is sent is acknowledged: {host.no_filter(error)}"
         tell(undelivered)
 
     def lose(self, fraction: float) -> str | None:
@@ -161,7 +153,7 @@ class Link:
         try:
             self._filter()
         except OSError as error:
-            return f"nothing is lost: {_no_filter(error)}"
+            return f"nothing is lost: {host.no_filter(error)}"
         return None
 
     @property
@@ -248,10 +240,6 @@ class Link:
 
 def _nobody(_degraded: str | None) -> None:
     """Nobody listens."""
-
-
-def _no_filter(error: OSError) -> str:
-    return f"a filter on a connection is not allowed here ({errno.errorcode.get(error.errno or 0, str(error))})"
 
 
 async def _delivered(sock: socket.socket) -> str | None:

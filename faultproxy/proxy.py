@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import trio
 
+from faultproxy import host
 from faultproxy.capacity import Capacity, OutOfResources
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.connection import Admission, Connection
 from faultproxy.dial import error_name
+from faultproxy.faults.base import Need
 from faultproxy.gate import Gate, Newcomer
 from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
@@ -54,7 +56,8 @@ class Proxy:
         self._nursery = nursery
         self._book = RuleBook.opened(name, seed, config.rules, trio.current_time())
         self._reception = Reception(self, nursery)
-        self._told_unscreened: str | None = None
+        self._unavailable: dict[str, list[str]] = {}
+        self._examined: tuple[RuleBook, str | None] | None = None
         self._connections: dict[Connection, None] = {}
         self._open_windows: set[str] = set()
         self._outage: BaseRule | None = None
@@ -172,6 +175,7 @@ class Proxy:
             return now + _RETRY_LISTEN_S
         blackout = self._book.blackout(now) if self.gate.is_silent else None
         self._tell_outage(outage or blackout if self.config.enabled else None)
+        self._tell_unavailable()
         return min(self._next_edges(now), default=float("inf"))
 
     def _arrival(self, host: str) -> Arrival:
@@ -209,13 +213,25 @@ class Proxy:
                 reception.let_in()
                 reception.meet_waiting(syns, is_sure=False)
                 syns.close()
-        elif gate.syns is None:
-            if gate.screen() and gate.syns is not None and gate.is_open:
-                reception.meet_waiting(gate.syns, is_sure=False)
-            if gate.why_unscreened is not None and gate.why_unscreened != self._told_unscreened:
-                self.journal.gate_unavailable(proxy=self.name, reason=gate.why_unscreened)
-            self._told_unscreened = gate.why_unscreened
+        elif gate.syns is None and gate.screen() and gate.syns is not None and gate.is_open:
+            reception.meet_waiting(gate.syns, is_sure=False)
         reception.attend(gate.syns)
+
+    def _tell_unavailable(self) -> None:
+        """Say which faults of the rules this host does not allow, and why, unless that was said already."""
+        if self._examined == (self._book, self.gate.why_unscreened):
+            return
+        self._examined = self._book, self.gate.why_unscreened
+        before, self._unavailable = self._unavailable, {}
+        for rule, fault, need in self._book.needs():
+            reason = self.gate.why_unscreened if need is Need.GATE else host.unmet(need)
+            if reason is not None and not (rule.is_blackout and host.unmet(Need.FILTER) is None):
+                faults = self._unavailable.setdefault(reason, [])
+                if fault.key not in faults:
+                    faults.append(fault.key)
+        for reason, faults in self._unavailable.items():
+            if before.get(reason) != faults:
+                self.journal.fault_unavailable(proxy=self.name, faults=faults, reason=reason)
 
     def _tell_outage(self, outage: BaseRule | None) -> None:
         before, self._outage = self._outage, outage

@@ -361,7 +361,7 @@ def test_without_privileges_a_refuse_for_some_is_a_reset_and_says_so(tmp_path: P
     """connect() succeeds, the next call fails with ECONNRESET, the upstream is not dialled; the log calls it degraded."""
     scenes = {"refuse_some": Scene([rule(when={"first": 2}, refuse=None)])}
     with Stage(tmp_path, scenes, privileges=False) as stage:
-        reason = stage.proxy.wait_for("gate.unavailable", proxy="refuse_some")["reason"]
+        reason = stage.proxy.wait_for("fault.unavailable", proxy="refuse_some")["reason"]
         assert "EPERM" in reason
         for number in (1, 2):
             assert fate(stage.proxy.address("refuse_some")) == (b"", "ECONNRESET")

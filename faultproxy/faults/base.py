@@ -47,7 +47,7 @@ class Need(StrEnum):
     """What a host must allow for a fault to be exact (docs/privileges.md)."""
 
     NOTHING = "nothing"
-    FILTER = "a socket filter on the connection"
+    FILTER = "a socket filter"
     GATE = "raw sockets, and a socket filter on the listener"
     DESTROY = "to end the client's own socket, in this network namespace"
 

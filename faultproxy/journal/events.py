@@ -114,9 +114,9 @@ class Journal:
         """The listener is open again."""
         self._log.info("outage.ended", proxy=proxy, rule=rule, fault=fault)
 
-    def gate_unavailable(self, *, proxy: str, reason: str) -> None:
-        """Rules act on SYNs, and that is not allowed here: their faults are degraded."""
-        self._log.warning("gate.unavailable", proxy=proxy, reason=reason)
+    def fault_unavailable(self, *, proxy: str, faults: Sequence[str], reason: str) -> None:
+        """Faults of the rules ask for what is not allowed here: they are degraded."""
+        self._log.warning("fault.unavailable", proxy=proxy, faults=list(faults), reason=reason)
 
     def listen_failed(self, *, proxy: str, listen: str, error: str) -> None:
         """The listener could not be opened again after an outage."""

@@ -33,6 +33,17 @@ def destroy_peer(sock: socket.socket) -> None:
         _ask(netlink, _SOCK_DESTROY, _REQUEST_ACK, family, ends, cookie)
 
 
+def check() -> None:
+    """Raise the OSError with which destroy_peer() is turned down here, if it is: found out on a socket of our own.
+
+    Nobody listens for it: a socket that connects to its own address is its own peer (RFC 9293, simultaneous open).
+    """
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        destroy_peer(sock)
+
+
 def _ends(sock: socket.socket) -> tuple[int, tuple[bytes, int, bytes, int]]:
     """The family, and the peer's address and port before our own, packed; an IPv4-mapped one as IPv4."""
     (near, near_port, *_), (far, far_port, *_) = sock.getsockname(), sock.getpeername()

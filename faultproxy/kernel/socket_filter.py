@@ -126,6 +126,12 @@ def attach(sock: socket.socket, program: Program) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(kept_alive)))
 
 
+def check() -> None:
+    """Raise the OSError with which a TCP socket's filter is turned down here, if it is."""
+    with socket.socket() as sock:
+        attach(sock, drop_some(0))
+
+
 def detach(sock: socket.socket) -> None:
     """Let everything reach a socket again, if it was filtered. Raises OSError."""
     try:

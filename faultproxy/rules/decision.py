@@ -4,12 +4,12 @@ Everything that decides lives here. Draws are pure functions of (seed, proxy, ru
 decision does not depend on timing, and deciding again gives the same answer.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 
-from faultproxy.faults.base import Connect
+from faultproxy.faults.base import Connect, Fault, Need
 from faultproxy.rules.conditions import PEEKED, Arrival
 from faultproxy.rules.rule import BaseRule
 
@@ -150,18 +150,22 @@ class RuleBook:
     def blackout(self, at_s: float) -> BaseRule | None:
         """The rule that leaves everybody without an answer now, if one does."""
         rule = self._shutting_out(at_s)
-        is_one = rule is not None and rule.connect is not None and rule.connect.key == "connect_timeout"
-        return rule if is_one else None
+        return rule if rule is not None and rule.is_blackout else None
 
     @property
     def needs_syns(self) -> bool:
         """Whether some rule acts on a client's first packet, and not as an outage does, on all of them alike."""
+        return any(need is Need.GATE for _, _, need in self.needs())
+
+    def needs(self) -> Iterator[tuple[BaseRule, Fault, Need]]:
+        """What each fault that is carried out needs of the host; an outage needs nothing, unless a verdict hides it."""
         is_below_verdict = False
         for rule in self.rules:
-            if rule.acts_on_syns and (is_below_verdict or not rule.is_outage):
-                return True
+            if rule.mode == "shadow":
+                continue
+            for fault in rule.faults:
+                yield rule, fault, Need.NOTHING if rule.is_outage and not is_below_verdict else fault.needs
             is_below_verdict = is_below_verdict or (rule.holds_verdict and not rule.is_outage)
-        return False
 
     def elapsed(self, rule: BaseRule, at_s: float) -> float:
         """Seconds since a rule took effect."""

@@ -129,6 +129,11 @@ class BaseRule(BaseModel):
         """Whether it refuses every client, so that the listener can be shut."""
         return self.shuts_out and self.connect is not None and self.connect.key == "refuse"
 
+    @cached_property
+    def is_blackout(self) -> bool:
+        """Whether it answers no client, so that the listener can be silenced."""
+        return self.shuts_out and self.connect is not None and self.connect.key == "connect_timeout"
+
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)

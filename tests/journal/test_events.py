@@ -61,6 +61,7 @@ CLOSED = {
     "ended_by": "fault",
 }
 FAILED = {"proxy": "redis", "connection": "redis#17", "error": "ECONNREFUSED", "elapsed_ms": 0.5}
+LACKING = {"proxy": "redis", "faults": ["refuse", "abort"], "reason": "not allowed here (EPERM)"}
 OUTAGE = {"proxy": "redis", "rule": "down", "fault": "refuse"}
 UNLISTENED = {"proxy": "redis", "listen": "127.0.0.1:16379", "error": "EADDRINUSE"}
 LOADED = {"file": "demo.yaml", "changes": ["redis: rules"], "config": {"redis": {"listen": "127.0.0.1:0"}}}
@@ -91,6 +92,7 @@ def told(tell: Callable[[Journal], None], level: Level = "debug") -> list[dict[s
         ("upstream.failed", "warning", FAILED, lambda journal: journal.upstream_failed(**FAILED)),
         ("outage.started", "info", OUTAGE, lambda journal: journal.outage_started(**OUTAGE)),
         ("outage.ended", "info", OUTAGE, lambda journal: journal.outage_ended(**OUTAGE)),
+        ("fault.unavailable", "warning", LACKING, lambda journal: journal.fault_unavailable(**LACKING)),
         ("listen.failed", "warning", UNLISTENED, lambda journal: journal.listen_failed(**UNLISTENED)),
         ("config.loaded", "info", LOADED, lambda journal: journal.config_loaded(**LOADED)),
         ("config.rejected", "error", REJECTED, lambda journal: journal.config_rejected(**REJECTED)),
