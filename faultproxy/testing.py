@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, suppress
 from difflib import get_close_matches
 from signal import SIGTERM
@@ -250,8 +250,15 @@ class Proxy(_BaseProxy):
         self._stop, self._signals = trio.open_memory_channel[int](1)
         ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(ready,), name=f"faultproxy {self._name}", daemon=True)
-        self._thread.start()
-        ready.result()
+        try:
+            self._thread.start()
+            ready.result()
+        except BaseException:
+            # It cannot listen; or it is about to, after a KeyboardInterrupt, and nobody else would stop it.
+            if wait([ready], _STOP_WITHIN_S).done and ready.exception() is None:
+                self.stop()
+            self._thread.join(_STOP_WITHIN_S)
+            raise
 
     def stop(self) -> None:
         """Reset what is open, and end the thread. Does nothing the second time."""
@@ -394,6 +401,8 @@ class AsyncProxy(_BaseProxy):
             peek_timeout=peek_timeout,
         )
         config = self._config(changes)
+        if self._address is None or self._ended.is_set():
+            raise RuntimeError("the proxy is not running")
         await self._daemon.apply(config)
         self._in_force(config, changes)
 
@@ -445,9 +454,11 @@ class AsyncProxy(_BaseProxy):
         ready = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, signals, ready)
-            await ready.wait()
-            yield
-            stop.send_nowait(SIGTERM)
+            try:
+                await ready.wait()
+                yield
+            finally:
+                stop.send_nowait(SIGTERM)  # also when the start was cancelled, which the proxy is shielded from
             with trio.CancelScope(shield=True):
                 await self._ended.wait()
                 while nursery.child_tasks:
@@ -472,6 +483,8 @@ class AsyncProxy(_BaseProxy):
         news.set()
 
     async def _wait(self, look: Callable[[], _T], timeout: float) -> _T:
+        if self._address is None:
+            raise RuntimeError("the proxy is not running")
         with trio.move_on_after(timeout):
             while not look():
                 await self._news.wait()

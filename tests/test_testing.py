@@ -8,6 +8,7 @@ import sys
 import threading
 import unittest
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import trio
 
 import faultproxy
+from faultproxy import testing
 from faultproxy.connection import Connection
 from tests.peers import PATIENCE_S, Server, connect, echo, fate, nobody, read_exactly, read_to_the_end
 
@@ -121,6 +123,20 @@ def test_nothing_is_left_behind_by_an_error(server: str) -> None:
     with pytest.raises(KeyError), faultproxy.Proxy(server):
         raise KeyError
     with nobody() as taken, pytest.raises(faultproxy.CannotListen), faultproxy.Proxy(server, listen=taken):
+        pass
+    assert_nothing_left(before)
+
+
+def test_nothing_is_left_behind_by_an_interrupted_start(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it is waited for: there is no block yet whose end would stop it."""
+
+    class Interrupted(Future[None]):
+        def result(self, timeout: float | None = None) -> None:
+            raise KeyboardInterrupt
+
+    before = left_behind()
+    monkeypatch.setattr(testing, "Future", Interrupted)
+    with pytest.raises(KeyboardInterrupt), faultproxy.Proxy(server):
         pass
     assert_nothing_left(before)
 
@@ -610,3 +626,25 @@ async def test_an_async_proxy_judges_its_rules(server: str) -> None:
     with pytest.raises(faultproxy.ExpectationUnmet, match="never fired"):
         async with faultproxy.AsyncProxy(server, [RESET], must_fire=True):
             pass
+async def test_an_async_block_can_be_cancelled_before_it_begins(server: str) -> None:
+    """A timeout that is over already ends the start, and the proxy with it."""
+    before = left_behind()
+    with trio.move_on_after(0) as scope:
+        async with faultproxy.AsyncProxy(server):
+            raise AssertionError("it began")
+    assert scope.cancelled_caught
+    assert_nothing_left(before)
+
+
+async def test_an_async_proxy_that_does_not_run(server: str) -> None:
+    """It is told, as the other proxy tells it."""
+    proxy = faultproxy.AsyncProxy(server)
+    for ask_it in (proxy.wait_for, proxy.wait_closed, proxy.update):
+        with pytest.raises(RuntimeError, match="the proxy is not running"):
+            await ask_it()
+    async with proxy:
+        pass
+    with pytest.raises(RuntimeError, match="the proxy is not running"):
+        await proxy.update(rules=[])
+
+
