@@ -4,6 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, suppress
+from copy import deepcopy
 from difflib import get_close_matches
 from signal import SIGTERM
 from types import TracebackType
@@ -33,10 +34,11 @@ __all__ = [
 ]
 
 Rules = Sequence[Mapping[str, Any]]
-MustFire = bool | Sequence[str]
+MustFire = bool | str | Sequence[str]
 
 _STOP_WITHIN_S = 10.0
 _LOOKUPS_OVER_WITHIN_S = 5.0
+_ALL_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 _T = TypeVar("_T")
 
 
@@ -67,8 +69,8 @@ class _BaseProxy:
         """Validate, and open nothing yet.
 
         The arguments are those of a proxy in a file (rules as mappings). ``seed`` is 0 unless another is given, so
-        that a test meets the same faults each time. ``must_fire`` names the rules, or says that all are meant, of
-        which each must have fired by the end. Raises ConfigError.
+        that a test meets the same faults each time. ``must_fire`` names a rule or several, or says that all are
+        meant, of which each must have fired by the end. Raises ConfigError.
         """
         __tracebackhide__ = True
         self._name = name
@@ -108,7 +110,7 @@ class _BaseProxy:
     @property
     def host(self) -> str:
         """The host that it listens at, or this host's own address if it is all of them."""
-        return self._listens.host or "127.0.0.1"
+        return _ALL_ADDRESSES.get(self._listens.host, self._listens.host)
 
     @property
     def port(self) -> int:
@@ -198,7 +200,8 @@ class _BaseProxy:
             raise ConfigError(tuple(line.removeprefix(above) for line in error.errors)) from None
 
     def _in_force(self, config: Config, changes: Mapping[str, object]) -> None:
-        self._settings |= changes
+        # A copy: what the caller does to its rules afterwards must not come into force with the next update.
+        self._settings = deepcopy({**self._settings, **changes})
         rules: tuple[BaseRule, ...] = config.proxies[self._name].rules
         self._rules |= {rule.name: rule for rule in rules}
 
@@ -210,24 +213,21 @@ class _BaseProxy:
             strikers = (rule for rule in self._rules.values() if not all(isinstance(f, Verdict) for f in rule.faults))
             yield from (rule.name for rule in strikers if self._must_fire)
         else:
-            yield from self._must_fire
+            yield from [self._must_fire] if isinstance(self._must_fire, str) else self._must_fire
 
     def _check_rule(self, rule: str | None) -> None:
         if rule is not None and rule not in self._rules:
-            raise ValueError(f"no rule is called {rule!r}; write one of {', '.join(map(repr, self._rules))}")
+            there_are = f"write one of {', '.join(map(repr, self._rules))}" if self._rules else "there are no rules"
+            raise ValueError(f"no rule is called {rule!r}; {there_are}")
 
-    def _check_awaited(self, fault: str | None, rule: str | None) -> None:
+    def _check_awaited(self, fault: str | None, rule: str | None, count: int) -> None:
         keys = [kind.key for kind in CATALOGUE]
         if fault is not None and fault not in keys:
             near = get_close_matches(fault, keys, 1) or [", ".join(keys)]
             raise ValueError(f"no fault is called {fault!r}; write {near[0]}")
         self._check_rule(rule)
-
-    def _found(self, fault: str | None, rule: str | None, count: int) -> Fault | None:
-        if self._records.struck(fault, rule) < count:
-            return None
-        found = [f for f in self._records.faults if fault in (None, f.fault) and rule in (None, f.rule)]
-        return found[min(count, len(found)) - 1]
+        if count < 1:
+            raise ValueError(f"a fault cannot be waited for {count} times; write a count of 1 or more")
 
     def _not_seen(self, what: str, timeout: float) -> FaultNotSeen:
         return FaultNotSeen(f"waited {timeout:g} s in vain for {what}\n{self.report()}")
@@ -303,8 +303,8 @@ class Proxy(_BaseProxy):
         Raises FaultNotSeen after so many seconds.
         """
         __tracebackhide__ = True
-        self._check_awaited(fault, rule)
-        found = self._wait(lambda: self._found(fault, rule, count), timeout)
+        self._check_awaited(fault, rule, count)
+        found = self._wait(lambda: self._records.found(fault, rule, count), timeout)
         if found is None:
             raise self._not_seen(_what(fault, rule, count), timeout)
         return found
@@ -414,8 +414,8 @@ class AsyncProxy(_BaseProxy):
         Raises FaultNotSeen after so many seconds.
         """
         __tracebackhide__ = True
-        self._check_awaited(fault, rule)
-        found = await self._wait(lambda: self._found(fault, rule, count), timeout)
+        self._check_awaited(fault, rule, count)
+        found = await self._wait(lambda: self._records.found(fault, rule, count), timeout)
         if found is None:
             raise self._not_seen(_what(fault, rule, count), timeout)
         return found

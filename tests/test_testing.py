@@ -197,9 +197,10 @@ def test_it_listens_where_it_is_told(server: str) -> None:
     with faultproxy.Proxy(server, listen="[::1]:0") as proxy:
         assert proxy.address == f"[::1]:{proxy.port}"
         assert ask(proxy) == b"hi"
-    with faultproxy.Proxy(server, listen=":0") as proxy:
-        assert proxy.address == f"127.0.0.1:{proxy.port}"
-        assert ask(proxy) == b"hi"
+    for listen, host in [(":0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "[::1]")]:
+        with faultproxy.Proxy(server, listen=listen) as proxy:
+            assert proxy.address == f"{host}:{proxy.port}"
+            assert ask(proxy) == b"hi"
 
 
 def test_a_bug_of_ours_is_not_silent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,6 +298,15 @@ def test_an_update_changes_only_what_is_given(server: str) -> None:
         assert [fault.count for fault in proxy.faults] == [1, 2]
 
 
+def test_an_update_knows_nothing_of_rules_that_were_changed_in_place(server: str) -> None:
+    """What is not named stays as it was given."""
+    rules: list[Rule] = []
+    with faultproxy.Proxy(server, rules) as proxy:
+        rules.append(RESET)
+        proxy.update(dial_timeout="1s")
+        assert ask(proxy) == b"hi"
+
+
 def test_a_wrong_update_changes_nothing(server: str) -> None:
     """It is raised where it was asked for, and the rules stay."""
     with faultproxy.Proxy(server, [RESET]) as proxy:
@@ -373,6 +383,13 @@ def test_waiting_for_what_cannot_be(server: str) -> None:
             proxy.wait_for(rule="cold")
         with pytest.raises(ValueError, match="no rule is called 'cold'"):
             proxy.times("cold")
+        with pytest.raises(ValueError, match="write a count of 1 or more"):
+            proxy.wait_for("reset", count=0)
+    with (
+        faultproxy.Proxy(server) as proxy,
+        pytest.raises(ValueError, match="no rule is called 'cold'; there are no rules"),
+    ):
+        proxy.wait_for(rule="cold")
 
 
 # ---- records
@@ -475,8 +492,9 @@ def test_a_rule_that_must_fire(server: str) -> None:
         'proxy: "never" never fired, and must have',
         proxy.report().splitlines()[0],
     ]
-    with faultproxy.Proxy(server, rules, must_fire=["cut"]) as proxy:
-        ask(proxy)
+    for names in (["cut"], "cut"):
+        with faultproxy.Proxy(server, rules, must_fire=names) as proxy:
+            ask(proxy)
 
 
 def test_a_rule_that_must_fire_and_is_not_there(server: str) -> None:
@@ -611,21 +629,6 @@ async def test_an_async_block_can_be_cancelled(server: str) -> None:
         await open_client(proxy)
 
 
-async def test_an_async_proxy_cannot_listen(server: str) -> None:
-    """It is told where the block begins."""
-    with nobody() as taken, pytest.raises(faultproxy.CannotListen, match="Address already in use"):
-        async with faultproxy.AsyncProxy(server, listen=taken):
-            pass
-
-
-async def test_an_async_proxy_judges_its_rules(server: str) -> None:
-    """expect and must_fire fail the test at the end of the block."""
-    with pytest.raises(faultproxy.ExpectationUnmet, match="expected at least 1"):
-        async with faultproxy.AsyncProxy(server, [{**RESET, "expect": {"min": 1}}]):
-            pass
-    with pytest.raises(faultproxy.ExpectationUnmet, match="never fired"):
-        async with faultproxy.AsyncProxy(server, [RESET], must_fire=True):
-            pass
 async def test_an_async_block_can_be_cancelled_before_it_begins(server: str) -> None:
     """A timeout that is over already ends the start, and the proxy with it."""
     before = left_behind()
@@ -648,3 +651,18 @@ async def test_an_async_proxy_that_does_not_run(server: str) -> None:
         await proxy.update(rules=[])
 
 
+async def test_an_async_proxy_cannot_listen(server: str) -> None:
+    """It is told where the block begins."""
+    with nobody() as taken, pytest.raises(faultproxy.CannotListen, match="Address already in use"):
+        async with faultproxy.AsyncProxy(server, listen=taken):
+            pass
+
+
+async def test_an_async_proxy_judges_its_rules(server: str) -> None:
+    """expect and must_fire fail the test at the end of the block."""
+    with pytest.raises(faultproxy.ExpectationUnmet, match="expected at least 1"):
+        async with faultproxy.AsyncProxy(server, [{**RESET, "expect": {"min": 1}}]):
+            pass
+    with pytest.raises(faultproxy.ExpectationUnmet, match="never fired"):
+        async with faultproxy.AsyncProxy(server, [RESET], must_fire=True):
+            pass

@@ -68,6 +68,7 @@ class Records:
         self._shadows: deque[Fault] = deque(maxlen=MOST_FAULTS)
         self._connections: deque[Connection] = deque(maxlen=MOST_CONNECTIONS)
         self._struck: Counter[tuple[str, str]] = Counter()
+        self._latest: dict[tuple[str, str], Fault] = {}
         self._shadowed: Counter[str] = Counter()
         self._closed = 0
         self._failures: deque[str] = deque(maxlen=_SHOWN)
@@ -112,11 +113,21 @@ class Records:
     def struck(self, fault: str | None = None, rule: str | None = None) -> int:
         """How often this fault of this rule struck; None stands for any."""
         with self._lock:
-            return sum(
-                count
-                for (its_rule, its_fault), count in self._struck.items()
-                if fault in (None, its_fault) and rule in (None, its_rule)
-            )
+            return sum(count for key, count in self._struck.items() if _is_asked_for(key, fault, rule))
+
+    def found(self, fault: str | None, rule: str | None, count: int) -> Fault | None:
+        """The ``count``-th time that this fault of this rule struck; None if it did not.
+
+        Where that is no longer kept, the oldest that is, or else the latest.
+        """
+        with self._lock:
+            later = sum(times for key, times in self._struck.items() if _is_asked_for(key, fault, rule)) - count
+            if later < 0:
+                return None
+            kept = [its for its in self._faults if _is_asked_for((its.rule, its.fault), fault, rule)]
+            if not kept:
+                return next(its for key, its in reversed(self._latest.items()) if _is_asked_for(key, fault, rule))
+            return kept[max(0, len(kept) - 1 - later)]
 
     def shadowed(self, rule: str) -> int:
         """How often a rule in shadow mode would have struck."""
@@ -137,15 +148,12 @@ class Records:
     def _keep(self, told: Mapping[str, Any]) -> None:
         match told["event"]:
             case "fault.injected":
-                fault = _as(Fault, told)
-                self._faults.append(fault)
-                self._struck[fault.rule, fault.fault] += 1
+                self._struck_with(_as(Fault, told))
             case "fault.shadowed":
                 self._shadows.append(_as(Fault, told))
                 self._shadowed[told["rule"]] += 1
             case "outage.started":
-                self._struck[told["rule"], told["fault"]] += 1
-                self._faults.append(_outage(told, self._struck[told["rule"], told["fault"]]))
+                self._struck_with(_outage(told, self._struck[told["rule"], told["fault"]] + 1))
             case "connection.closed":
                 self._connections.append(_as(Connection, {**told, "faults": tuple(told["faults"])}))
                 self._closed += 1
@@ -153,6 +161,18 @@ class Records:
                 self._failures.append(f"{told['connection']}: {told['error']}")
             case "connection.crashed":
                 self._crashes.append(told["traceback"])
+
+    def _struck_with(self, fault: Fault) -> None:
+        key = fault.rule, fault.fault
+        self._faults.append(fault)
+        self._struck[key] += 1
+        self._latest.pop(key, None)
+        self._latest[key] = fault
+
+
+def _is_asked_for(key: tuple[str, str], fault: str | None, rule: str | None) -> bool:
+    its_rule, its_fault = key
+    return fault in (None, its_fault) and rule in (None, its_rule)
 
 
 def _as(kind: type[_T], told: Mapping[str, Any]) -> _T:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from faultproxy.journal.events import Journal, Strike
 from faultproxy.journal.records import MOST_CONNECTIONS, MOST_FAULTS, Records
@@ -80,6 +81,22 @@ def test_the_last_are_kept_and_all_are_counted() -> None:
     assert (len(records.connections), records.closed) == (MOST_CONNECTIONS, MOST_CONNECTIONS + 10)
     assert records.connections[0].connection == "redis#10"
     assert (len(records.faults), records.struck("reset")) == (MOST_FAULTS, MOST_FAULTS + 10)
+
+
+def test_what_struck_is_found_also_when_it_is_no_longer_kept() -> None:
+    """By its number; where that is gone, the oldest that is kept, or else the latest of its kind."""
+    strikes = [replace(STRIKE, fault="close"), *(replace(STRIKE, count=number) for number in range(MOST_FAULTS + 10))]
+    records = told(*[partial(Journal.fault_injected, strike=strike) for strike in strikes])
+
+    def count(nth: int) -> int | None:
+        fault = records.found("reset", "cut", nth)
+        return None if fault is None else fault.count
+
+    assert (count(1), count(10), count(11), count(12), count(MOST_FAULTS + 10)) == (10, 10, 10, 11, MOST_FAULTS + 9)
+    assert count(MOST_FAULTS + 11) is None
+    close = records.found("close", None, 1)
+    assert close is not None
+    assert close.fault == "close"
 
 
 def test_counts_are_by_rule_and_fault() -> None:
