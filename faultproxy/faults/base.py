@@ -213,6 +213,11 @@ class Ending(BaseModel):
         """Whether the server sees this ending, so that it must be dialled even if the ending strikes at once."""
         return True
 
+    @property
+    def silences(self) -> bool:
+        """Whether no byte moves any more, either way, once it has struck."""
+        return True
+
     def client_sees(self, link: Link) -> ClientSees:
         """What the client's next system call returns, in the state that the link is in."""
         raise NotImplementedError

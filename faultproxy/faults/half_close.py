@@ -17,6 +17,10 @@ class HalfClose(Ending):
 
     direction: Direction = Direction.DOWNSTREAM
 
+    @property
+    def silences(self) -> bool:
+        return False
+
     def client_sees(self, link: Link) -> ClientSees:
         return "EOF" if self.direction is Direction.DOWNSTREAM and not link.client_has_eof else "nothing"
 

@@ -29,6 +29,10 @@ class Hang(Ending):
     def needs(self) -> Need:
         return Need.NOTHING if self.acks else Need.FILTER
 
+    @property
+    def silences(self) -> bool:
+        return self.for_ is None
+
     def client_sees(self, link: Link) -> ClientSees:
         return "silence"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from faultproxy.faults.base import Ending, Verdict
+from faultproxy.faults.base import ConnectShape, Ending, Fault, Shape, Verdict
 from faultproxy.rules.conditions import Arrival, Bounds, Window
 from faultproxy.rules.decision import Decision, Hit, RuleBook
 from faultproxy.rules.rule import BaseRule
@@ -90,24 +90,33 @@ def _judged(book: RuleBook, arrival: Arrival) -> Fate:
     return Fate(arrival.number, tuple(_faults(decision)), _in_words(decision), tuple(said.values()))
 
 
-def _faults(decision: Decision) -> Iterator[FaultToCome]:
+def _to_come(decision: Decision) -> Iterator[tuple[Hit, Fault]]:
+    """The faults that were decided on, but for shapes with nothing to shape: no handshake, or not a byte."""
+    endings = [ending for hit in decision.hits for ending in hit.rule.endings]
+    is_refused = decision.refusal is not None
+    is_silent = is_refused or any(ending.after.at_once and ending.silences for ending in endings)
     for hit in decision.hits:
         for fault in hit.rule.faults:
-            if not isinstance(fault, Verdict):
-                yield FaultToCome(hit.rule.name, fault.key, hit.count)
+            is_idle = is_refused if isinstance(fault, ConnectShape) else is_silent and isinstance(fault, Shape)
+            if not is_idle:
+                yield hit, fault
+
+
+def _faults(decision: Decision) -> Iterator[FaultToCome]:
+    for hit, fault in _to_come(decision):
+        if not isinstance(fault, Verdict):
+            yield FaultToCome(hit.rule.name, fault.key, hit.count)
 
 
 def _in_words(decision: Decision) -> str:
-    parts = [text for hit in decision.hits for text in _hit_in_words(hit)]
-    return ", ".join(parts) or "nothing"
+    return ", ".join(_fault_in_words(fault) for _, fault in _to_come(decision)) or "nothing"
 
 
-def _hit_in_words(hit: Hit) -> Iterator[str]:
-    for fault in hit.rule.faults:
-        given = fault.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"after"})
-        options = "".join(f" {key} {value}" for key, value in given.items())
-        when = f" {'' if fault.after.at_once else 'after '}{fault.after}" if isinstance(fault, Ending) else ""
-        yield f"{fault.key}{when}{options}"
+def _fault_in_words(fault: Fault) -> str:
+    given = fault.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"after"})
+    options = "".join(f" {key} {value}" for key, value in given.items())
+    when = f" {'' if fault.after.at_once else 'after '}{fault.after}" if isinstance(fault, Ending) else ""
+    return f"{fault.key}{when}{options}"
 
 
 def _miss(book: RuleBook, rule: BaseRule, arrival: Arrival, missed: str) -> str:

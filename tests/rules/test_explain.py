@@ -20,6 +20,7 @@ from tests.peers import Server, connect, echo, read_to_the_end
 Settings = dict[str, Any]
 
 RULES: list[Settings] = [
+    {"name": "late", "when": {"connection": [4, 9]}, "slow_connect": {"delay": "1ms"}},
     {"name": "down", "when": {"nth": [4, 44, 144]}, "refuse": None},
     {"name": "others", "when": {"client": "10.0.0.0/8"}, "reset": None},
     {"name": "slow", "when": {"every": 7}, "latency": {"delay": "1ms"}},
@@ -158,6 +159,26 @@ def test_a_fate_in_words() -> None:
         "latency delay 20ms jitter 5ms, reset after 4KiB downstream to client, half_close after 2s"
     )
     assert fates(rule(None, "spare", **{"pass": None}))[0].text == "pass"
+
+
+@pytest.mark.parametrize(
+    ("end", "idle"),
+    [
+        ({"refuse": None}, {"slow_connect", "latency"}),
+        ({"reset": None}, {"latency"}),
+        ({"hang": None}, {"latency"}),
+        ({"hang": {"for": "1s"}}, set()),
+        ({"half_close": None}, set()),
+        ({"reset": {"after": "1B"}}, set()),
+    ],
+)
+def test_a_shape_with_nothing_to_shape_is_not_foretold(end: Settings, idle: set[str]) -> None:
+    """Of a client that is refused, or whose connection moves no byte."""
+    delays = {"slow_connect": {"delay": "20ms"}, "latency": {"delay": "10ms"}}
+    rules = [Rule.model_validate({"name": "slow", **delays}), Rule.model_validate({"name": "end", **end})]
+    (fate,) = fates(*rules)
+    assert {fault.fault for fault in fate.faults} == (delays.keys() - idle) | end.keys()
+    assert [part.split()[0] for part in fate.text.split(", ")] == [fault.fault for fault in fate.faults]
 
 
 def test_two_hundred_foretold_are_two_hundred_real(tmp_path: Path) -> None:
