@@ -107,6 +107,7 @@ class Connection:
         self._client_reset = False
         self._shaping = Shaping(self.decision.hits, self._roll, self._tell_shape)
         self._faults = [*admission.faults]
+        self._picked_later: str | None = None
         self._sleep: trio.CancelScope | None = None
 
     async def run(self) -> None:
@@ -122,13 +123,15 @@ class Connection:
             if journal.tells_connections:
                 self._record()
 
-    def strike(self, hits: Iterable[Hit]) -> None:
+    def strike(self, hits: Sequence[Hit]) -> None:
         """Give an open connection the endings of these hits, as a live rule does when its window opens."""
+        self._note_rules(hits)
         self._add(hits)
         self._awake()
 
-    def reshape(self, decision: Decision, hits: Iterable[Hit]) -> None:
+    def reshape(self, decision: Decision, hits: Sequence[Hit]) -> None:
         """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
+        self._note_rules(hit for hit in hits if hit.rule.name not in self.decision.answers)
         self.decision = decision
         self._shaping.set(hits)
         if self._link.is_open:
@@ -367,13 +370,18 @@ class Connection:
             self._home.struck(hit.rule.name)
             self._home.journal.fault_injected(strike)
 
+    def _note_rules(self, hits: Iterable[Hit]) -> None:
+        for hit in hits:
+            if hit.rule.mode != "shadow":
+                self._picked_later = hit.rule.name
+
     def _record(self) -> None:
         hits = self.decision.hits
         self._home.journal.connection_closed(
             proxy=self._home.name,
             connection=self.id,
             client=self._client,
-            rule=hits[-1].rule.name if hits else None,
+            rule=self._picked_later or (hits[-1].rule.name if hits else None),
             faults=self._faults,
             bytes_upstream=self._link.delivered(Direction.UPSTREAM),
             bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),

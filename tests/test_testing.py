@@ -395,6 +395,28 @@ def test_waiting_for_what_cannot_be(server: str) -> None:
 # ---- records
 
 
+def test_a_record_names_the_rule_that_came_later(server: str) -> None:
+    """One that met the connection when it was open already: by an edit, or when its window opened."""
+    slow = {"name": "slow", "latency": {"delay": "1ms"}}
+    watch = {"name": "watch", "live": True, "mode": "shadow", "when": {"window": {"to": "1m"}}, "reset": None}
+    with faultproxy.Proxy(server) as proxy, connect((proxy.host, proxy.port)) as first:
+        with connect((proxy.host, proxy.port)) as second:
+            for client in (first, second):
+                client.sendall(b"hi")
+                assert read_exactly(client, 2) == b"hi"
+            proxy.update(rules=[slow, watch])
+            second.sendall(b"hi")
+            assert read_exactly(second, 2) == b"hi"
+        proxy.wait_closed(timeout=PATIENCE_S)
+        proxy.update(rules=[slow, {**watch, "name": "restart", "mode": "enforce"}])
+        assert read_to_the_end(first) == (b"", "ECONNRESET")
+        proxy.wait_closed(2, timeout=PATIENCE_S)
+        assert [(record.rule, record.faults) for record in proxy.connections] == [
+            ("slow", ("latency",)),
+            ("restart", ("reset",)),
+        ]
+
+
 def test_a_record_has_exact_byte_counts(server: str) -> None:
     """Every connection that is over has its record: bytes each way, who ended it, which faults it met."""
     rules = [{"name": "cut", "when": {"first": 1}, "reset": {"after": "100B"}}]
