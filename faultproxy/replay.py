@@ -15,13 +15,16 @@ import yaml
 
 from faultproxy.config.loader import ConfigError, parse
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Shape
+from faultproxy.faults.base import Connect, ConnectShape, Shape
+from faultproxy.rules.conditions import PEEKED
 from faultproxy.units import format_duration, format_size
 
 Line = Mapping[str, Any]
 
 _HEAD = b'{"timestamp":'
-_SHAPES = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Shape))
+_SHAPES = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Shape | ConnectShape))
+_DELAYS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, ConnectShape))
+_REFUSALS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Connect))
 _LONGEST_NAME = 200
 _AT_ONCE_S = 0.05
 
@@ -57,7 +60,11 @@ def read_log(lines: Iterable[bytes]) -> Replay:
                 told = orjson.loads(line[start:])
             except orjson.JSONDecodeError:
                 raise CannotReplay(f"line {number} is cut short or garbled; replay needs a whole log") from None
-            story.hear(told, number)
+            try:
+                story.hear(told, number)
+            except (KeyError, IndexError, TypeError, ValueError):
+                what = f"line {number}, {told['event']}, is not as it was written"
+                raise CannotReplay(f"{what}; replay needs a whole log, with every line as it was") from None
     return story.replay()
 
 
@@ -69,7 +76,10 @@ class _ProxyStory:
     started: datetime
     shapes: "dict[tuple[str, str, str], _Struck]" = field(default_factory=dict)
     verdicts: "dict[int, list[tuple[str, str, Any]]]" = field(default_factory=dict)
+    said: "dict[int, dict[str, Any]]" = field(default_factory=dict)
     outages: list[tuple[str, str, float, float | None]] = field(default_factory=list)
+    edited: "set[str]" = field(default_factory=set)
+    has_stopped: bool = False
 
     def rule(self, name: str) -> dict[str, Any]:
         """A rule as it stands in the configuration; nothing if an edit has removed it."""
@@ -78,12 +88,14 @@ class _ProxyStory:
 
 @dataclass
 class _Struck:
-    """A shape, and the connections in which it acted."""
+    """A shape, and the connections in which it acted. ``shaping`` is all its rule did, ``edited`` since an edit."""
 
     rule: str
     fault: str
     options: Any
     window: Any
+    shaping: Any
+    edited: bool
     connections: list[int] = field(default_factory=list)
 
 
@@ -98,7 +110,7 @@ class _Story:
 
     def hear(self, told: Line, number: int) -> None:
         """Take a line. Raises CannotReplay."""
-        match told["event"]:
+        match told.get("event"):  # another program's line may have none
             case "proxy.started":
                 self._started(told, number)
             case "fault.injected":
@@ -110,6 +122,8 @@ class _Story:
                 proxy = self._proxy(told, number)
                 rule, fault, start, _ = proxy.outages.pop()
                 proxy.outages.append((rule, fault, start, _since(proxy, told)))
+            case "proxy.stopped":
+                self._proxy(told, number).has_stopped = True
             case "config.loaded":
                 self._edited(told, number)
             case "log.dropped":
@@ -125,7 +139,10 @@ class _Story:
         if len(self._runs) > 1:
             runs = ", ".join(f"{run} from line {number}" for run, number in self._runs.items())
             raise CannotReplay(f"it holds {len(self._runs)} runs ({runs}); give replay the lines of one")
-        proxies = {name: {**proxy.config, "rules": list(_rules(proxy))} for name, proxy in self._proxies.items()}
+        proxies = {}
+        for name, proxy in self._proxies.items():
+            proxies[name] = {**proxy.config, "rules": list(_rules(proxy))}
+            self._notes += [f"{name}: {note}" for note in _notes(proxy)]
         replay = Replay(next(iter(self._runs)), {"seed": self._seed, "proxies": proxies}, self._notes)
         try:
             parse(replay.yaml().encode(), "the replay")
@@ -150,15 +167,21 @@ class _Story:
         connection = int(told["connection"].rpartition("#")[2])
         rule, fault = told["rule"], told["fault"]
         if fault in _SHAPES:
-            key = (rule, fault, str(told["options"]))
-            window = proxy.rule(rule).get("when", {}).get("window")
-            proxy.shapes.setdefault(key, _Struck(rule, fault, told["options"], window)).connections.append(connection)
+            its = proxy.rule(rule)
+            window = its.get("when", {}).get("window") if fault not in _DELAYS else None
+            shaping = [window, {key: its[key] for key in its if key in _SHAPES}]
+            struck_so = _Struck(rule, fault, told["options"], window, shaping, rule in proxy.edited)
+            key = (rule, fault, str([told["options"], shaping]))
+            proxy.shapes.setdefault(key, struck_so).connections.append(connection)
             return
         struck = proxy.verdicts.setdefault(connection, [])
         if any(fault == its_fault for _, its_fault, _ in struck):
             what = f"line {number}: {fault} struck {told['connection']} a second time, which no single rule can do"
             raise CannotReplay(f"{what}; take the line out to replay the rest")
         struck.append((rule, fault, _options(told, proxy)))
+        if _waited_for_words(told, proxy):
+            when = proxy.rule(rule).get("when", {})
+            proxy.said[connection] = {key: when[key] for key in when if key in PEEKED}
 
     def _edited(self, told: Line, number: int) -> None:
         for change in told["changes"]:
@@ -172,10 +195,13 @@ class _Story:
             if changed:
                 what = f"an edit changed {' and '.join(changed)} of {name}"
                 raise CannotReplay(f"line {number}: {what}, which one configuration cannot replay")
+            before = {rule["name"]: rule for rule in proxy.config["rules"]}
+            proxy.edited |= {rule["name"] for rule in config["rules"] if rule != before.get(rule["name"])}
             proxy.config = config
         if told["changes"]:
             self._notes.append(
-                f"line {number}: an edit ({'; '.join(told['changes'])}); what struck before it and after it is replayed"
+                f"line {number}: an edit ({'; '.join(told['changes'])});"
+                " what struck before and after is replayed, in each connection from its start"
             )
 
 
@@ -188,6 +214,30 @@ def _options(told: Line, proxy: _ProxyStory) -> Any:
     passed = told[f"bytes_{direction}"]
     measured = {"bytes": format_size(passed)} if passed else {"time": format_duration(told["elapsed_ms"] / 1000)}
     return {**options, "after": {**measured, "direction": direction}}
+
+
+def _waited_for_words(told: Line, proxy: _ProxyStory) -> bool:
+    """Whether it struck at once, but not before the client had spoken, if its rule looks at that."""
+    after = told["options"].get("after", {})
+    return not proxy.rule(told["rule"]).get("live") and (after.get("bytes") == "0B" or after.get("time") == "0s")
+
+
+def _notes(proxy: _ProxyStory) -> Iterator[str]:
+    """What a replay of this proxy does not do as it was."""
+    names: set[str] = set()
+    for shaping in _packed(proxy):
+        rule = shaping[0].rule
+        if shaping[0].window and any(struck.edited for struck in shaping):
+            yield f'the window of "{rule}" counted from an edit, and does from the start in a replay'
+        if rule in names and any(_draws(struck.options) for struck in shaping):
+            yield f'an edit changed how "{rule}" shapes; from there on a replay draws other numbers'
+        names.add(rule)
+    if not proxy.has_stopped:
+        yield "the log ends before it has stopped; what came after that is not replayed"
+
+
+def _draws(options: Mapping[str, Any]) -> bool:
+    return "probability" in options or options.get("jitter") not in (None, "0s", "0B")
 
 
 def _rules(proxy: _ProxyStory) -> Iterator[dict[str, Any]]:
@@ -212,12 +262,14 @@ def _rules(proxy: _ProxyStory) -> Iterator[dict[str, Any]]:
         }
     groups: dict[str, list[int]] = {}
     for connection, struck in sorted(proxy.verdicts.items()):
-        groups.setdefault(orjson.dumps(struck).decode(), []).append(connection)
-    for text, connections in groups.items():
-        struck = orjson.loads(text)
+        said = proxy.said.get(connection, {})
+        groups.setdefault(orjson.dumps([struck, said]).decode(), []).append(connection)
+    told = [(*orjson.loads(text), connections) for text, connections in groups.items()]
+    # Refusals first: no SYN can be judged below a rule that looks at what the client says.
+    for struck, said, connections in sorted(told, key=lambda group: group[0][0][1] not in _REFUSALS):
         title = " + ".join(dict.fromkeys(rule for rule, _, _ in struck))
         faults = {fault: options for _, fault, options in struck}
-        yield {"name": names.take(title), "when": {"connection": connections}, **faults}
+        yield {"name": names.take(title), "when": {"connection": connections, **said}, **faults}
 
 
 def _packed(proxy: _ProxyStory) -> list[list[_Struck]]:
@@ -225,14 +277,20 @@ def _packed(proxy: _ProxyStory) -> list[list[_Struck]]:
     packs: list[list[_Struck]] = []
     for struck in proxy.shapes.values():
         for pack in packs:
-            same = pack[0].rule == struck.rule and pack[0].window == struck.window
+            same = pack[0].rule == struck.rule and pack[0].shaping == struck.shaping
             if same and all(struck.fault != other.fault for other in pack):
                 pack.append(struck)
                 break
         else:
             packs.append([struck])
     order = [rule["name"] for rule in proxy.config["rules"]]
-    return sorted(packs, key=lambda pack: order.index(pack[0].rule) if pack[0].rule in order else len(order))
+
+    def place(pack: list[_Struck]) -> tuple[int, bool]:
+        rule = pack[0].rule
+        draws_nothing = all(struck.fault in _DELAYS for struck in pack)  # so it may have another name
+        return order.index(rule) if rule in order else len(order), draws_nothing
+
+    return sorted(packs, key=place)
 
 
 class _Names:

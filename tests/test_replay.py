@@ -45,6 +45,9 @@ def struck(number: int, rule: str = "cut", fault: str = "reset", proxy: str = "r
     }
 
 
+STOPPED = line("proxy.stopped", proxy="redis")
+
+
 def replayed(*lines: Line) -> dict[str, Any]:
     """The whole configuration, which is valid."""
     text = read_log(json.dumps(told, separators=(",", ":")).encode() + b"\n" for told in lines).yaml()
@@ -57,6 +60,11 @@ def rules(*lines: Line) -> list[Line]:
     """The rules of the one proxy."""
     found: list[Line] = replayed(*lines)["proxies"]["redis"]["rules"]
     return found
+
+
+def notes(*lines: Line) -> list[str]:
+    """What is said of a log that can be replayed."""
+    return [*read_log(json.dumps(told, separators=(",", ":")).encode() for told in lines).notes]
 
 
 def refusal(*lines: Line | bytes) -> str:
@@ -132,6 +140,44 @@ def test_shapes_come_first_and_keep_their_names() -> None:
     ]
 
 
+def test_several_delays_of_connect_add_up() -> None:
+    """Each in a rule of its own; a window was for the SYN, and is not asked again."""
+    early = {
+        "name": "early",
+        "when": {"window": {"to": "1m"}},
+        "slow_connect": {"delay": "1s"},
+        "slice": {"size": "1B"},
+    }
+    found = rules(
+        started("redis", early),
+        struck(1, "early", "slow_connect", options={"delay": "1s"}),
+        struck(1, "late", "slow_connect", options={"delay": "2s"}),
+        struck(1, "early", "slice", options={"size": "1B"}),
+    )
+    assert found == [
+        {"name": "early", "when": {"connection": [1], "window": {"to": "1m"}}, "slice": {"size": "1B"}},
+        {"name": "early (2)", "when": {"connection": [1]}, "slow_connect": {"delay": "1s"}},
+        {"name": "late", "when": {"connection": [1]}, "slow_connect": {"delay": "2s"}},
+    ]
+
+
+def test_what_waited_for_the_client_to_speak_waits_again() -> None:
+    """Or the client would meet it before it has spoken; refusals, which are decided on a SYN, stand above that."""
+    admin = {"name": "admin", "when": {"starts_with": "GET", "first": 3}, "broken_pipe": None}
+    options = {"after": {"bytes": "0B", "direction": "downstream"}}
+    found = rules(
+        started("redis", admin),
+        struck(1, "admin", "broken_pipe", options=options),
+        struck(2, "down", "refuse", options={}),
+        struck(3, "admin", "broken_pipe", options={"after": {"bytes": "4B", "direction": "downstream"}}),
+    )
+    assert [(rule["name"], rule["when"]) for rule in found] == [
+        ("down", {"connection": [2]}),
+        ("admin", {"connection": [1], "starts_with": "GET"}),
+        ("admin (2)", {"connection": [3]}),
+    ]
+
+
 def test_a_live_rule_strikes_where_it_struck() -> None:
     """What the opening of a window struck in mid-life is struck at that byte, or at that time if none had passed."""
     at_once = {"after": {"bytes": "0B", "direction": "downstream"}, "to": "both"}
@@ -176,6 +222,7 @@ def test_what_did_not_strike_is_left_out() -> None:
 def test_other_words_around_the_lines_do_not_matter() -> None:
     """What docker compose puts before a line, and the lines of other programs."""
     lines = [b"redis-1  | " + json.dumps(started(), separators=(",", ":")).encode(), b"Ready to accept connections\n"]
+    lines.append(b'{"timestamp":"2026-01-01T00:00:00Z","msg":"another program that logs like this"}')
     assert read_log(lines).config["proxies"]["redis"]["rules"] == []
 
 
@@ -221,6 +268,21 @@ def test_a_garbled_line_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        line("outage.ended", proxy="redis", rule="down"),
+        line("fault.injected", proxy="redis"),
+        struck(1, connection="one"),
+        {**started(), "timestamp": "yesterday"},
+    ],
+)
+def test_a_line_that_was_tampered_with_is_told(wrong: Line) -> None:
+    """Or one that means something only with another that is missing."""
+    told = refusal(started(), wrong, struck(1))
+    assert told.startswith(f"line 2, {wrong['event']}, is not as it was written; replay needs a whole log")
+
+
+@pytest.mark.parametrize(
     ("changes", "config", "why"),
     [
         (["seed changed"], {}, "an edit (seed changed) that one configuration cannot replay"),
@@ -240,11 +302,43 @@ def test_an_edit_that_changed_more_than_rules_is_told(changes: list[str], config
 def test_an_edit_of_rules_is_replayed_and_told() -> None:
     """What struck before it and after it stands in the configuration."""
     edited = line("config.loaded", changes=["proxy redis: rules changed"], config={"redis": started()["config"]})
-    lines = [started("redis", CUT), struck(1), edited, struck(2, "other")]
-    replay = read_log(json.dumps(told, separators=(",", ":")).encode() for told in lines)
-    assert [rule["name"] for rule in replay.config["proxies"]["redis"]["rules"]] == ["cut", "other"]
-    assert replay.notes == [
-        "line 3: an edit (proxy redis: rules changed); what struck before it and after it is replayed"
+    lines = [started("redis", CUT), struck(1), edited, struck(2, "other"), STOPPED]
+    assert [rule["name"] for rule in rules(*lines)] == ["cut", "other"]
+    assert notes(*lines) == [
+        "line 3: an edit (proxy redis: rules changed); what struck before and after is replayed, in each connection from its start"
+    ]
+
+
+def test_shapes_that_an_edit_changed_stand_apart_and_are_told() -> None:
+    """Their draws go by the rule's name, and a window by when the rule took effect: a replay has others."""
+    before = {"name": "noise", "corrupt": {"probability": 0.5}}
+    after = {"name": "noise", "slice": {"size": "9B", "jitter": "3B"}, "when": {"window": {"to": "1m"}}}
+    edited = line("config.loaded", changes=["x"], config={"redis": started("redis", after)["config"]})
+    lines = [
+        started("redis", before),
+        struck(1, "noise", "corrupt", options={"probability": 0.5}),
+        edited,
+        struck(2, "noise", "slice", options={"size": "9B", "jitter": "3B"}),
+        STOPPED,
+    ]
+    assert rules(*lines) == [
+        {"name": "noise", "when": {"connection": [1]}, "corrupt": {"probability": 0.5}},
+        {
+            "name": "noise (2)",
+            "when": {"connection": [2], "window": {"to": "1m"}},
+            "slice": {"size": "9B", "jitter": "3B"},
+        },
+    ]
+    assert notes(*lines)[1:] == [
+        'redis: the window of "noise" counted from an edit, and does from the start in a replay',
+        'redis: an edit changed how "noise" shapes; from there on a replay draws other numbers',
+    ]
+
+
+def test_a_log_without_its_end_is_told() -> None:
+    """Of a run that goes on, that was killed, or whose level an edit has raised."""
+    assert notes(started("redis"), started("web"), STOPPED) == [
+        "web: the log ends before it has stopped; what came after that is not replayed"
     ]
 
 
@@ -281,7 +375,7 @@ def test_the_command_refuses_with_an_exit_code(tmp_path: Path) -> None:
 
 def test_the_command_reads_standard_input() -> None:
     """As the end of a pipe."""
-    text = json.dumps(started(), separators=(",", ":"))
+    text = "\n".join(json.dumps(told, separators=(",", ":")) for told in (started(), STOPPED))
     done = CliRunner().invoke(main, ["replay", "-"], input=text)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("# What run 1a2b did to its connections, by their numbers.\nseed: 42\n")
