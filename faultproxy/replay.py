@@ -17,7 +17,7 @@ from faultproxy.config.loader import ConfigError, parse
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectShape, Shape
 from faultproxy.rules.conditions import PEEKED
-from faultproxy.units import format_duration, format_size
+from faultproxy.units import format_duration, format_size, parse_duration, parse_size
 
 Line = Mapping[str, Any]
 
@@ -178,8 +178,10 @@ class _Story:
         if any(fault == its_fault for _, its_fault, _ in struck):
             what = f"line {number}: {fault} struck {told['connection']} a second time, which no single rule can do"
             raise CannotReplay(f"{what}; take the line out to replay the rest")
-        struck.append((rule, fault, _options(told, proxy)))
-        if _waited_for_words(told, proxy):
+        options = _options(told, proxy)
+        struck.append((rule, fault, options))
+        after = options.get("after", {})
+        if after.get("bytes") == "0B" or after.get("time") == "0s":  # at once, but not before the client had said this
             when = proxy.rule(rule).get("when", {})
             proxy.said[connection] = {key: when[key] for key in when if key in PEEKED}
 
@@ -206,20 +208,23 @@ class _Story:
 
 
 def _options(told: Line, proxy: _ProxyStory) -> Any:
-    """An ending's options; of a live one, which struck when its window opened, at the byte or time that it did."""
+    """An ending's options; of a live one that struck because its window opened, at the byte or time that it did."""
     options = dict(told["options"])
-    if not proxy.rule(told["rule"]).get("live"):
+    after = options.get("after", {})
+    direction = after.get("direction", "downstream")
+    passed, elapsed_s = told[f"bytes_{direction}"], told["elapsed_ms"] / 1000
+    if not proxy.rule(told["rule"]).get("live") or _is_reached(after, passed, elapsed_s):
         return options
-    direction = options.get("after", {}).get("direction", "downstream")
-    passed = told[f"bytes_{direction}"]
-    measured = {"bytes": format_size(passed)} if passed else {"time": format_duration(told["elapsed_ms"] / 1000)}
+    measured = {"bytes": format_size(passed)} if passed else {"time": format_duration(elapsed_s)}
     return {**options, "after": {**measured, "direction": direction}}
 
 
-def _waited_for_words(told: Line, proxy: _ProxyStory) -> bool:
-    """Whether it struck at once, but not before the client had spoken, if its rule looks at that."""
-    after = told["options"].get("after", {})
-    return not proxy.rule(told["rule"]).get("live") and (after.get("bytes") == "0B" or after.get("time") == "0s")
+def _is_reached(after: Mapping[str, Any], passed: int, elapsed_s: float) -> bool:
+    """Whether a trigger strikes just here by itself, as it does where the window was open from the accept on."""
+    if "time" in after:
+        return elapsed_s < parse_duration(after["time"]) + _AT_ONCE_S
+    size = parse_size(after["bytes"]) if "bytes" in after else None
+    return passed == size and (size > 0 or elapsed_s < _AT_ONCE_S)
 
 
 def _notes(proxy: _ProxyStory) -> Iterator[str]:

@@ -195,6 +195,17 @@ def test_a_live_rule_strikes_where_it_struck() -> None:
     ]
 
 
+def test_a_live_rule_strikes_new_connections_as_any_other_does() -> None:
+    """At its own trigger, where that was reached while the window was open: not half a millisecond after the accept."""
+    triggers = [{"bytes": "0B"}, {"time": "3s"}, {"bytes": "1KiB"}]
+    passed, elapsed_ms = [0, 7, 1024], [0.5, 3000.4, 5.0]
+    lines = [
+        struck(number, "restart", options={"after": after}, bytes_downstream=size, elapsed_ms=elapsed)
+        for number, after, size, elapsed in zip(range(1, 4), triggers, passed, elapsed_ms, strict=True)
+    ]
+    assert [rule["reset"]["after"] for rule in rules(started("redis", RESTART), *lines)] == triggers
+
+
 def test_outages_come_when_they_came() -> None:
     """Each with its window, since the start; the first of all rules, so that the listener is shut."""
     found = rules(
