@@ -1,6 +1,6 @@
 """One proxy: its gate, its connections, its rules, and the clock that their windows run on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import trio
@@ -16,7 +16,7 @@ from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
 from faultproxy.reception import Reception
 from faultproxy.relay import Switchboard
-from faultproxy.rules.conditions import Arrival
+from faultproxy.rules.conditions import Arrival, Bounds
 from faultproxy.rules.decision import Decision, Hit, RuleBook
 from faultproxy.rules.rule import BaseRule
 
@@ -55,6 +55,8 @@ class Proxy:
         self._capacity = capacity
         self._nursery = nursery
         self._book = RuleBook.opened(name, seed, config.rules, trio.current_time())
+        self._expected: dict[str, Bounds | None] = {}
+        self._expect(config.rules)
         self._reception = Reception(self, nursery)
         self._unavailable: dict[str, list[str]] = {}
         self._examined: tuple[RuleBook, str | None] | None = None
@@ -100,9 +102,12 @@ class Proxy:
         self._tally.struck(self.name, rule)
 
     def unmet(self) -> list[str]:
-        """The rules that did not fire as often as their ``expect`` says, each as a sentence."""
-        bounds = {rule.name: rule.expect for rule in self._book.rules if rule.expect is not None}
-        return self._tally.unmet(self.name, {name: (expect.min, expect.max) for name, expect in bounds.items()})
+        """The rules that did not fire as often as their ``expect`` says, each as a sentence.
+
+        A rule that an edit has removed is still expected to have fired.
+        """
+        bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
+        return self._tally.unmet(self.name, bounds)
 
     async def serve(self) -> None:
         """Keep the gate as the rules want it, and accept while it is open, until the proxy retires."""
@@ -126,6 +131,7 @@ class Proxy:
             self.shut_gate()
         had_shapes = _shapes(self._book)
         self.config, self._book = config, book
+        self._expect(config.rules)
         if had_shapes or _shapes(book):
             self._reshape_all()
         if config.enabled and book.outage(now) is None:
@@ -187,6 +193,9 @@ class Proxy:
             min(now, self._edge - _INSTANT_S),  # until the clock has struck, it is before the edge
             self.open_connections + self.gate.on_the_way(now) + 1,
         )
+
+    def _expect(self, rules: Iterable[BaseRule]) -> None:
+        self._expected |= {rule.name: rule.expect for rule in rules}
 
     def _decide_unheard(self, arrival: Arrival) -> Decision | None:
         return self.decide(replace(arrival, heard_all=False)) if self._book.peeks else self._book.decide(arrival)

@@ -519,6 +519,22 @@ def test_a_rule_that_must_fire(server: str) -> None:
             ask(proxy)
 
 
+def test_an_update_does_not_take_back_what_was_expected(server: str) -> None:
+    """A rule that is taken away must have fired before; one that stays is judged by its last expect."""
+    cut = {**RESET, "when": {"client": "10.0.0.1"}, "expect": {"min": 1}}
+    for rules, unmet in [
+        ([], ['proxy: "cut" fired 0 times, expected at least 1']),
+        ([{**cut, "expect": {"min": 2}}], ['proxy: "cut" fired 0 times, expected at least 2']),
+        ([{**cut, "expect": {"max": 2}}], []),
+        ([RESET], []),
+    ]:
+        proxy = faultproxy.Proxy(server, [cut])
+        proxy.start()
+        proxy.update(rules=rules)
+        proxy.stop()
+        assert proxy.unmet() == unmet
+
+
 def test_a_rule_that_must_fire_and_is_not_there(server: str) -> None:
     """A name that no rule ever had is told as that."""
     proxy = faultproxy.Proxy(server, [RESET], must_fire=["ctu"])
