@@ -5,7 +5,7 @@ asks for it.
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,7 @@ class Proxies:
     def __init__(self, must_fire: "MustFire" = False) -> None:
         self.made: list[Proxy] = []
         self._must_fire = must_fire
+        self._marked: list[Proxy] = []
         self._stack = ExitStack()
 
     def __call__(
@@ -54,8 +55,10 @@ class Proxies:
             peek_timeout=peek_timeout,
             enabled=enabled,
             seed=seed,
-            must_fire=self._must_fire if must_fire is None else must_fire,
+            must_fire=must_fire if must_fire is not None else self._must_fire is True,
         )
+        if must_fire is None:
+            self._marked.append(proxy)
         proxy.start()
         self._stack.callback(proxy.stop)
         self.made.append(proxy)
@@ -66,7 +69,21 @@ class Proxies:
 
         Raises RuntimeError if a bug of faultproxy's own has shown.
         """
-        return [sentence for proxy in self.made for sentence in proxy.unmet()]
+        names = [self._must_fire] if isinstance(self._must_fire, str) else self._must_fire
+        by_name = [] if isinstance(names, bool) else [sentence for name in names for sentence in self._unfired(name)]
+        return [sentence for proxy in self.made for sentence in proxy.unmet()] + by_name
+
+    def _unfired(self, rule: str) -> Iterator[str]:
+        """Of a rule that the marker names: not every proxy need have it."""
+        is_there = False
+        for proxy in self._marked:
+            with suppress(ValueError):  # it has no such rule
+                has_fired = proxy.times(rule) or any(shadow.rule == rule for shadow in proxy.shadows)
+                is_there = True
+                if not has_fired:
+                    yield f'{proxy.name}: "{rule}" never fired, and must have'
+        if not is_there:
+            yield f'there never was a rule "{rule}", which must fire'
 
     def report(self) -> str:
         """What happened at every proxy."""
@@ -102,7 +119,11 @@ def faultproxy(request: pytest.FixtureRequest) -> Iterator[Proxies]:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Judge the rules as part of the test, so that it fails rather than errs; a test that failed is left alone."""
     result = yield
-    unmet = item.stash[_PROXIES].unmet() if _PROXIES in item.stash else []
+    proxies = item.stash.get(_PROXIES, None)
+    unmet = proxies.unmet() if proxies is not None else []
+    is_marked = any(mark.name == "faultproxy" for mark in item.own_markers) and _must_fire(item)
+    if is_marked and (proxies is None or not proxies.made):
+        unmet = ["its faultproxy marker is for the proxies that the faultproxy fixture makes, and it made none"]
     if unmet:
         pytest.fail("\n".join(unmet), pytrace=False)  # what happened stands in the report's own section
     return result

@@ -70,6 +70,29 @@ def test_marker_names(faultproxy):
     ask(faultproxy(UPSTREAM, [CUT, NEVER]))
 
 
+@pytest.mark.faultproxy(must_fire="cut")
+def test_marker_names_a_rule_of_one(faultproxy):
+    ask(faultproxy(UPSTREAM, [CUT]))
+    ask(faultproxy(UPSTREAM, [NEVER]))
+
+
+@pytest.mark.faultproxy(must_fire=["cut", "never", "ctu"])
+def test_marker_names_more(faultproxy):
+    ask(faultproxy(UPSTREAM, [CUT]))
+    ask(faultproxy(UPSTREAM, [NEVER]))
+
+
+@pytest.mark.faultproxy
+def test_marker_without_a_proxy():
+    pass
+
+
+@pytest.mark.faultproxy
+class TestMarked:
+    def test_class_marker_without_a_proxy(self):
+        pass
+
+
 @pytest.mark.faultproxy(must_fire=True)
 def test_argument_over_marker(faultproxy):
     faultproxy(UPSTREAM, [NEVER], must_fire=False)
@@ -142,10 +165,11 @@ def story(said: str, test: str) -> str:
 @pytest.mark.parametrize(
     ("outcome", "tests"),
     [
-        ("PASSED", {"good", "nothing_left", "marker_names", "argument_over_marker"}),
+        ("PASSED", {"good", "nothing_left", "marker_names", "marker_names_a_rule_of_one", "argument_over_marker"}),
         (
             "FAILED",
-            {"bad", "bad_without_a_proxy", "marker", "marker_alone", "argument", "expect", "wrong_rule"},
+            {"bad", "bad_without_a_proxy", "marker", "marker_alone", "argument", "expect", "wrong_rule"}
+            | {"marker_names_more", "marker_without_a_proxy"},
         ),
         ("ERROR", {"wrong_marker"}),
         ("XFAIL", {"expected_to_fail"}),
@@ -186,6 +210,20 @@ def test_a_rule_that_did_not_fire_is_named(said: str, test: str, why: str) -> No
     assert story(said, f"test_{test}").splitlines()[1] == f"proxy: {why}"
 
 
+def test_a_marker_may_name_rules_of_different_proxies(said: str) -> None:
+    """A proxy that has no such rule is not asked; one of them must have had it."""
+    assert story(said, "test_marker_names_more").splitlines()[1:3] == [
+        'proxy2: "never" never fired, and must have',
+        'there never was a rule "ctu", which must fire',
+    ]
+
+
+def test_a_marker_that_marks_nothing_is_told(said: str) -> None:
+    """On a test that makes no proxy with the fixture, and so would prove nothing; a class may have such tests too."""
+    assert "and it made none" in story(said, "test_marker_without_a_proxy")
+    assert "PASSED test_suite.py::TestMarked::test_class_marker_without_a_proxy" in said
+
+
 def test_a_wrong_rule_fails_the_test_that_has_it(said: str) -> None:
     """With the words that a file would get."""
     assert 'ConfigError: rules[0].rest: "rest" is not a key here; write reset' in story(said, "test_wrong_rule")
@@ -200,8 +238,8 @@ def test_under_xdist(upstream: str, tmp_path: Path) -> None:
     """Several workers at once; reports carry the faults, and no worker keeps a thread."""
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
     said = run_pytest(tmp_path, upstream, SUITE, "-p", "xdist", "-n", "2")
-    assert "4 passed" in said
-    assert "7 failed" in said
+    assert "6 passed" in said
+    assert "9 failed" in said
     assert "redis#1" in story(said, "test_bad")
 
 
