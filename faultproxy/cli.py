@@ -149,7 +149,7 @@ def explain(
     for name, its in config.proxies.items():
         if proxy not in (None, name):
             continue
-        arrivals = (Arrival(number, client, at, 1, says.encode()) for number in range(1, connections + 1))
+        arrivals = (Arrival(number, client, at, 1, os.fsencode(says)) for number in range(1, connections + 1))
         fates = foretell(RuleBook.opened(name, seed, its.rules, 0.0), arrivals, enabled=its.enabled)
         if as_json:
             for fate in fates:

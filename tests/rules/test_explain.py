@@ -1,6 +1,7 @@
 """What is foretold, and that it is what happens: the engine is one."""
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,15 @@ def test_two_hundred_foretold_are_two_hundred_real(tmp_path: Path) -> None:
     assert {number: sorted(faults) for number, faults in real.items()} == foretold
     struck = {rule for faults in real.values() for rule, _, _ in faults}
     assert struck == {settings["name"] for settings in RULES} - {"others", "watch", "spare"}
+
+
+def test_a_client_may_say_any_bytes(tmp_path: Path) -> None:
+    """Also those that are no text, as a shell may give them."""
+    hello = {"name": "hello", "when": {"starts_with": {"hex": "16 ff"}}, "reset": None}
+    config = {"proxies": {"p": {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "rules": [hello]}}}
+    for options in ([], ["--json"]):
+        told = explain(tmp_path, config, "--connections", "1", "--says", os.fsdecode(b"\x16\xff\x03"), *options)
+        assert (told.exit_code, "reset" in told.stdout) == (0, True)
 
 
 def test_the_json_lines(tmp_path: Path) -> None:
