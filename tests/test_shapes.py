@@ -340,8 +340,8 @@ def test_slow_close_holds_back_fin_alone(stage: Stage) -> None:
     """Data comes at once, FIN after the delay; a reset is not held back."""
     with stage.ends("slow_close") as (client, server):
         server.sendall(b"all of it")
-        server.shutdown(socket.SHUT_WR)
         ended = monotonic()
+        server.shutdown(socket.SHUT_WR)
         assert read_exactly(client, 9) == b"all of it"
         assert monotonic() - ended < 0.3
         assert read_to_the_end(client) == (b"", "EOF")
