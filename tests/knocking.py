@@ -86,14 +86,14 @@ class Namespaces:
     def __enter__(self) -> "Namespaces":
         try:
             for name in (self.client, self.server):
-                _ip("netns", "add", name)
-            _ip("link", "add", "v0", "netns", self.client, "type", "veth", "peer", "name", "v1", "netns", self.server)
+                ip("netns", "add", name)
+            ip("link", "add", "v0", "netns", self.client, "type", "veth", "peer", "name", "v1", "netns", self.server)
             ends = (self.client, "v0", self.CLIENT, self.CLIENT6), (self.server, "v1", self.SERVER, self.SERVER6)
             for name, device, address, address6 in ends:
-                _ip("-n", name, "address", "add", f"{address}/24", "dev", device)
-                _ip("-n", name, "address", "add", f"{address6}/64", "dev", device, "nodad")
-                _ip("-n", name, "link", "set", device, "up")
-                _ip("-n", name, "link", "set", "lo", "up")
+                ip("-n", name, "address", "add", f"{address}/24", "dev", device)
+                ip("-n", name, "address", "add", f"{address6}/64", "dev", device, "nodad")
+                ip("-n", name, "link", "set", device, "up")
+                ip("-n", name, "link", "set", "lo", "up")
         except (OSError, subprocess.CalledProcessError) as error:
             self.__exit__()
             pytest.skip(f"network namespaces cannot be made here: {error}")
@@ -123,5 +123,6 @@ def _setns(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _ip(*words: str) -> None:
+def ip(*words: str) -> None:
+    """Run iproute2's command. Raises CalledProcessError."""
     subprocess.run(["ip", *words], check=True, capture_output=True)
