@@ -2,13 +2,14 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import pytest
 
+from tests.knocking import Namespaces, inside
 from tests.peers import (
     Background,
     Server,
@@ -373,6 +374,36 @@ def test_without_privileges_a_refuse_for_some_is_a_reset_and_says_so(tmp_path: P
         with stage.ends("refuse_some") as (client, server):
             server.sendall(b"free")
             assert read_exactly(client, 4) == b"free"
+
+
+def test_an_abort_in_another_network_namespace_is_a_reset_and_says_so(tmp_path: Path) -> None:
+    """The client gets its bytes, then ECONNRESET, over IPv4 and IPv6; the log says why it is no more than that."""
+    with ExitStack() as stack:
+        namespaces = stack.enter_context(Namespaces())
+        with inside(namespaces.server):
+            upstream = stack.enter_context(Upstream())
+            proxies = {
+                name: {"listen": f"{host}:0", "upstream": upstream.address, "rules": [rule(abort={"after": "4B"})]}
+                for name, host in (("v4", namespaces.SERVER), ("v6", f"[{namespaces.SERVER6}]"), ("all", ""))
+            }
+            proxy = stack.enter_context(Faultproxy(tmp_path, {"proxies": proxies}))
+        for name, host in (("v4", namespaces.SERVER), ("v6", namespaces.SERVER6), ("all", namespaces.SERVER)):
+            _, port = proxy.address(name)
+            with inside(namespaces.client):
+                client = stack.enter_context(connect((host, port)))
+            with upstream.accept() as server:
+                server.sendall(b"last words")
+                assert read_to_the_end(client) == (b"last", "ECONNRESET")
+                assert read_to_the_end(server) == (b"", "EOF")
+            struck = proxy.wait_for("fault.injected", proxy=name)
+            told = {key: struck[key] for key in ("fault", "client_sees", "fidelity", "reason", "bytes_downstream")}
+            assert told == {
+                "fault": "abort",
+                "client_sees": "ECONNRESET",
+                "fidelity": "degraded",
+                "reason": "the connection is reset: the client is in another network namespace (ENOENT)",
+                "bytes_downstream": 4,
+            }
 
 
 def test_a_unix_upstream_cannot_be_reset(stage: Stage) -> None:
