@@ -121,6 +121,7 @@ def test_connect_timeout(stage: Stage) -> None:
 
 def test_slow_connect_adds_up(stage: Stage) -> None:
     """connect() itself takes the sum of the delays, never less."""
+    stage.proxy.address("slow")  # it has started
     for expected_s in (0.15, 0.15, 0.05):
         before = time.monotonic()
         with stage.ends("slow"):
