@@ -1,5 +1,6 @@
 """The SYN gate, met by real clients: who is refused, and how, is decided before the kernel answers."""
 
+import errno
 import select
 import signal
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from faultproxy.kernel import raw_socket
 from tests.knocking import Namespaces, connect_many, forged_syn, inside, need_a_gate
-from tests.peers import Server, Upstream, connect, connect_error, echo, read_exactly
+from tests.peers import PATIENCE_S, Server, Upstream, connect, connect_error, echo, read_exactly
 from tests.running import Faultproxy, Scene, Settings, Stage, one
 
 pytestmark = pytest.mark.usefixtures("_gate")
@@ -35,8 +36,18 @@ SCENES = {
     "host6": Scene([rule(when={"first": 1}, unreachable=None)], {"listen": "[::1]:0"}),
     "net6": Scene([rule(when={"first": 1}, unreachable={"code": "net"})], {"listen": "[::1]:0"}),
     "ignored": Scene([rule(when={"every": 2}, connect_timeout=None)]),
+    "ignored6": Scene([rule(when={"first": 1}, connect_timeout=None)], {"listen": "[::1]:0"}),
+    "ignored_all": Scene([rule(when={"first": 2}, connect_timeout=None)], {"listen": ":0"}),
     "slow": Scene(
         [rule("a", when={"first": 2}, slow_connect={"delay": "100ms"}), rule("b", slow_connect={"delay": "50ms"})]
+    ),
+    "slow6": Scene([rule("v6", when={"client": "::1"}, slow_connect={"delay": "200ms"})], {"listen": "[::1]:0"}),
+    "slow_all": Scene(
+        [
+            rule("v4", when={"client": "127.0.0.0/8"}, slow_connect={"delay": "100ms"}),
+            rule("v6", when={"client": "::1"}, slow_connect={"delay": "200ms"}),
+        ],
+        {"listen": ":0"},
     ),
     "mixed": Scene(
         [
@@ -119,6 +130,27 @@ def test_connect_timeout(stage: Stage) -> None:
     assert len(stage.proxy.seen("fault.injected", proxy="ignored")) == 1
 
 
+def test_connect_timeout_over_ipv6_and_at_a_listener_of_all_addresses(stage: Stage) -> None:
+    """connect() itself fails with ETIMEDOUT, after a retransmission that is not counted; later clients get in."""
+    knocks = [("ignored6", 1, "::1"), ("ignored_all", 1, "127.0.0.1"), ("ignored_all", 2, "::1")]
+    addresses = [(host, stage.proxy.address(name)[1]) for name, _, host in knocks]
+    with ExitStack() as stack:
+        clients = []
+        for (name, number, host), address in zip(knocks, addresses, strict=True):
+            client = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
+            client.setblocking(False)
+            client.connect_ex(address)
+            stage.struck(name, number, count=number, client_sees="ETIMEDOUT", fidelity="exact")
+            clients.append(client)
+        for client in clients:
+            assert select.select([], [client], [], PATIENCE_S)[1]
+            assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ETIMEDOUT
+    assert [connect_error(address) for address in addresses] == [None] * 3
+    assert len(stage.proxy.seen("fault.injected", proxy="ignored6")) == 1
+    assert len(stage.proxy.seen("fault.injected", proxy="ignored_all")) == 2
+
+
 def test_slow_connect_adds_up(stage: Stage) -> None:
     """connect() itself takes the sum of the delays, never less."""
     stage.proxy.address("slow")  # it has started
@@ -130,6 +162,29 @@ def test_slow_connect_adds_up(stage: Stage) -> None:
     assert stage.struck("slow", 3)["rule"] == "b"
     closed = stage.closed("slow")
     assert (closed["faults"], closed["rule"]) == (["slow_connect", "slow_connect"], "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "rule_name", "delay_s"),
+    [("slow6", "::1", "v6", 0.2), ("slow_all", "127.0.0.1", "v4", 0.1), ("slow_all", "::1", "v6", 0.2)],
+)
+def test_slow_connect_over_ipv6_and_at_a_listener_of_all_addresses(
+    stage: Stage, name: str, host: str, rule_name: str, delay_s: float
+) -> None:
+    """connect() takes its client's delay, never less; what was done to the SYN is told of its connection."""
+    address = host, stage.proxy.address(name)[1]
+    before = time.monotonic()
+    with connect(address) as client:
+        took_s = time.monotonic() - before
+        local, port = client.getsockname()[:2]
+        with stage.upstreams[name].accept():
+            pass
+    assert took_s >= delay_s
+    who = f"[{local}]:{port}" if ":" in local else f"{local}:{port}"
+    struck = stage.proxy.wait_for("fault.injected", proxy=name, client=who)
+    assert (struck["fault"], struck["rule"], struck["fidelity"]) == ("slow_connect", rule_name, "exact")
+    closed = stage.proxy.wait_for("connection.closed", connection=struck["connection"])
+    assert (closed["client"], closed["faults"]) == (who, ["slow_connect"])
 
 
 def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
