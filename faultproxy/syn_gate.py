@@ -56,8 +56,8 @@ class Knock:
         return self._answer is not None
 
     def accept(self) -> None:
-        """Let the kernel shake hands."""
-        self.is_accepted = True
+        """Let the kernel shake hands, unless the client has another answer already."""
+        self.is_accepted = self.is_accepted or not self.is_answered
         self._reply(raw_tcp.again)
 
     def refuse(self) -> None:
