@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -107,9 +108,9 @@ def _why_unread(error: OSError) -> str:
 
 def _decode(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        before = data[: error.start]
+        before = data[: error.start].removeprefix(BOM_UTF8)
         column = len(before[before.rfind(b"\n") + 1 :].decode()) + 1
         text = f"byte {error.start + 1} of the file, 0x{data[error.start]:02x}, is not UTF-8; save the file as UTF-8"
         raise Unreadable(Place(before.count(b"\n") + 1, column), (), text) from None

@@ -95,6 +95,16 @@ def test_not_utf8() -> None:
     assert errors_of("a: é\nb".encode() + b"\xff") == (f"2:2: {reason}",)
 
 
+@pytest.mark.parametrize("text", ["", "a", "é", "é€", "aé€", "é\n€", "𝄞"])
+def test_not_utf8_behind_a_byte_order_mark(text: str) -> None:
+    """A byte order mark takes no column, and the number of the byte counts it."""
+    before = b"\xef\xbb\xbf" + text.encode()
+    (error,) = errors_of(before + b"\xff")
+    *_, last = text.split("\n")
+    place = f"{text.count(chr(10)) + 1}:{len(last) + 1}"
+    assert error == f"{place}: byte {len(before) + 1} of the file, 0xff, is not UTF-8; save the file as UTF-8"
+
+
 @pytest.mark.parametrize(
     "address", ["localhost:80", "my_host-1.example.com.:80", "[fe80::1%eth0]:80", "[::1]:80", "1a.b:65535"]
 )
