@@ -39,6 +39,7 @@ NUMBER = r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,9})?"
 DURATION_PATTERN = rf"^{NUMBER} ?(?:us|ms|s|m|h)$"
 POSITIVE_DURATION_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:us|ms|s|m|h)$"
 SIZE_PATTERN = rf"^{NUMBER} ?(?:B|kB|MB|GB|KiB|MiB|GiB)$"
+POSITIVE_SIZE_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:B|kB|MB|GB|KiB|MiB|GiB)$"
 RATE_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:(?:B|kB|MB|GB|KiB|MiB|GiB)/s|(?:k|M|G)?bit/s)$"
 PERCENT_PATTERN = r"^(?:100(?:\.0{1,9})?|(?:0|[1-9][0-9]?)(?:\.[0-9]{1,9})?) ?%$"
 
@@ -151,6 +152,12 @@ def _positive(seconds: float) -> float:
     return seconds
 
 
+def _some(size: int) -> int:
+    if size == 0:
+        raise PydanticCustomError("size", "is nothing at all; write a size such as 4KiB")
+    return size
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -167,6 +174,11 @@ Size = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(format_size),
     WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["4KiB"]}),
+]
+PositiveSize = Annotated[
+    Size,
+    AfterValidator(_some),
+    WithJsonSchema({"type": "string", "pattern": POSITIVE_SIZE_PATTERN, "examples": ["4KiB"]}),
 ]
 Rate = Annotated[
     float,

@@ -3,11 +3,8 @@
 import math
 from typing import ClassVar
 
-from pydantic import model_validator
-from pydantic_core import PydanticCustomError
-
 from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
-from faultproxy.units import Duration, Size
+from faultproxy.units import Duration, PositiveSize, Size
 
 _PIECES_AT_ONCE = 512
 
@@ -20,18 +17,12 @@ class Slice(StreamShape):
 
     key: ClassVar[str] = "slice"
 
-    size: Size
+    size: PositiveSize
     jitter: Size = 0
     pause: Duration = 0.0
 
     def shaper(self, roll: Roll) -> Shaper:
         return _Sliced(self, roll)
-
-    @model_validator(mode="after")
-    def _has_pieces(self) -> "Slice":
-        if self.size == 0:
-            raise PydanticCustomError("slice", "size is nothing at all; write a size such as 100B")
-        return self
 
 
 class _Sliced:

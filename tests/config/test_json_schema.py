@@ -33,7 +33,6 @@ LOADER_ONLY = (
     "has bits beyond its prefix",
     "never matches",
     "bytes long",
-    "is nothing at all",
     "is no rate that can be kept",
     "needs exactly one of probability and at",
     "must hear it first",
@@ -138,6 +137,8 @@ def test_good_values(data: Any) -> None:
     [
         rule(),
         rule(refuse=None, reset=None),
+        rule(slice={"size": "0B"}),
+        rule(bandwidth={"rate": "1MB/s", "burst": "0.0KiB"}),
         rule(refuse={}, live=True, when={"window": {"to": "1s"}}),
         rule(reset={}, live=True),
         rule(reset={}, live=True, when={"first": 3}),
