@@ -18,17 +18,19 @@ class Capacity:
     """Counts connections against the limit on descriptors (getrlimit(2), RLIMIT_NOFILE).
 
     Counted ahead, because a client that was accepted with the last descriptor could never be
-    connected to its upstream: it waits in the listener's queue instead.
+    connected to its upstream: it waits in the listener's queue instead. ``listeners`` is how many descriptors
+    the listeners take, which edits change.
     """
 
     def __init__(self) -> None:
         self.connections = 0
+        self.listeners = 0
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = max(1, (limit - len(os.listdir("/proc/self/fd")) - _SPARE) // 2)
+        self._free = limit - len(os.listdir("/proc/self/fd")) - _SPARE
 
     def room(self, most: int) -> int:
         """For how many connections there is room, up to ``most``. Raises OutOfResources if for none."""
-        room = min(most, self._most - self.connections)
+        room = min(most, max(1, (self._free - self.listeners) // 2) - self.connections)
         if room <= 0:
             raise OutOfResources("EMFILE")
         return room

@@ -124,6 +124,7 @@ class Daemon:
         self._add = add
         for name, gate in gates.items():
             add(name, gate)
+        self._count_listeners()
 
     async def _obey(self, signals: AsyncIterator[int], *scopes: trio.CancelScope) -> None:
         """SIGHUP looks at the file again; any other signal cancels the first scope, the next signal the second."""
@@ -185,7 +186,11 @@ class Daemon:
                 self._proxies[name].update(proxy_config, seed, gates[name])
             else:
                 self._add(name, gates[name])
+        self._count_listeners()
         return changes
+
+    def _count_listeners(self) -> None:
+        self._capacity.listeners = sum(proxy.gate.descriptors for proxy in self._proxies.values())
 
     def _gates_for(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
         """A gate for each proxy: the one that listens there already, whoever has it, or a new one."""

@@ -41,6 +41,11 @@ class Gate:
         host, port = self._sock.getsockname()[:2]
         return TcpAddress(self.listen.host and host, port)
 
+    @property
+    def descriptors(self) -> int:
+        """How many it takes: the listener's own, and those of the SYN gate."""
+        return 1 + (self.syns.descriptors if self.syns is not None else 0)
+
     def open(self) -> None:
         """Listen. Raises OSError (EADDRINUSE) when another process took the port while the gate was shut."""
         if self.is_open:

@@ -176,6 +176,11 @@ class SynGate:
             name = errno.errorcode.get(error.errno or 0, str(error))
             raise NotAllowed(f"{what} not allowed here ({name})") from None
 
+    @property
+    def descriptors(self) -> int:
+        """How many it takes."""
+        return len(self._receivers) + len(self._senders)
+
     def close(self) -> None:
         """Hear and answer no more. Whoever owns the listener changes its filter."""
         self._unheard()

@@ -39,6 +39,19 @@ def test_no_room() -> None:
     assert capacity.room(10) == 1
 
 
+@pytest.mark.usefixtures("limited")
+def test_listeners_take_room() -> None:
+    """What the listeners take, the connections cannot have, and get back when an edit closes some."""
+    capacity = Capacity()
+    alone = capacity.room(1000)
+    capacity.listeners = 20
+    assert capacity.room(1000) == alone - 10
+    capacity.listeners = 1000
+    assert capacity.room(1000) == 1
+    capacity.listeners = 0
+    assert capacity.room(1000) == alone
+
+
 def test_the_smallest_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """However low the limit, one connection is tried."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (3, 3))

@@ -169,6 +169,26 @@ def test_a_shortage_of_descriptors_loses_nobody(tmp_path: Path, upstream: Upstre
         assert not proxy.seen("upstream.failed")
 
 
+def test_many_listeners_leave_less_room(tmp_path: Path, upstream: Upstream) -> None:
+    """Listeners and SYN gates take descriptors too: nobody is accepted whose upstream could not be dialled."""
+    settings = one(upstream.address)["proxies"]["p"]
+    some = {"name": "some", "when": {"nth": 1_000_000}, "refuse": None}
+    gated = {f"gated{number}": {**settings, "rules": [some]} for number in range(3)}
+    others = {f"other{number}": settings for number in range(12)}
+    with (
+        Faultproxy(tmp_path, {"proxies": {"p": settings, **gated}}, max_fds=64) as proxy,
+        ExitStack() as stack,
+    ):
+        address = proxy.address("p")
+        proxy.edit({"proxies": {"p": settings, **gated, **others}})
+        clients = [stack.enter_context(connect(address)) for _ in range(40)]
+        proxy.wait_for("accept.paused", error="EMFILE")
+        while clients:
+            upstream.accept().close()
+            clients.pop(0).close()
+        assert not proxy.seen("upstream.failed")
+
+
 def test_a_shortage_is_told_once(tmp_path: Path, upstream: Upstream) -> None:
     """However long clients wait for a descriptor, and however often it is tried again, one line tells of it."""
     with Faultproxy(tmp_path, one(upstream.address), max_fds=64) as proxy, ExitStack() as stack:
