@@ -8,7 +8,14 @@ from typing import Any
 
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectShape, Ending, Fault, Shape, Trigger
-from faultproxy.units import DURATION_PATTERN, PERCENT_PATTERN, RATE_PATTERN, SIZE_PATTERN
+from faultproxy.units import (
+    DURATION_PATTERN,
+    PERCENT_PATTERN,
+    POSITIVE_DURATION_PATTERN,
+    POSITIVE_SIZE_PATTERN,
+    RATE_PATTERN,
+    SIZE_PATTERN,
+)
 from tests.faults.links import Remembered
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -18,9 +25,13 @@ KINDS: Mapping[type, str] = {
     Ending: "ending",
     Shape: "shape",
 }
+DURATION = "duration: `250us` `10ms` `1.5s` `2m` `1h`"
+SIZE = "size: `512B` `4KiB` `1MiB` `10kB` `1MB`"
 TYPES = {
-    DURATION_PATTERN: "duration: `250us` `10ms` `1.5s` `2m` `1h`",
-    SIZE_PATTERN: "size: `512B` `4KiB` `1MiB` `10kB` `1MB`",
+    DURATION_PATTERN: DURATION,
+    POSITIVE_DURATION_PATTERN: DURATION,
+    SIZE_PATTERN: SIZE,
+    POSITIVE_SIZE_PATTERN: SIZE,
     RATE_PATTERN: "rate: `64KiB/s` `1MB/s` `8Mbit/s`",
     PERCENT_PATTERN: "probability: `10%` or `0.1`",
 }
@@ -88,10 +99,10 @@ def takes(option: Mapping[str, Any]) -> str:
         return "[when it strikes](#after-when-an-ending-strikes)"
     if reference.endswith("Direction"):
         return "`upstream` \\| `downstream`"
-    if option.get("type") == "boolean":
-        return "`true` \\| `false`"
     if "enum" in option:
         return " \\| ".join(f"`{value}`" for value in option["enum"])
+    if option.get("type") == "boolean":
+        return "`true` \\| `false`"
     if "items" in option:
         return "list of offsets, from 0"
     if option.get("pattern") in TYPES:
@@ -107,9 +118,7 @@ def default(name: str, schema: Mapping[str, Any], defaults: Mapping[str, Any]) -
     value = defaults[name]
     if isinstance(value, dict):
         return "at once"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return "—" if value is None else f"`{value}`"
+    return "—" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def sample(option: Mapping[str, Any]) -> str:
