@@ -173,7 +173,7 @@ class Link:
             self.circuit.thaw()
 
     async def close(self) -> None:
-        """FIN both ways, reading what still comes for up to a second."""
+        """FIN both ways, reading what still comes for up to a second, or until all has been delivered."""
         self._stop()
         self._take_effect(None)
         await self._end_politely(*(sock for _, sock in self._sockets()))
@@ -230,10 +230,9 @@ class Link:
     async def _end_politely(self, *socks: socket.socket) -> None:
         for sock in socks:
             sockets.shut_write(sock)
-        with trio.move_on_after(_READ_OUT_S):
-            async with trio.open_nursery() as nursery:
-                for sock in socks:
-                    nursery.start_soon(_read_out, sock)
+        async with trio.open_nursery() as nursery:
+            for sock in socks:
+                nursery.start_soon(_see_off, sock)
         for sock in socks:
             sock.close()
 
@@ -259,6 +258,24 @@ async def _delivered(sock: socket.socket) -> str | None:
             give_up = trio.current_time() + _NO_PROGRESS_S
     await trio.sleep(_SETTLE_S)
     return f"{left} bytes were not acknowledged within {_NO_PROGRESS_S:.0f} s" if left else None
+
+
+async def _see_off(sock: socket.socket) -> None:
+    """Read and throw away for up to a second, and on for as long as the peer still takes what was sent to it.
+
+    Were the socket closed before, the next byte of the peer's would be answered with RST, and the rest be lost.
+    """
+    left = sockets.unacknowledged(sock)
+    give_up = trio.current_time() + _NO_PROGRESS_S
+    while True:
+        with trio.move_on_after(_READ_OUT_S):
+            await _read_out(sock)
+            return
+        before, left = left, sockets.unacknowledged(sock)
+        if left < before:
+            give_up = trio.current_time() + _NO_PROGRESS_S
+        if not left or trio.current_time() > give_up:
+            return
 
 
 async def _read_out(sock: socket.socket) -> None:

@@ -1,5 +1,6 @@
 """Endings strike at the exact byte or on time, and what each peer sees is what the fault promises."""
 
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -63,6 +64,8 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
     "time_in_dial": Scene([rule(reset={"after": "200ms", "to": "client"})], upstream=SilentUpstream()),
     "to_client": Scene([rule(reset={"after": "1000B", "to": "client"})]),
     "to_server": Scene([rule(reset={"after": "1000B", "to": "server"})]),
+    "close_chatty": Scene([rule(close={"after": "150000B"})], receive_buffer=SMALL),
+    "to_server_chatty": Scene([rule(reset={"after": "150000B", "to": "server"})], receive_buffer=SMALL),
     "to_both": Scene([rule(reset={"after": "1000B"})]),
     "half_down": Scene([rule(half_close={"after": "1000B"})]),
     "half_up": Scene([rule(half_close={"after": {"bytes": "10B", "direction": "upstream"}, "direction": "upstream"})]),
@@ -209,6 +212,22 @@ def test_a_reset_to_the_server_is_a_polite_end_for_the_client(stage: Stage) -> N
         assert read_to_the_end(client) == (pattern(1000), "EOF")
         assert read_to_the_end(server) == (b"", "ECONNRESET")
     assert stage.struck("to_server")["client_sees"] == "EOF"
+
+
+@pytest.mark.parametrize("name", ["close_chatty", "to_server_chatty"])
+def test_a_polite_end_is_whole_for_a_slow_client_that_goes_on_sending(stage: Stage, name: str) -> None:
+    """However long it takes to read what was delivered, what it writes meanwhile is not answered with RST."""
+    data = pattern(200_000)
+    read = b""
+    with stage.ends(name) as (client, server), Background(lambda: send_until_stopped(server, data)):
+        began = monotonic()
+        while piece := client.recv(1000):
+            read += piece
+            if monotonic() < began + 2:
+                with suppress(ConnectionError):
+                    client.sendall(b"!")
+                select.select([], [], [], 0.02)
+    assert read == data[:150_000]
 
 
 def test_a_half_close_downstream_leaves_the_client_its_say(stage: Stage) -> None:

@@ -151,7 +151,10 @@ class Link(Protocol):
         """Freeze, and take in nothing that the peers send, so that not even an acknowledgement comes back."""
 
     async def close(self) -> None:
-        """End the connection with FIN to both sides, reading what still comes for up to a second."""
+        """End the connection with FIN to both sides, reading what still comes for up to a second.
+
+        For longer if that is what it takes to deliver what was sent before.
+        """
 
 
 class Knock(Protocol):
