@@ -129,6 +129,10 @@ class Connection:
         self._add(hits)
         self._awake()
 
+    def awaits(self, rule: str) -> bool:
+        """Whether an ending of this rule waits for its trigger already."""
+        return any(pending.hit.rule.name == rule for pending in self._pending)
+
     def reshape(self, decision: Decision, hits: Sequence[Hit]) -> None:
         """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
         self._note_rules(hit for hit in hits if hit.rule.name not in self.decision.answers)

@@ -97,7 +97,9 @@ class Link:
         await self._end_politely(*(sock for side, sock in self._sockets() if side is Side.SERVER))
 
     def shut(self, direction: Direction) -> None:
-        """FIN to the direction's receiver; its sender is read and ignored."""
+        """FIN to the direction's receiver; its sender is read and ignored. A second time it has no effect."""
+        if direction in self._shut:
+            return
         self._take_effect(None)
         if self.circuit is not None:
             self._lane_of(direction).shut_down()

@@ -266,6 +266,8 @@ class Proxy:
             self._open_windows.add(rule.name)
             if rule.name not in before:
                 for connection in self._decided():
+                    if connection.awaits(rule.name):
+                        continue
                     hit = self._book.revisit(rule, self._now(connection), connection.decision)
                     if hit is not None:
                         connection.strike([hit])

@@ -27,6 +27,16 @@ SCENES = {
         ]
     ),
     "live_close": Scene([{"name": "restart", "when": {"window": LATER}, "live": True, "close": None}]),
+    "live_again": Scene(
+        [
+            {
+                "name": "restart",
+                "when": {"window": {"to": "10ms", "every": "20ms"}},
+                "live": True,
+                "half_close": {"after": "4B"},
+            }
+        ]
+    ),
     "not_live": Scene([{"name": "restart", "when": {"window": LATER}, "reset": None}]),
 }
 
@@ -35,6 +45,12 @@ SCENES = {
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with Stage(tmp_path_factory.mktemp("gate"), SCENES) as stage:
         yield stage
+
+
+def windows_later(stage: Stage) -> None:
+    """Wait while the windows that repeat open some more times."""
+    before = len(stage.proxy.seen("outage.started", proxy="repeats"))
+    stage.proxy.wait_for("outage.started", proxy="repeats", nth=before + 2)
 
 
 def fate_of_connecting(address: Address) -> str:
@@ -91,6 +107,20 @@ def test_windows_open_and_close(stage: Stage) -> None:
     assert stage.proxy.wait_for("connection.opened", connection="opens_and_ends#2"), "who is refused has no number"
     assert len(stage.proxy.seen("outage.started", proxy="opens_and_ends")) == 1
     assert not stage.proxy.seen("fault.injected", proxy="not_live")
+
+
+def test_a_live_ending_strikes_once(stage: Stage) -> None:
+    """However often the window opens before the trigger is reached, and after: the log tells of what happened once."""
+    with stage.ends("live_again") as (client, server):
+        windows_later(stage)
+        exchange(client, server)
+        assert read_to_the_end(client) == (b"", "EOF")
+        windows_later(stage)
+        client.close()
+        assert read_to_the_end(server) == (b"", "EOF")
+        server.close()
+        assert stage.closed("live_again")["faults"] == ["half_close"]
+    assert len(stage.proxy.seen("fault.injected", proxy="live_again")) == 1
 
 
 def test_an_outage_from_the_start(stage: Stage) -> None:
