@@ -41,7 +41,7 @@ _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH = 120
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
 _SEED = click.IntRange(0, 2**63 - 1)
 
 

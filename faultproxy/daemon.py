@@ -260,12 +260,16 @@ class Changes:
 
 
 def _stamp(path: Path) -> Stamp:
-    """What changes when a file is written, replaced, or a link on its path is turned; None if it is not there."""
+    """What changes when a file is written, replaced, may be read again, or a link on its path is turned.
+
+    None if it is not there. The time of its last change of any kind stands for that of its content, which a copy may
+    have kept.
+    """
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size
 
 
 def _why_not(name: str, listen: TcpAddress, error: OSError) -> str:

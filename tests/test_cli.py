@@ -1,6 +1,7 @@
 """What each command prints, where, and with which exit code; no user ever sees a traceback."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -112,6 +113,19 @@ def test_no_configuration(ran: Run, tmp_path: Path, command: str, content: bytes
     done = ran(command, file)
     assert (done.code, done.output) == (2, "")
     assert done.errors.startswith(f"{file}:1:")
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain"])
+def test_an_unreadable_file(ran: Run, files: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """It is told like every other error of a file, at its place. Root may read everything, so it is made believe."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "open", _may_not)
+    file = files / "good.yaml"
+    assert ran(command, file) == (2, "", f"{file}:1:1: the file may not be read; check its permissions\n")
+
+
+def _may_not(*_: object) -> int:
+    raise PermissionError
 
 
 @pytest.mark.parametrize("command", ["run", "check", "explain"])

@@ -1,5 +1,6 @@
 """The file is edited while the program runs: what changed takes effect, and nobody else notices."""
 
+import os
 import signal
 import socket
 import threading
@@ -89,6 +90,12 @@ def rename_over(file: Path, text: str) -> None:
     other.replace(file)
 
 
+def keep_the_time(file: Path, text: str) -> None:
+    status = file.stat()
+    file.write_text(text)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 @pytest.mark.parametrize("save", [write_in_place, rename_over])
 def test_an_edit_takes_effect_by_itself(tmp_path: Path, echoes: Server, save: Callable[[Path, str], None]) -> None:
     """However an editor saves, the rules change within a second or so, and the log says what did."""
@@ -102,6 +109,20 @@ def test_an_edit_takes_effect_by_itself(tmp_path: Path, echoes: Server, save: Ca
         assert fate(address) == RESET
     assert (loaded["file"], loaded["changes"]) == (str(proxy.file), ["proxy p: rules changed"])
     assert loaded["config"]["p"]["rules"] == [CUT]
+
+
+def test_an_edit_that_keeps_the_time_is_seen(tmp_path: Path, echoes: Server) -> None:
+    """A copy with the time and the size of the file it replaces is another file none the less."""
+    first, second = ({"name": name, "reset": {"to": "both"}} for name in ("one", "two"))
+    with Faultproxy(tmp_path, one(echoes.address, first)) as proxy:
+        proxy.wait_for("proxy.started")
+        proxy.write(one(echoes.address, CUT))
+        proxy.wait_for("config.loaded")
+        proxy.write(one(echoes.address, first))
+        proxy.wait_for("config.loaded", nth=2)
+        keep_the_time(proxy.file, text_of(one(echoes.address, second)))
+        loaded = proxy.wait_for("config.loaded", nth=3)
+    assert loaded["config"]["p"]["rules"] == [second]
 
 
 def test_an_edit_right_after_the_start_is_seen(tmp_path: Path, echoes: Server) -> None:
