@@ -28,17 +28,18 @@ async def dial(upstream: UpstreamAddress, board: Switchboard, begun: Attempt | N
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
-    socket.gaierror (an OSError too). The caller bounds the time. An attempt that begin() has begun is finished.
+    socket.gaierror (an OSError too). An attempt that begin() has begun is finished. The caller bounds the time, of which
+    each address may take its share of what is left, so that one that never answers does not keep the dial from the next.
     """
     if begun is not None:
         return await _finish(begun, board)
-    error: OSError = OSError("no address")
-    for family, address in await _addresses(upstream):
-        try:
+    addresses = await _addresses(upstream)
+    for left, (family, address) in zip(range(len(addresses), 1, -1), addresses, strict=False):
+        now = trio.current_time()
+        share_s = (trio.current_effective_deadline() - now) / left
+        with suppress(OSError), trio.CancelScope(deadline=now + share_s):
             return await _connect(family, address, board)
-        except OSError as failed:
-            error = failed
-    raise error
+    return await _connect(*addresses[-1], board)
 
 
 def begin(upstream: UpstreamAddress) -> Attempt | None:

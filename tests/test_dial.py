@@ -77,6 +77,18 @@ async def test_names_are_tried_in_order(
     assert len(resolver.asked) == 2
 
 
+async def test_a_silent_address_is_passed_over(
+    board: Switchboard, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that never answers takes its share of the time, and the next is tried."""
+    with SilentUpstream() as silent:
+        dead = address_of(silent)
+        monkeypatch.setattr(socket, "getaddrinfo", Resolver(dead, dead, address_of(upstream)))
+        with trio.fail_after(0.6):
+            (await dial(TcpAddress("db", 1), board)).close()
+        upstream.accept().close()
+
+
 async def test_nobody_answers(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all addresses refuse, the last refusal is raised."""
     with nobody() as address, nobody() as other:
