@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGHUP
 
@@ -171,6 +171,11 @@ class Daemon:
         changes = Changes.between(self._config, config)
         gates = self._gates_for(config.proxies)
         seed = self._seed_of(config, drawn=self._seed)
+        moved = [
+            f"proxy {name}: now at {gate.address}"
+            for name, gate in gates.items()
+            if not gate.listen.port and name in self._proxies and self._proxies[name].gate is not gate
+        ]
         kept = set(map(id, gates.values()))
         for name, proxy in tuple(self._proxies.items()):
             if id(proxy.gate) not in kept:
@@ -187,7 +192,7 @@ class Daemon:
             else:
                 self._add(name, gates[name])
         self._count_listeners()
-        return changes
+        return replace(changes, texts=(*changes.texts, *moved))
 
     def _count_listeners(self) -> None:
         self._capacity.listeners = sum(proxy.gate.descriptors for proxy in self._proxies.values())

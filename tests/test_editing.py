@@ -350,6 +350,19 @@ def test_one_address_becomes_all_of_them(tmp_path: Path, echoes: Server) -> None
         assert connect_error(("127.0.0.2", port)) == "ECONNREFUSED"
 
 
+def test_any_free_port_is_told(tmp_path: Path, echoes: Server) -> None:
+    """A proxy that an edit moves to port 0 is found by what the log says."""
+    before = free_address()
+    with Faultproxy(tmp_path, proxies(p=at(before, echoes.address))) as proxy:
+        proxy.wait_for("proxy.started")
+        first, *others = proxy.edit(proxies(p=at("127.0.0.1:0", echoes.address)))["changes"]
+        assert first == "proxy p: listen changed"
+        (address,) = (text.removeprefix("proxy p: now at ") for text in others)
+        assert echoed(place(address)) is None
+        assert echoed(place(before)) == "ECONNREFUSED"
+        assert proxy.edit(proxies(p=at("127.0.0.1:0", echoes.address, CUT)))["changes"] == ["proxy p: rules changed"]
+
+
 def test_an_address_in_use_rejects_the_whole_edit(tmp_path: Path, echoes: Server) -> None:
     """Of an edit that cannot listen nothing takes effect: no rule, no other listener; the log names the holder."""
     taken = echoes.address
