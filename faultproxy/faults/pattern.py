@@ -22,7 +22,8 @@ def _is_pattern(text: str) -> str:
     try:
         pattern = compile_pattern(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise PydanticCustomError("pattern", f"is not a regular expression: {error}") from None
+        right = "correct it, or put \\ before what stands for itself"
+        raise PydanticCustomError("pattern", f"is not a regular expression: {error}; {right}") from None
     if pattern.search(b""):
         raise PydanticCustomError("pattern", "matches the empty text; write an expression that needs at least one byte")
     beside = next((token for token in _TOKEN.findall(text) if token in _BESIDE), None)
