@@ -65,6 +65,7 @@ class Proxy:
         self._outage: BaseRule | None = None
         self._clock = trio.CancelScope()
         self._serving = trio.CancelScope()
+        self._seeing_out = trio.CancelScope()
         self._edge = float("inf")
         self._shortage: OutOfResources | None = None
         self._is_retired = False
@@ -154,12 +155,14 @@ class Proxy:
         self.gate.close()
 
     def retire(self) -> None:
-        """Accept no more. ``proxy.stopped`` is told when the last connection is over."""
+        """Accept no more. Windows still open and close for the open connections; ``proxy.stopped`` follows the last."""
         self.journal.proxy_draining(proxy=self.name, open_connections=self.open_connections)
         self._serving.cancel()
         self._reception.let_in()
         self._reception.attend(None)
         self._is_retired = True
+        if self._connections:
+            self._nursery.start_soon(self._see_out)
         self._tell_if_stopped()
 
     def look_again(self) -> None:
@@ -171,9 +174,7 @@ class Proxy:
     def _tick(self) -> float:
         """Bring the gate and the live rules up to date; when to look again."""
         now = trio.current_time()
-        self._strike_open_connections(now)
-        if any(rule.when.window is not None for rule in _shapes(self._book)):
-            self._reshape_all()
+        self._follow_windows(now)
         outage = self._book.outage(now)
         if outage is not None or not self.config.enabled:
             self.shut_gate()
@@ -183,6 +184,19 @@ class Proxy:
         self._tell_outage(outage or blackout if self.config.enabled else None)
         self._tell_unavailable()
         return min(self._next_edges(now), default=float("inf"))
+
+    async def _see_out(self) -> None:
+        """Keep the clock for those who are still here, until the last is gone."""
+        with self._seeing_out:
+            while True:
+                now = trio.current_time()
+                self._follow_windows(now)
+                await trio.sleep_until(min(self._next_edges(now), default=float("inf")))
+
+    def _follow_windows(self, now: float) -> None:
+        self._strike_open_connections(now)
+        if any(rule.when.window is not None for rule in _shapes(self._book)):
+            self._reshape_all()
 
     def _arrival(self, host: str) -> Arrival:
         now = trio.current_time()
@@ -341,6 +355,7 @@ class Proxy:
 
     def _tell_if_stopped(self) -> None:
         if self._is_retired and not self._connections:
+            self._seeing_out.cancel()
             never = {rule.name: 0 for rule in self._book.rules if rule.can_strike}
             faults = never | self._tally.counts(self.name)
             self.journal.proxy_stopped(proxy=self.name, connections=self.accepted, faults=faults)

@@ -336,6 +336,29 @@ def test_open_connections_survive_what_happens_to_their_proxy(tmp_path: Path, up
             proxy.wait_for("proxy.stopped", proxy="a", connections=3)
 
 
+@pytest.mark.parametrize("end", ["removed", "drained"])
+def test_windows_go_on_for_those_who_stay(tmp_path: Path, upstream: Upstream, end: str) -> None:
+    """The open connections of a proxy that is no more are still slow only while a window is open, and then struck."""
+    slow = {"name": "slow", "when": {"window": {"to": "600ms"}}, "latency": {"delay": "300ms"}}
+    restart = {"name": "restart", "when": {"window": {"from": "3s"}}, "live": True, "reset": None}
+    other = at("127.0.0.1:0", upstream.address)
+    with Faultproxy(tmp_path, proxies(p=at("127.0.0.1:0", upstream.address, slow, restart), q=other)) as proxy:
+        with connect(proxy.address("p")) as client, upstream.accept() as server:
+            if end == "removed":
+                proxy.edit(proxies(q=other))
+            else:
+                proxy.signal(signal.SIGTERM)
+            proxy.wait_for("proxy.draining", proxy="p")
+            took: list[float] = []
+            while len(took) < 4:  # the window is shut after the second at the latest
+                began = monotonic()
+                exchange(client, server)
+                took.append(monotonic() - began)
+            assert took[-1] < 0.3
+            assert read_to_the_end(client) == RESET
+        assert proxy.wait_for("proxy.stopped", proxy="p")["faults"] == {"slow": 1, "restart": 1}
+
+
 def test_one_address_becomes_all_of_them(tmp_path: Path, echoes: Server) -> None:
     """127.0.0.1:PORT becomes :PORT and back, though both cannot listen at once."""
     listen = free_address()
