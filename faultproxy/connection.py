@@ -140,7 +140,7 @@ class Connection:
         self._shaping.set(hits)
         if self._link.is_open:
             self._shaping.install(self._link)
-            if self._shaping.is_waiting:
+            if self._looks:
                 self._awake()
 
     def break_off(self) -> None:
@@ -323,7 +323,7 @@ class Connection:
         due = self._dial_by if self._link.circuit is None else float("inf")
         if self._link.frozen_until is not None:
             due = min(due, self._link.frozen_until)
-        if self._shaping.is_waiting:
+        if self._looks:
             due = min(due, trio.current_time() + _LOOK_S)
         for pending in self._pending:
             if pending.ending.after.time is not None and not pending.ending.after.at_once:
@@ -397,6 +397,11 @@ class Connection:
     def _client(self) -> str:
         host = self.arrival.client
         return f"[{host}]:{self._client_port}" if ":" in host else f"{host}:{self._client_port}"
+
+    @property
+    def _looks(self) -> bool:
+        """Whether it looks for lost packets now and then; not while it dials, which that would only begin anew."""
+        return self._shaping.is_waiting and self._link.circuit is not None
 
     def _awake(self) -> None:
         if self._sleep is not None:

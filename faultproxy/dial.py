@@ -28,8 +28,9 @@ async def dial(upstream: UpstreamAddress, board: Switchboard, begun: Attempt | N
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
-    socket.gaierror (an OSError too). An attempt that begin() has begun is finished. The caller bounds the time, of which
-    each address may take its share of what is left, so that one that never answers does not keep the dial from the next.
+    socket.gaierror (an OSError too). The caller bounds the time, of which each address may take its share of what
+    is left, so that one that never answers does not keep the dial from the next. An attempt that begin() has
+    begun is finished.
     """
     if begun is not None:
         return await _finish(begun, board)

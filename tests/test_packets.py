@@ -18,6 +18,7 @@ from tests.peers import (
     PATIENCE_S,
     Background,
     Server,
+    SilentUpstream,
     Upstream,
     connect,
     connect_error,
@@ -40,6 +41,7 @@ SCENES = {
     "adds": Scene([rule("a", loss=SOME), rule("b", loss=SOME), rule("c", when={"client": "10.9.9.9"}, loss=SOME)]),
     "none": Scene([rule(loss={"probability": "0%"})]),
     "all": Scene([rule(loss={"probability": "100%"})]),
+    "late": Scene([rule(loss=SOME)], upstream=SilentUpstream()),
     "shadow": Scene([rule(mode="shadow", loss=SOME)]),
     "window": Scene([rule(when={"window": {"to": "1h"}}, loss=SOME)]),
     "partition": Scene([rule(hang={"after": "100kB", "acks": False})], receive_buffer=16_384),
@@ -83,6 +85,13 @@ def wait_until_connected(client: socket.socket) -> None:
     """Its SYN, sent again, is answered."""
     assert select.select([], [client], [], PATIENCE_S)[1]
     assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def dialled_from(port: int) -> str:
+    """Our end of the connect to this port that waits for an answer (proc(5), /proc/net/tcp)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    (found,) = (line[1] for line in lines if line[2].endswith(f":{port:04X}") and line[3] == "02")
+    return found
 
 
 def talk(client: socket.socket, server: socket.socket, until_lost: int = 1) -> None:
@@ -131,6 +140,20 @@ def test_all_is_lost(stage: Stage) -> None:
         with pytest.raises(TimeoutError):
             server.recv(1)
         assert stage.struck("all")["fault"] == "loss"
+
+
+def test_a_server_that_answers_late_is_dialled_once(stage: Stage) -> None:
+    """To look for lost packets does not begin the dial anew."""
+    late = stage.upstreams["late"]
+    assert isinstance(late, SilentUpstream)
+    with stage.connect("late") as client:
+        late.wait_until_dialled()
+        port = dialled_from(late.port)
+        sleep(QUIET_S)
+        assert dialled_from(late.port) == port
+        late.speak()
+        with late.accept() as server:
+            talk(client, server)
 
 
 def test_a_shadow_loses_nothing(stage: Stage) -> None:
