@@ -5,10 +5,12 @@ import os
 import secrets
 import signal
 import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from types import FrameType
 from typing import Any, BinaryIO, NoReturn
 
 import click
@@ -39,6 +41,7 @@ from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
+_PATIENCE_S = 1
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH = 120
 _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
@@ -67,6 +70,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
 def main() -> None:
     """A TCP proxy that injects faults: refused, reset, half-closed, by rule, and told in the log."""
     capabilities.use_permitted()
+    warnings.simplefilter("ignore", FutureWarning)  # of Python's, at a regular expression: no user's business
 
 
 @main.command()
@@ -77,6 +81,7 @@ def main() -> None:
 @click.option("--expect", is_flag=True, help="Exit 3 if a rule fired fewer or more times than its expect says.")
 def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT; a second signal ends it at once."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to obey it
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
     writer = LogWriter()
@@ -207,7 +212,29 @@ def doctor() -> None:
 
 async def _run(daemon: Daemon) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        _insist(signal.SIGTERM, signal.SIGINT)
         await daemon.run(signals)
+
+
+def _insist(*numbers: int) -> None:
+    """Have the kernel end the process a second after a second of these signals, should the daemon not have done so.
+
+    It cannot while a regular expression of the user's goes through all the ways in which it does not match.
+    """
+    obey = signal.getsignal(numbers[0])
+    assert callable(obey)
+
+    def once(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, again)
+        obey(number, frame)
+
+    def again(number: int, frame: FrameType | None) -> None:
+        signal.alarm(_PATIENCE_S)
+        obey(number, frame)
+
+    for each in numbers:
+        signal.signal(each, once)
 
 
 def _fate_line(proxy: str, fate: Fate) -> dict[str, Any]:

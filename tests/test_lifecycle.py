@@ -6,11 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
 from tests.peers import (
+    PATIENCE_S,
     Background,
     Server,
     Upstream,
@@ -36,6 +37,19 @@ def exchange(client: socket.socket, server: socket.socket) -> None:
     assert read_exactly(server, 4) == b"ping"
     server.sendall(b"pong")
     assert read_exactly(client, 4) == b"pong"
+
+
+def wait_until_busy(pid: int) -> None:
+    """Wait until a process has taken another tenth of a second of a processor's time."""
+
+    def ticks() -> int:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    enough, deadline = ticks() + 10, monotonic() + PATIENCE_S
+    while ticks() < enough:
+        assert monotonic() < deadline, "it has nothing to do"
+        sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -84,6 +98,21 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> 
         assert read_to_the_end(client) == (b"", "ECONNRESET")
         assert read_to_the_end(server) == (b"", "ECONNRESET")
         assert proxy.exit_code() == 0
+
+
+def test_a_second_signal_ends_what_is_stuck(tmp_path: Path, upstream: Upstream) -> None:
+    """An expression of the user's that tries all ways not to match holds up everything, but not the end."""
+    rule = {"name": "endless", "reset": {"after": {"match": "(a+)+b", "direction": "upstream"}}}
+    with (
+        Faultproxy(tmp_path, one(upstream.address, rule)) as proxy,
+        connect(proxy.address("p")) as client,
+        upstream.accept(),
+    ):
+        client.sendall(b"a" * 60)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            wait_until_busy(proxy.pid)
+            proxy.signal(number)
+        assert proxy.exit_code() == -signal.SIGALRM
 
 
 def test_who_waits_at_the_end_is_still_served(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def _read(path: Path) -> bytes:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable(_START, (), "the file is a pipe or a device; write the configuration to a regular file")
-        data = file.read(LARGEST_FILE + 1) if status.st_size <= LARGEST_FILE else b""
+        # A file of the kernel's may have nothing to say at the moment, which is None.
+        data = file.read(LARGEST_FILE + 1) or b"" if status.st_size <= LARGEST_FILE else b""
     if len(data) > LARGEST_FILE or status.st_size > LARGEST_FILE:
         raise Unreadable(_START, (), "the file is larger than 1 MiB; write a smaller one")
     return data
