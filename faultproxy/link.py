@@ -42,6 +42,7 @@ class Link:
         self._is_isolated = False
         self._loss = 0.0
         self._dropped_before = 0
+        self._had_lost = False
 
     @property
     def client_has_eof(self) -> bool:
@@ -78,7 +79,7 @@ class Link:
         spared = [sock for side, sock in self._sockets() if side not in sides]
         no_rst = _NO_RST if any(sock.family == socket.AF_UNIX for sock in struck) else None
         for sock in struck:
-            undelivered = await _delivered(sock) if self.drains else None
+            undelivered = await self._drain(sock) if self.drains else None
             self._take_effect(undelivered or no_rst)
             sockets.reset(sock)
         self._take_effect(None)
@@ -87,7 +88,7 @@ class Link:
     async def abort(self) -> None:
         """ECONNABORTED to the client, after its data if the trigger counted bytes; or else RST. FIN to the server."""
         self._stop()
-        undelivered = await _delivered(self.client) if self.drains else None
+        undelivered = await self._drain(self.client) if self.drains else None
         try:
             sock_diag.destroy_peer(self.client)
             self._take_effect(undelivered)
@@ -111,7 +112,7 @@ class Link:
         """FIN to the client, and RST as soon as that has left; FIN to the server."""
         self._stop()
         if self.drains:
-            undelivered = await _delivered(self.client)
+            undelivered = await self._drain(self.client)
         else:
             undelivered = None
             await trio.sleep(_SETTLE_S)  # or a connect() that is still under way fails with EPIPE itself
@@ -136,7 +137,7 @@ class Link:
         """As freeze; and once all that was to be delivered is acknowledged, acknowledge nothing any more."""
         tell, self.on_effect = self.on_effect, _nobody
         self.freeze(for_s)
-        undelivered = await _delivered(self.client) if self.drains else None
+        undelivered = await self._drain(self.client) if self.drains else None
         if self.is_open:
             self._is_isolated = True
             try:
@@ -151,6 +152,7 @@ class Link:
     def lose(self, fraction: float) -> str | None:
         """Let this fraction of the client's packets be lost from now on; if that is not possible, why."""
         self._dropped_before = sockets.dropped(self.client)
+        self._had_lost = False
         self._loss = fraction
         try:
             self._filter()
@@ -161,8 +163,9 @@ class Link:
     @property
     def has_lost(self) -> bool:
         """Whether a packet of the client's has been lost."""
-        is_open = self.client.fileno() >= 0
-        return is_open and not self._is_isolated and sockets.dropped(self.client) > self._dropped_before
+        if self._had_lost or self._is_isolated or self.client.fileno() < 0:
+            return self._had_lost
+        return sockets.dropped(self.client) > self._dropped_before
 
     def thaw(self) -> None:
         """Every byte goes on its way."""
@@ -185,7 +188,7 @@ class Link:
         self._stop()
         for side, sock in self._sockets():
             if side is not broken and sockets.unacknowledged(sock):
-                await _delivered(sock)
+                await self._drain(sock)
             sockets.reset(sock)
 
     def finish(self) -> None:
@@ -229,12 +232,18 @@ class Link:
         assert lane is not None
         return lane
 
+    async def _drain(self, sock: socket.socket) -> str | None:
+        undelivered = await _delivered(sock)
+        self._had_lost = self.has_lost  # soon the socket cannot be asked any more
+        return undelivered
+
     async def _end_politely(self, *socks: socket.socket) -> None:
         for sock in socks:
             sockets.shut_write(sock)
         async with trio.open_nursery() as nursery:
             for sock in socks:
                 nursery.start_soon(_see_off, sock)
+        self._had_lost = self.has_lost
         for sock in socks:
             sock.close()
 

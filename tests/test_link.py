@@ -9,6 +9,7 @@ import trio
 
 from faultproxy.faults.base import Direction, Side
 from faultproxy.link import Link
+from tests.knocking import need_a_filter
 from tests.relay.wires import is_quiet, read_exactly, read_to_the_end, reset, running, send_all, tcp_pair
 
 
@@ -38,6 +39,18 @@ async def scene() -> AsyncIterator[Scene]:
         it.link.abandon()
         for sock in (it.client, it.server, ours, theirs):
             sock.close()
+
+
+async def test_what_was_lost_is_known_when_it_is_over(scene: Scene) -> None:
+    """Packets are lost until the client's socket is closed, and afterwards it cannot be asked."""
+    need_a_filter()
+    scene.join()
+    assert scene.link.lose(1.0) is None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.link.close)
+        assert await read_to_the_end(scene.client) == (b"", "EOF")
+        await send_all(scene.client, b"in vain")
+    assert scene.link.has_lost
 
 
 @pytest.mark.parametrize(
