@@ -11,7 +11,6 @@ from faultproxy.kernel import sock_diag, socket_filter, sockets
 from faultproxy.relay import Circuit, Lane, Switchboard
 
 _NO_RST = "a Unix socket cannot be reset: its peer may see EOF"
-_RARELY = (3600, 127)  # no answer comes through; but a client that is gone says so in one that does
 _READ_OUT_S = 1.0
 _NO_PROGRESS_S = 5.0
 # libuv reports a clean EOF when it finds data and RST in one wake-up. With the other core busy that was so in 12 of 300
@@ -143,7 +142,7 @@ class Link:
             try:
                 self._filter()
                 if for_s is None:
-                    sockets.keep_alive(self.client, *_RARELY)
+                    sockets.bear_silence(self.client, for_ever=True)  # only a reset comes through the filter
             except OSError as error:
                 self._is_isolated = False
                 undelivered = f"what is sent is acknowledged: {host.no_filter(error)}"
@@ -207,6 +206,8 @@ class Link:
         self.is_open = False
         if self.circuit is not None:
             self.circuit.disconnect()
+        if self._is_isolated and self.client.fileno() >= 0:
+            sockets.bear_silence(self.client, for_ever=False)  # or the kernel would keep it as long after its close
 
     def _filter(self) -> None:
         for side, sock in self._sockets():

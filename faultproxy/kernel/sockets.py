@@ -13,6 +13,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)
 _SO_MEMINFO = 55
 _MEMORY = struct.Struct("9I")
 _TCP_CLOSE = 7
+_LONGEST_MS = 2**31 - 1
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
 
@@ -164,14 +165,22 @@ def unsent(sock: socket.socket) -> int:
     return count[0] if count[0] and _state(sock) != _TCP_CLOSE else 0
 
 
-def keep_alive(sock: socket.socket, every_s: int = 10, most: int = 3) -> None:
-    """Ask from time to time whether the peer is still there; it is gone when ``most`` times in a row no answer came.
+def keep_alive(sock: socket.socket) -> None:
+    """Ask, after 30 s and every 10 s, whether the peer is still there; it is gone when three times no answer came.
 
-    One that is gone, and whose host says so, is found at the first, after half a minute (tcp(7), TCP_KEEPIDLE).
+    One that is gone, and whose host says so, is found at the first (tcp(7), TCP_KEEPIDLE).
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, every_s), (socket.TCP_KEEPCNT, most)):
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def bear_silence(sock: socket.socket, *, for_ever: bool) -> None:
+    """Whether a peer that never answers is waited for all the same, 24 days at least (tcp(7), TCP_USER_TIMEOUT).
+
+    It goes on being asked; and one that is gone, and whose host says so, is found.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LONGEST_MS if for_ever else 0)
 
 
 def dropped(sock: socket.socket) -> int:

@@ -15,6 +15,7 @@ from tests.peers import (
     SilentUpstream,
     Upstream,
     connect,
+    is_broken,
     nobody,
     read_to_the_end,
     reset,
@@ -290,6 +291,22 @@ def test_keep_alive(ends: Ends) -> None:
     options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
     idle_s, pause_s, count = (ours.getsockopt(socket.IPPROTO_TCP, option) for option in options)
     assert idle_s + pause_s * count <= 60
+
+
+def test_silence_is_borne(ends: Ends) -> None:
+    """A peer that never answers is asked again and again, and not given up; unless it is told to be."""
+    _, ours = ends
+    try:
+        socket_filter.attach(ours, socket_filter.drop_some(1))
+    except OSError as error:
+        pytest.skip(f"a TCP socket may not be filtered here: {error}")
+    sockets.keep_alive(ours)
+    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
+        ours.setsockopt(socket.IPPROTO_TCP, option, 1)
+    sockets.bear_silence(ours, for_ever=True)
+    assert not is_broken(ours, 3.5)
+    sockets.bear_silence(ours, for_ever=False)
+    assert is_broken(ours, PATIENCE_S)
 
 
 def test_dropped_packets_are_counted(ends: Ends) -> None:
