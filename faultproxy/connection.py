@@ -298,6 +298,9 @@ class Connection:
             self._tell(hit, ending, trigger, sees, None)
             return
         link.drains = bool(ending.after.bytes or ending.after.match)
+        others = (other.ending.after.time for other in self._pending if not other.is_shadow)
+        times = (time for time in others if time is not None)
+        link.drains_until = self.arrival.at_s + min(times, default=float("inf"))
         link.on_effect = lambda degraded: self._tell(
             hit, ending, trigger, sees if degraded is None else sees_instead, degraded
         )

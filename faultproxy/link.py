@@ -25,7 +25,8 @@ class Link:
 
     Owns both sockets from the moment it is given them: whatever happens, abandon() closes them.
     ``on_effect`` is called once an ending, at the moment it takes effect, with the reason if that is less than exact.
-    ``drains`` says whether an ending first has everything delivered: so it is when bytes triggered it.
+    ``drains`` says whether an ending first has everything delivered: so it is when bytes triggered it. One that others
+    may follow does not wait for that after ``drains_until``, when the next of them is due.
     """
 
     def __init__(self, client: socket.socket, board: Switchboard) -> None:
@@ -34,6 +35,7 @@ class Link:
         self.circuit: Circuit | None = None
         self.is_open = True
         self.drains = False
+        self.drains_until = float("inf")
         self.frozen_until: float | None = None
         self.on_effect: Callable[[str | None], None] = _nobody
         self._board = board
@@ -136,16 +138,24 @@ class Link:
         """As freeze; and once all that was to be delivered is acknowledged, acknowledge nothing any more."""
         tell, self.on_effect = self.on_effect, _nobody
         self.freeze(for_s)
-        undelivered = await self._drain(self.client) if self.drains else None
-        if self.is_open:
-            self._is_isolated = True
-            try:
-                self._filter()
-                if for_s is None:
-                    sockets.bear_silence(self.client, for_ever=True)  # only a reset comes through the filter
-            except OSError as error:
-                self._is_isolated = False
-                undelivered = f"what is sent is acknowledged: {host.no_filter(error)}"
+        undelivered: str | None = None
+        if self.drains:
+            with trio.move_on_at(self.drains_until) as patience:
+                undelivered = await self._drain(self.client)
+            if patience.cancelled_caught:
+                undelivered = "another ending was due before all was acknowledged"
+        if not self.is_open:
+            return
+        if for_s is not None:  # a slow reader must find the silence too, and it begins only now
+            self.frozen_until = trio.current_time() + for_s
+        self._is_isolated = True
+        try:
+            self._filter()
+            if for_s is None:
+                sockets.bear_silence(self.client, for_ever=True)  # only a reset comes through the filter
+        except OSError as error:
+            self._is_isolated = False
+            undelivered = f"what is sent is acknowledged: {host.no_filter(error)}"
         tell(undelivered)
 
     def lose(self, fraction: float) -> str | None:

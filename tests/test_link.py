@@ -53,6 +53,18 @@ async def test_what_was_lost_is_known_when_it_is_over(scene: Scene) -> None:
     assert scene.link.has_lost
 
 
+async def test_a_partition_that_is_broken_off_is_not_told(scene: Scene) -> None:
+    """A link that is abandoned while the client still acknowledges was never isolated."""
+    scene.join()
+    scene.link.drains = True
+    scene.link.client.send(bytes(8 * 2**20))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.link.isolate, None)
+        await trio.sleep(0.02)
+        scene.link.abandon()
+    assert scene.effects == []
+
+
 @pytest.mark.parametrize(
     ("sides", "client_sees", "server_sees"),
     [

@@ -26,6 +26,8 @@ from tests.peers import (
     pattern,
     read_exactly,
     reset,
+    send_error,
+    wait_until_broken,
 )
 from tests.running import Faultproxy, Scene, Stage, one
 
@@ -47,6 +49,10 @@ SCENES = {
     "partition": Scene([rule(hang={"after": "100kB", "acks": False})], receive_buffer=16_384),
     "partition_for": Scene([rule(hang={"after": "4B", "acks": False, "for": "500ms"})]),
     "partition_gone": Scene([rule(hang={"after": "4B", "acks": False})]),
+    "partition_slow": Scene([rule(hang={"after": "100kB", "acks": False, "for": "1s"})], receive_buffer=4096),
+    "partition_hurried": Scene(
+        [rule(hang={"after": "100kB", "acks": False}, reset={"after": "700ms"})], receive_buffer=4096
+    ),
     "partition_reset": Scene([rule(hang={"after": "4B", "acks": False}, reset={"after": "700ms"})]),
     "lossy_partition": Scene([rule(hang={"after": "4B", "acks": False, "for": "300ms"}, loss=SOME)]),
 }
@@ -266,6 +272,30 @@ def test_a_reset_ends_a_partition(stage: Stage) -> None:
         with pytest.raises(ConnectionResetError):
             client.recv(1)
     assert stage.closed("partition_reset")["faults"] == ["hang", "reset"]
+
+
+def test_a_slow_reader_finds_the_silence_too(stage: Stage) -> None:
+    """What it lasts begins once the client has all that was to reach it, however long that took."""
+    with stage.ends("partition_slow") as (client, server), Background(lambda: server.sendall(pattern(120_000))):
+        slowly = bytearray()
+        while len(slowly) < 90_000:
+            slowly += client.recv(1000)
+            sleep(0.013)
+        read_exactly(client, 100_000 - len(slowly))
+        client.settimeout(QUIET_S)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(PATIENCE_S)
+        assert read_exactly(client, 20_000) == pattern(120_000)[100_000:]
+
+
+def test_a_partition_of_a_slow_reader_keeps_no_ending_waiting(stage: Stage) -> None:
+    """A reset strikes on time, also while the bytes before the partition are still on their way; this is told."""
+    with stage.ends("partition_hurried") as (client, server), Background(lambda: send_error(server, pattern(100_000))):
+        wait_until_broken(client)
+        assert stage.struck("partition_hurried", fault="reset")["elapsed_ms"] < 2000
+        hung = stage.struck("partition_hurried", fault="hang")
+        assert hung["reason"] == "another ending was due before all was acknowledged"
 
 
 def test_loss_goes_on_after_a_partition(stage: Stage) -> None:
