@@ -72,8 +72,12 @@ def missing(findings: Sequence[Finding], ours: Privileges) -> dict[Need, list[st
 def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
     """What to write where, so that what is degraded becomes exact."""
     lacking = sorted({name for names in missing(findings, ours).values() for name in names}, reverse=True)
+    wrong = sorted({finding.fault for finding in findings if finding.wrong is not None})
+    if wrong:
+        yield Text(f"Not what they should be on this host: {', '.join(wrong)}. The table says what was seen.", "red")
     if not any(finding.degraded for finding in findings):
-        yield Text("Every fault is exact on this host.", "green")
+        if not wrong:
+            yield Text("Every fault is exact on this host.", "green")
     elif lacking:
         names = ", ".join(lacking)
         if not ours.may_gain and set(lacking) <= ours.bounding:

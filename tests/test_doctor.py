@@ -83,6 +83,8 @@ def test_a_client_that_sees_something_else_is_told(monkeypatch: pytest.MonkeyPat
     assert rows(result.output)["reset"] == {"WRONG"}
     assert result.output.count("WRONG") == 1
     assert "late#1: the log says ECONNRESET, the client saw nothing" in result.output
+    assert "Not what they should be on this host: reset." in result.output
+    assert "Every fault is exact" not in result.output
 
 
 def test_a_fault_that_never_strikes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
