@@ -21,6 +21,7 @@ from faultproxy.rules.decision import UNTOUCHED, Decision, Hit
 from faultproxy.syn_gate import Knock, SynGate
 
 _MOST_HELD = 4096
+_TOO_MANY = f"it is let in at once: {_MOST_HELD} clients are held already"
 _MOST_MIRRORED = 256
 _MIRRORED_S = 3.0
 
@@ -156,11 +157,12 @@ class Reception:
             self._tell(knock, visit, decision.verdict, refusal)
             return
         delay_s = 0.0
+        degraded = _TOO_MANY if len(self._held) >= _MOST_HELD else None
         for hit in decision.hits:
             delay = hit.rule.connect_delay
             if delay is not None:
                 delay_s += delay.delay
-                self._tell(knock, visit, hit, delay)
+                self._tell(knock, visit, hit, delay, degraded)
         self._usher(knock, visit, delay_s)
 
     def _usher(self, knock: Knock, visit: Visit, delay_s: float) -> None:
@@ -260,7 +262,10 @@ class Reception:
             proxy=self._home.name, connection=self._id(visit), error=error, elapsed_ms=elapsed_s * 1000
         )
 
-    def _tell(self, knock: Knock, visit: Visit, hit: Hit, fault: Connect | ConnectShape) -> None:
+    def _tell(
+        self, knock: Knock, visit: Visit, hit: Hit, fault: Connect | ConnectShape, degraded: str | None = None
+    ) -> None:
+        sees = fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees
         strike = Strike(
             proxy=self._home.name,
             connection=self._id(visit),
@@ -271,7 +276,8 @@ class Reception:
             count=hit.count,
             options=options(fault),
             trigger="connect",
-            client_sees=fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees,
+            client_sees=sees if degraded is None else "nothing",
+            degraded=degraded,
             bytes_upstream=0,
             bytes_downstream=0,
             elapsed_ms=(trio.current_time() - visit.arrival.at_s) * 1000,

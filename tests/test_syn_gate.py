@@ -292,6 +292,25 @@ def test_forged_syns_use_bounded_memory(tmp_path: Path) -> None:
         assert proxy.resident_bytes() - before < 48 * 2**20
 
 
+def test_who_is_not_held_is_told_as_degraded(tmp_path: Path) -> None:
+    """Forged SYNs use up what may be held: who comes then is let in at once, and the log does not say otherwise."""
+    slow = rule("slow", slow_connect={"delay": "1m"})
+    with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, slow)) as proxy:
+        _, port = proxy.address("p")
+        with raw_socket.sender(socket.AF_INET) as sender:
+            for number in range(4096):
+                packet = forged_syn(f"127.7.{number // 250}.{number % 250 + 1}", ("127.0.0.1", port), 1024, number)
+                raw_socket.send(sender, packet, socket.inet_aton("127.0.0.1"), 0)
+                if number % 500 == 0:
+                    time.sleep(0.02)
+        proxy.wait_for("fault.injected", connection="p#4096")
+        assert connect_error(("127.0.0.1", port)) is None
+        told = proxy.wait_for("fault.injected", connection="p#4097")
+        assert (told["client_sees"], told["fidelity"]) == ("nothing", "degraded")
+        assert told["reason"] == "it is let in at once: 4096 clients are held already"
+        proxy.signal(signal.SIGTERM)
+
+
 def test_edits_turn_it_on_and_off_under_load(tmp_path: Path, echoing: str) -> None:
     """While clients come without a pause, none is refused, reset or kept waiting but by the rule, and each has a number."""
     off = one(echoing)
