@@ -1,6 +1,7 @@
 """One proxy: its gate, its connections, its rules, and the clock that their windows run on."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import trio
@@ -69,6 +70,7 @@ class Proxy:
         self._edge = float("inf")
         self._shortage: OutOfResources | None = None
         self._is_retired = False
+        self._reception.attend(gate.syns)  # at once: until serve() runs another proxy, which had the gate, would judge
 
     @property
     def open_connections(self) -> int:
@@ -126,7 +128,7 @@ class Proxy:
         if gate is self.gate and gate.syns is not None:
             self._reception.meet_waiting(gate.syns)  # before the rules change: those who wait came under the old ones
         if gate is not self.gate:
-            self._reception.let_in()
+            self._hand_over()
             self.gate = gate
         if not config.enabled or book.outage(now) is not None:
             self.shut_gate()
@@ -158,7 +160,7 @@ class Proxy:
         """Accept no more. Windows still open and close for the open connections; ``proxy.stopped`` follows the last."""
         self.journal.proxy_draining(proxy=self.name, open_connections=self.open_connections)
         self._serving.cancel()
-        self._reception.let_in()
+        self._hand_over()
         self._reception.attend(None)
         self._is_retired = True
         if self._connections:
@@ -314,6 +316,13 @@ class Proxy:
                 self._shortage = None
             self._welcome(newcomers)
         await trio.sleep_forever()
+
+    def _hand_over(self) -> None:
+        """Another proxy may be given the gate: those who wait at it still came to this one."""
+        self._reception.let_in()
+        with suppress(OutOfResources):
+            while newcomers := self.gate.take(self._capacity.room(_BATCH)):
+                self._welcome(newcomers)
 
     def _welcome(self, newcomers: list[Newcomer]) -> None:
         for newcomer in newcomers:

@@ -4,6 +4,7 @@ import errno
 import select
 import signal
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,17 @@ import pytest
 
 from faultproxy.kernel import raw_socket
 from tests.knocking import Namespaces, connect_many, forged_syn, inside, need_a_gate
-from tests.peers import PATIENCE_S, Server, Upstream, connect, connect_error, echo, read_exactly
+from tests.peers import (
+    PATIENCE_S,
+    Background,
+    Server,
+    Upstream,
+    connect,
+    connect_error,
+    echo,
+    name_of,
+    read_exactly,
+)
 from tests.running import Faultproxy, Scene, Settings, Stage, one
 
 pytestmark = pytest.mark.usefixtures("_gate")
@@ -309,6 +320,44 @@ def test_who_is_not_held_is_told_as_degraded(tmp_path: Path) -> None:
         assert (told["client_sees"], told["fidelity"]) == ("nothing", "degraded")
         assert told["reason"] == "it is let in at once: 4096 clients are held already"
         proxy.signal(signal.SIGTERM)
+
+
+def test_a_gate_changes_hands_under_load(tmp_path: Path, echoing: str) -> None:
+    """Two proxies, again and again with other names: each client is judged once, by the proxy that serves it."""
+    refuse = rule("half", when={"every": 2}, refuse=None)
+    with Upstream() as one_port, Upstream() as other_port:
+        ports = [one_port.port, other_port.port]
+
+    def named(*names: str) -> Settings:
+        listens = zip(names, ports, strict=True)
+        one_each = {"upstream": echoing, "rules": [refuse]}
+        return {"proxies": {name: {"listen": f"127.0.0.1:{port}", **one_each} for name, port in listens}}
+
+    outcomes: Counter[str | None] = Counter()
+    over = threading.Event()
+
+    def come_and_go(port: int) -> None:
+        while not over.is_set():
+            try:
+                with connect(("127.0.0.1", port)) as client:
+                    client.sendall(b"ping")
+                    read_exactly(client, 4)
+                outcomes["served"] += 1
+            except OSError as error:
+                outcomes[name_of(error)] += 1
+
+    with Faultproxy(tmp_path, named("a", "b")) as proxy:
+        proxy.address("b")
+        with ExitStack() as clients:
+            for port in (*ports, *ports):
+                clients.enter_context(Background(lambda port=port: come_and_go(port)))  # type: ignore[misc]
+            clients.callback(over.set)
+            for names in [("b", "c"), ("c", "a"), ("a", "b"), ("b", "a")] * 5:
+                proxy.edit(named(*names))
+        assert outcomes.keys() == {"served", "ECONNREFUSED"}
+        told = proxy.seen("fault.injected")
+        assert len(told) == outcomes["ECONNREFUSED"]
+        assert {line["fidelity"] for line in told} == {"exact"}
 
 
 def test_edits_turn_it_on_and_off_under_load(tmp_path: Path, echoing: str) -> None:
