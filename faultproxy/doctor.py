@@ -84,11 +84,11 @@ def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
             yield Text("no-new-privileges is set: what its file would be given is withheld. Without it, or with:")
         else:
             yield Text("What would make all of them exact:")
-        caps = ",".join(f"+{name.lower()}" for name in lacking)
+        caps = " ".join(f"CAP_{name}" for name in lacking)
         yield _remedy("compose", f"cap_add: [{names}]")
         allow = "allowPrivilegeEscalation: true, " if not ours.may_gain else ""
         yield _remedy("Kubernetes", f"securityContext: {{{allow}capabilities: {{add: [{names}]}}}}")
-        yield _remedy("a machine", f"root, or setpriv --inh-caps {caps} --ambient-caps {caps} faultproxy run FILE")
+        yield _remedy("a machine", f"root, or in its systemd unit AmbientCapabilities={caps}")
     else:
         yield Text("No capability would help: the reasons above say what is in the way.")
 

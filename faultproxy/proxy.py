@@ -235,8 +235,8 @@ class Proxy:
         if not self._book.needs_syns:
             syns = gate.unscreen()
             if syns is not None:
-                reception.let_in()
                 reception.meet_waiting(syns, is_sure=False)
+                reception.let_in()
                 syns.close()
         elif gate.syns is None and gate.screen() and gate.syns is not None and gate.is_open:
             reception.meet_waiting(gate.syns, is_sure=False)

@@ -51,7 +51,7 @@ class Visit:
     ``server`` is the upstream, dialled already: whoever takes it closes it.
     """
 
-    __slots__ = ("arrival", "decision", "faults", "home", "is_exact", "server", "taken")
+    __slots__ = ("arrival", "decision", "failure", "faults", "home", "is_exact", "server", "taken")
 
     def __init__(self, home: Home, arrival: Arrival, decision: Decision) -> None:
         self.home = home
@@ -59,6 +59,7 @@ class Visit:
         self.decision = decision
         self.is_exact = False
         self.faults: list[str] = []
+        self.failure: str | None = None
         self.server: socket.socket | None = None
         self.taken = trio.Event()
 
@@ -257,6 +258,10 @@ class Reception:
                 server.close()
 
     def _tell_failure(self, visit: Visit, error: str) -> None:
+        """Once for a connection, however often its SYN comes again."""
+        if visit.failure == error:
+            return
+        visit.failure = error
         elapsed_s = trio.current_time() - visit.arrival.at_s
         self._home.journal.upstream_failed(
             proxy=self._home.name, connection=self._id(visit), error=error, elapsed_ms=elapsed_s * 1000

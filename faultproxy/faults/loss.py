@@ -11,8 +11,8 @@ class Loss(PacketShape):
 
     Acknowledgements and FIN are packets too; what arrives before the proxy has accepted the connection is spared. The
     kernel draws, not the seed (BPF, SKF_AD_RANDOM): each time other packets are lost. It is told of when the kernel
-    has counted the first that it dropped. Needs a socket filter; where that is not allowed, nothing is lost:
-    ``degraded``.
+    has counted the first that it dropped (it counts an answered keepalive, too). Needs a socket filter; where that
+    is not allowed, nothing is lost: ``degraded``.
     """
 
     key: ClassVar[str] = "loss"
