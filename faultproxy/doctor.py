@@ -80,10 +80,9 @@ def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
             yield Text("Every fault is exact on this host.", "green")
     elif lacking:
         names = ", ".join(lacking)
-        if not ours.may_gain and set(lacking) <= ours.bounding:
-            yield Text("no-new-privileges is set: what its file would be given is withheld. Without it, or with:")
-        else:
-            yield Text("What would make all of them exact:")
+        yield Text("What would make all of them exact:")
+        if not ours.may_gain:
+            yield _remedy("first", "no-new-privileges taken away: it withholds what the file would be given")
         caps = " ".join(f"CAP_{name}" for name in lacking)
         yield _remedy("compose", f"cap_add: [{names}]")
         allow = "allowPrivilegeEscalation: true, " if not ours.may_gain else ""

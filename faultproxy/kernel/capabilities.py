@@ -24,23 +24,19 @@ class _Sets(ctypes.Structure):
 class Privileges(NamedTuple):
     """What this process may do, by the names of capabilities(7) without CAP_.
 
-    ``effective`` it may do now; ``bounding`` it could be given by the file that it executes, if ``may_gain`` (prctl(2),
-    PR_SET_NO_NEW_PRIVS, is not set).
+    ``may_gain`` says that the file it executes could have given it more: PR_SET_NO_NEW_PRIVS is not set (prctl(2)).
     """
 
     effective: frozenset[str]
-    bounding: frozenset[str]
     may_gain: bool
 
 
 def privileges() -> Privileges:
     """As proc(5) has them in /proc/self/status; of the capabilities, those that faults need."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    effective, bounding = (
-        frozenset(name for name, bit in _BITS.items() if int(status[key], 16) >> bit & 1)
-        for key in ("CapEff", "CapBnd")
-    )
-    return Privileges(effective, bounding, status["NoNewPrivs"].strip() == "0")
+    effective = int(status["CapEff"], 16)
+    names = frozenset(name for name, bit in _BITS.items() if effective >> bit & 1)
+    return Privileges(names, status["NoNewPrivs"].strip() == "0")
 
 
 def use_permitted() -> None:
