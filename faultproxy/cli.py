@@ -6,7 +6,7 @@ import secrets
 import signal
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -189,21 +189,19 @@ def schema() -> None:
 @main.command()
 def demo() -> None:
     """Meet every fault once, with nothing to set up: a proxy and a client for each, and what the client caught."""
-    is_right = False
-    try:
-        is_right = trio.run(run_demo, demo_console())
-    except* KeyboardInterrupt:
-        click.echo("Aborted!", err=True)
-    if not is_right:
-        sys.exit(_COULD_NOT_RUN)
+    _show(run_demo, demo_console())
 
 
 @main.command()
 def doctor() -> None:
     """Try every fault: which are exact on this host, which degraded and why, and what would make them exact."""
+    _show(run_doctor, _console())
+
+
+def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
     is_right = False
     try:
-        is_right = trio.run(run_doctor, _console())
+        is_right = trio.run(play, console)
     except* KeyboardInterrupt:
         click.echo("Aborted!", err=True)
     if not is_right:
