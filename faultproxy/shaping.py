@@ -41,7 +41,8 @@ class Shaping:
 
     def install(self, link: Link) -> None:
         """Shape what is read from now on; what is under way arrives as it set out."""
-        self._lose(link)
+        if self._packets or self._loss:
+            self._lose(link)
         if not self._streams and not self._at_work:
             return
         for direction in Direction:

@@ -64,7 +64,7 @@ class Switchboard:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        poll, jacks = self._epoll.poll, self._jacks
+        poll, get = self._epoll.poll, self._jacks.get
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             self.woken = False
@@ -75,9 +75,12 @@ class Switchboard:
                 ready = poll(0) or self._linger(spin_s)
                 spin_s = self._spin_s if len(ready) == 1 else 0.0
                 for fd, events in ready:
-                    jack = jacks.get(fd)
+                    jack = get(fd)
                     if jack is None:
                         self._serve_other(fd)
+                        continue
+                    if events == _IN == jack.wants:  # as nearly always
+                        jack.incoming.pump()
                         continue
                     if jack.wants & _IN and events & ~_OUT:
                         jack.incoming.pump()
