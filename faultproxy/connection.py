@@ -137,6 +137,7 @@ class Connection:
         """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
         self._note_rules(hit for hit in hits if hit.rule.name not in self.decision.answers)
         self.decision = decision
+        self._shaping.look(self._link)
         self._shaping.set(hits)
         if self._link.is_open:
             self._shaping.install(self._link)

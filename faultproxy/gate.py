@@ -33,7 +33,7 @@ class Gate:
         self.why_unscreened: str | None = None
         self._memory = Memory()
         self._was_filtered = False
-        self._is_silent = False
+        self.is_silent = False
 
     @property
     def address(self) -> TcpAddress:
@@ -52,7 +52,7 @@ class Gate:
             return
         if self.syns is not None:
             self.syns.forget_waiting()
-        elif not self._is_silent:
+        elif not self.is_silent:
             self._unfilter(self._sock)
         try:
             self._sock.listen(_BACKLOG)
@@ -85,26 +85,21 @@ class Gate:
 
         What waited in the queue is returned, as it had an answer.
         """
-        if not self._is_silent:
+        if not self.is_silent:
             with suppress(OSError):
                 socket_filter.attach(self._sock, socket_filter.drop_syns())
-                self._is_silent = self._was_filtered = True
+                self.is_silent = self._was_filtered = True
         waiting: list[Newcomer] = []
-        if self._is_silent:
+        if self.is_silent:
             with suppress(OutOfResources):
                 waiting += self.take(_BACKLOG)
         return waiting
 
     def speak(self) -> None:
         """Answer again."""
-        if self._is_silent:
-            self._is_silent = False
+        if self.is_silent:
+            self.is_silent = False
             self._unfilter(self._sock)
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether no SYN has an answer."""
-        return self._is_silent
 
     def shut(self) -> list[Newcomer]:
         """From now on the kernel refuses (ECONNREFUSED); what waited in the queue is returned, as it was not refused.
@@ -121,7 +116,7 @@ class Gate:
         with suppress(OutOfResources):
             waiting += self._waiting(_BACKLOG)
         self._sock.shutdown(socket.SHUT_RD)
-        self.is_open = self._is_silent = False
+        self.is_open = self.is_silent = False
         self._close_syns()
         return waiting
 

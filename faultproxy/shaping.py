@@ -30,7 +30,7 @@ class Shaping:
         self._roll = roll
         self._tell = tell
         self._at_work: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
-        self._loss = 0.0
+        self._losing: list[tuple[str, PacketShape]] = []
         self._told: set[tuple[str, str]] = set()
 
     def set(self, hits: Iterable[Hit]) -> None:
@@ -41,8 +41,7 @@ class Shaping:
 
     def install(self, link: Link) -> None:
         """Shape what is read from now on; what is under way arrives as it set out."""
-        if self._packets or self._loss:
-            self._lose(link)
+        self._lose(link)
         if not self._streams and not self._at_work:
             return
         for direction in Direction:
@@ -55,20 +54,20 @@ class Shaping:
     @property
     def is_waiting(self) -> bool:
         """Whether packets may be lost of which nobody was told yet: look for them now and then."""
-        return bool(self._loss) and any(not self._is_told(hit, shape) for hit, shape in self._packets)
+        return any(shape.loss and not self._is_told(hit, shape) for hit, shape in self._packets)
 
     def look(self, link: Link) -> None:
         """Tell of a first packet that was lost."""
         if self.is_waiting and link.has_lost:
             for hit, shape in self._packets:
-                self._tell_once(hit, shape)
+                if shape.loss:
+                    self._tell_once(hit, shape)
 
     def _lose(self, link: Link) -> None:
-        loss = 1 - prod(1 - shape.loss for _, shape in self._packets)
-        if loss != self._loss:
-            self.look(link)
-            self._loss = loss
-            degraded = link.lose(loss)
+        losing = [(hit.rule.name, shape) for hit, shape in self._packets]
+        if losing != self._losing:
+            self._losing = losing
+            degraded = link.lose(1 - prod(1 - shape.loss for _, shape in losing))
             if degraded is not None:
                 for hit, shape in self._packets:
                     self._tell_once(hit, shape, degraded)

@@ -42,6 +42,7 @@ def rule(name: str = "r", **keys: Any) -> dict[str, Any]:
 
 SCENES = {
     "adds": Scene([rule("a", loss=FEW), rule("b", loss=FEW), rule("c", when={"client": "10.9.9.9"}, loss=FEW)]),
+    "beside": Scene([rule("never", loss={"probability": "0%"}), rule("some", loss=SOME)]),
     "none": Scene([rule(loss={"probability": "0%"})]),
     "all": Scene([rule(loss={"probability": "100%"})]),
     "late": Scene([rule(loss=SOME)], upstream=SilentUpstream()),
@@ -134,6 +135,14 @@ def test_what_loses_nothing_is_not_told_of(stage: Stage) -> None:
         client.sendall(pattern(100_000))
         assert read_exactly(server, 100_000) == pattern(100_000)
     assert stage.closed("none")["faults"] == []
+
+
+def test_who_loses_nothing_beside_one_who_does_is_not_told_of(stage: Stage) -> None:
+    """At 0 % a rule has no part in what is lost."""
+    with stage.ends("beside") as (client, server):
+        talk(client, server)
+        stage.struck("beside", rule="some")
+    assert stage.closed("beside")["faults"] == ["loss"]
 
 
 def test_all_is_lost(stage: Stage) -> None:
@@ -436,4 +445,7 @@ def test_without_privileges(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             client.recv(1)
         assert not unacknowledged(client)
+        other = {**rules[0], "name": "other"}
+        proxy.edit(one(server.address, other, rules[1]))
+        assert proxy.wait_for("fault.injected", rule="other")["fidelity"] == "degraded"
         proxy.signal(signal.SIGTERM)
