@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Self
@@ -36,11 +37,14 @@ class Language:
     build: Sequence[str] = ()
     needs: Sequence[str] = ()
 
-    @property
+    @cached_property
     def missing(self) -> str | None:
-        """The program that it needs and this machine lacks."""
+        """The program that it needs and this machine lacks, or cannot run, as a rustc of rustup's without a toolchain."""
         programs = [command[0] for command in (self.build, self.run, self.version) if command] + [*self.needs]
-        return next((one for one in programs if "{" not in one and shutil.which(one) is None), None)
+        lacking = next((one for one in programs if "{" not in one and shutil.which(one) is None), None)
+        if lacking is None and subprocess.run(self.version, check=False, capture_output=True).returncode:
+            return f"{self.version[0]} that works"
+        return lacking
 
     def errno_of(self, said: str) -> str:
         """The errno that was meant; what was said, where nothing known was."""
