@@ -6,7 +6,7 @@ docstring is its documentation. Nothing here does I/O: a fault is handed the lin
 
 import re
 from collections.abc import Callable
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -64,6 +64,15 @@ class Side(StrEnum):
 
     CLIENT = "client"
     SERVER = "server"
+
+
+class ListenerMode(Enum):
+    """Closed, the kernel refuses every SYN; silent, it drops every SYN; intercepting, each is judged by the rules."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    SILENT = "silent"
+    INTERCEPTING = "intercepting"
 
 
 class Trigger(BaseModel):

@@ -46,7 +46,7 @@ class Switchboard:
         self._spin_s = _SPIN_S if len(os.sched_getaffinity(0)) > 1 else 0.0  # a lone processor has others to run
         self._epoll = select.epoll()
         self._timer = Timer()
-        self._alarms: list[tuple[float, int, Lane]] = []
+        self._alarms: list[tuple[float, int, Callable[[], None]]] = []
         self._alarm_count = 0
         self._epoll.register(self._timer.fd, _IN)
         self._jacks: dict[int, Jack | Bell] = {}
@@ -143,10 +143,14 @@ class Switchboard:
 
     def alarm(self, lane: Lane, at_s: float) -> None:
         """Have the lane flushed at this moment of time.monotonic()."""
+        self.call_at(at_s, lane.flush)
+
+    def call_at(self, at_s: float, callback: Callable[[], None]) -> None:
+        """Call a function, which must not raise, at this moment of time.monotonic(), never before."""
         if not self._alarms or at_s < self._alarms[0][0]:
             self._timer.set(at_s - _EARLY_S)
         self._alarm_count += 1
-        heappush(self._alarms, (at_s, self._alarm_count, lane))
+        heappush(self._alarms, (at_s, self._alarm_count, callback))
 
     def _linger(self, spin_s: float) -> list[tuple[int, int]]:
         """What comes within a moment, the answer to what was just passed on as a rule."""
@@ -165,10 +169,10 @@ class Switchboard:
         self._timer.acknowledge()
         leave_at = monotonic() + _EARLY_S
         while self._alarms and self._alarms[0][0] <= leave_at:
-            at_s, _, lane = heappop(self._alarms)
+            at_s, _, callback = heappop(self._alarms)
             while monotonic() < at_s:
                 pass
-            lane.flush()
+            callback()
         if self._alarms:
             self._timer.set(self._alarms[0][0] - _EARLY_S)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from faultproxy.kernel import raw_socket
-from tests.knocking import Namespaces, connect_many, forged_syn, inside, need_a_gate
+from tests.network import Namespaces, connect_many, forged_syn, inside, need_syn_interception
 from tests.peers import (
     PATIENCE_S,
     Background,
@@ -76,12 +76,12 @@ SCENES = {
 
 @pytest.fixture(scope="module")
 def _gate() -> None:
-    need_a_gate()
+    need_syn_interception()
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    need_a_gate()
+    need_syn_interception()
     with Stage(tmp_path_factory.mktemp("gate"), SCENES) as stage:
         yield stage
 

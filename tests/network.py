@@ -1,4 +1,4 @@
-"""Many clients at once, network namespaces, and forged packets: what it takes to try the SYN gate."""
+"""Many clients at once, network namespaces, and forged packets: what it takes to try SYN interception."""
 
 import ctypes
 import errno
@@ -22,11 +22,11 @@ _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def need_a_gate() -> None:
+def need_syn_interception() -> None:
     """Skip the test, with the reason, where SYNs cannot be judged."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         try:
-            raw_socket.receiver(listener, socket.AF_INET, 1).close()
+            raw_socket.receiver(socket.AF_INET).close()
             raw_socket.sender(socket.AF_INET, 1).close()
             socket_filter.attach(listener, socket_filter.drop_syns(1))
         except OSError as error:
@@ -65,9 +65,9 @@ def connect_many(address: Address, count: int, patience_s: float = PATIENCE_S) -
         return outcomes + Counter(silence=len(clients))
 
 
-def forged_syn(source: str, destination: Address, source_port: int, sequence: int) -> bytes:
-    """A whole IPv4 packet: the SYN of a client that does not exist."""
-    segment = struct.pack("!HHIIBBHHH", source_port, destination[1], sequence, 0, 5 << 4, 2, 1024, 0, 0)
+def forged_syn(source: str, destination: Address, source_port: int, sequence: int, data: bytes = b"") -> bytes:
+    """A whole IPv4 packet: the SYN of a client that does not exist, and what it carries."""
+    segment = struct.pack("!HHIIBBHHH", source_port, destination[1], sequence, 0, 5 << 4, 2, 1024, 0, 0) + data
     ends = socket.inet_aton(source), socket.inet_aton(destination[0])
     check = raw_tcp.checksum(struct.pack("!4s4sBBH", *ends, 0, 6, len(segment)) + segment)
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 0, 0, 64, 6, 0, *ends)
