@@ -16,7 +16,7 @@ from faultproxy.faults.pattern import Search
 from faultproxy.journal.events import Journal, Strike
 from faultproxy.kernel import sockets
 from faultproxy.link import Link
-from faultproxy.relay import UNLIMITED, Circuit, Switchboard
+from faultproxy.relay import UNLIMITED, Poller, Relay
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import UNTOUCHED, Decision, Hit, draw
 from faultproxy.rules.opening import LARGEST_OPENING
@@ -32,7 +32,7 @@ class Home(Protocol):
 
     name: str
     journal: Journal
-    board: Switchboard
+    poller: Poller
 
     @property
     def seed(self) -> int:
@@ -100,7 +100,7 @@ class Connection:
         self._dial_delay_s = 0.0
         self._unscreened = admission.unscreened
         self._client_port = client_port
-        self._link = Link(client, home.board)
+        self._link = Link(client, home.poller)
         self._link.server = admission.server
         self._pending: list[Pending] = []
         self._peek_by = arrival.at_s + peek_timeout_s
@@ -166,7 +166,7 @@ class Connection:
         self._dial_at = trio.current_time() + self._dial_delay_s
         self._dial_by = self._dial_at + self._dial_timeout_s
         while link.is_open:
-            if link.circuit is None and trio.current_time() >= self._dial_by:
+            if link.relay is None and trio.current_time() >= self._dial_by:
                 self._upstream_failed("ETIMEDOUT")
                 return
             if link.frozen_until is not None and link.frozen_until <= trio.current_time():
@@ -177,16 +177,16 @@ class Connection:
                 if not link.is_open:
                     return
             with trio.CancelScope(deadline=self._next_due()) as self._sleep:
-                if link.circuit is None:
+                if link.relay is None:
                     await self._reach_server()
                     if self._pending:
                         continue
                     self._sleep.deadline = self._next_due()  # one scope serves both: each costs a way through trio
-                if link.circuit is not None:
-                    link.circuit.start()
-                    await link.circuit.changed()
+                if link.relay is not None:
+                    link.relay.start()
+                    await link.changed()
                     self._shaping.look(link)
-                    await self._see_the_end(link.circuit)
+                    await self._see_the_end(link.relay)
 
     async def _listen(self) -> None:
         """Look at what the client says first, until the rules can decide, it ends, or the time is up."""
@@ -199,7 +199,7 @@ class Connection:
             if decision is None:
                 sockets.report_from(client, len(opening) + 1)
                 with trio.CancelScope(deadline=self._peek_by) as self._sleep:
-                    await self._home.board.wait(client, select.EPOLLIN)
+                    await self._home.poller.wait(client, select.EPOLLIN)
                 before, opening = opening, self._peek() or opening
                 heard_all = self._sleep.cancelled_caught or len(opening) == len(before)
         if decision is not None:
@@ -254,11 +254,11 @@ class Connection:
         if self._dial_delay_s:
             await trio.sleep_until(self._dial_at)
         try:
-            server = self._link.server or await dial(self._upstream, self._home.board)
+            server = self._link.server or await dial(self._upstream, self._home.poller)
         except OSError as error:
             self._upstream_failed(error_name(error))
             return
-        self._link.join(server).client.broken = self._client_reset
+        self._link.join(server).upstream.was_reset = self._client_reset
         self._shaping.install(self._link)
         if self._pending:
             self._set_limits()
@@ -270,15 +270,14 @@ class Connection:
         )
         self._link.abandon()
 
-    async def _see_the_end(self, circuit: Circuit) -> None:
+    async def _see_the_end(self, relay: Relay) -> None:
         if not self._link.is_open:
             return
-        if circuit.broken is not None:
-            side = Side.CLIENT if circuit.broken is circuit.client else Side.SERVER
-            self.ended_by = side.value
-            await self._link.carry_reset(side)
-        elif circuit.finished:
-            self.ended_by = "client" if circuit.first_ended is circuit.upstream else "server"
+        if relay.broken is not None:
+            self.ended_by = relay.broken
+            await self._link.carry_reset(Side(relay.broken))
+        elif relay.is_finished:
+            self.ended_by = "client" if relay.first_ended is relay.upstream else "server"
             self._link.finish()
 
     async def _strike_what_is_due(self) -> None:
@@ -312,7 +311,7 @@ class Connection:
     def _is_due(self, pending: Pending) -> bool:
         trigger = pending.ending.after
         if trigger.at_once:
-            return self._link.circuit is not None or not pending.ending.touches_server
+            return self._link.relay is not None or not pending.ending.touches_server
         if trigger.time is not None:
             return self._elapsed_s() >= trigger.time
         if trigger.match is not None:
@@ -324,7 +323,7 @@ class Connection:
         return self._link.delivered(trigger.direction)
 
     def _next_due(self) -> float:
-        due = self._dial_by if self._link.circuit is None else float("inf")
+        due = self._dial_by if self._link.relay is None else float("inf")
         if self._link.frozen_until is not None:
             due = min(due, self._link.frozen_until)
         if self._looks:
@@ -336,16 +335,16 @@ class Connection:
 
     def _set_limits(self) -> None:
         for direction in Direction:
-            lane = self._link.lane(direction)
-            if lane is not None and not lane.shut:
+            pipe = self._link.pipe(direction)
+            if pipe is not None and not pipe.is_shut:
                 waiting = [pending for pending in self._pending if pending.ending.after.direction is direction]
                 for pending in waiting:
                     if pending.ending.after.match is not None and pending.search is None:
-                        pending.search = Search(pending.ending.after.match, lane.taken)
+                        pending.search = Search(pending.ending.after.match, pipe.bytes_read)
                 searches = [pending.search for pending in waiting if pending.search is not None]
                 sizes = [pending.ending.after.bytes for pending in waiting] + [search.end for search in searches]
-                lane.set_scans(searches)
-                lane.set_limit(min((size for size in sizes if size), default=UNLIMITED))
+                pipe.set_matchers(searches)
+                pipe.set_limit(min((size for size in sizes if size), default=UNLIMITED))
 
     def _roll(self, rule: str, *what: object) -> float:
         return draw(self._home.seed, self._home.name, rule, self.arrival.number, *what)
@@ -405,7 +404,7 @@ class Connection:
     @property
     def _looks(self) -> bool:
         """Whether it looks for lost packets now and then; not while it dials, which that would only begin anew."""
-        return self._shaping.is_waiting and self._link.circuit is not None
+        return self._shaping.is_waiting and self._link.relay is not None
 
     def _awake(self) -> None:
         if self._sleep is not None:

@@ -19,7 +19,7 @@ from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
 from faultproxy.kernel.holder import holder
 from faultproxy.proxy import Proxy, open_at_start
-from faultproxy.relay import Switchboard
+from faultproxy.relay import Poller
 
 _LOOK_EVERY_S = 0.25
 Stamp = tuple[int, int, int, int] | None
@@ -74,13 +74,13 @@ class Daemon:
         ``ready`` is called once clients may come.
         """
         gates = self._bind(self._config.proxies)
-        with Switchboard() as board:
+        with Poller() as poller:
             async with trio.open_nursery() as services:
-                services.start_soon(board.run)
+                services.start_soon(poller.run)
                 async with trio.open_nursery() as connections:
                     async with trio.open_nursery() as serving:
                         services.start_soon(self._obey, signals, serving.cancel_scope, connections.cancel_scope)
-                        self._start(gates, board, connections, serving)
+                        self._start(gates, poller, connections, serving)
                         if self._path is not None:
                             serving.start_soon(self._watch, self._path)
                         ready()
@@ -102,12 +102,12 @@ class Daemon:
         await trio.lowlevel.checkpoint()
 
     def _start(
-        self, gates: Mapping[str, Gate], board: Switchboard, connections: trio.Nursery, serving: trio.Nursery
+        self, gates: Mapping[str, Gate], poller: Poller, connections: trio.Nursery, serving: trio.Nursery
     ) -> None:
         def add(name: str, gate: Gate) -> None:
             config = self._config.proxies[name]
             proxy = Proxy(
-                name, config, self._seed, gate, self._journal, self._tally, board, self._capacity, connections
+                name, config, self._seed, gate, self._journal, self._tally, poller, self._capacity, connections
             )
             self._proxies[name] = proxy
             self._journal.proxy_started(

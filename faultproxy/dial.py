@@ -12,7 +12,7 @@ import trio
 from faultproxy.config.schema import TcpAddress, UnixAddress, UpstreamAddress
 from faultproxy.kernel import sockets
 from faultproxy.lookup import look_up
-from faultproxy.relay import Switchboard
+from faultproxy.relay import Poller
 
 _BACKLOG_FULL_RETRY_S = 0.01
 
@@ -24,7 +24,7 @@ class Attempt(NamedTuple):
     is_over: bool
 
 
-async def dial(upstream: UpstreamAddress, board: Switchboard, begun: Attempt | None = None) -> socket.socket:
+async def dial(upstream: UpstreamAddress, poller: Poller, begun: Attempt | None = None) -> socket.socket:
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
@@ -33,14 +33,14 @@ async def dial(upstream: UpstreamAddress, board: Switchboard, begun: Attempt | N
     begun is finished.
     """
     if begun is not None:
-        return await _finish(begun, board)
+        return await _finish(begun, poller)
     addresses = await _addresses(upstream)
     for left, (family, address) in zip(range(len(addresses), 1, -1), addresses, strict=False):
         now = trio.current_time()
         share_s = (trio.current_effective_deadline() - now) / left
         with suppress(OSError), trio.CancelScope(deadline=now + share_s):
-            return await _connect(family, address, board)
-    return await _connect(*addresses[-1], board)
+            return await _connect(family, address, poller)
+    return await _connect(*addresses[-1], poller)
 
 
 def begin(upstream: UpstreamAddress) -> Attempt | None:
@@ -81,10 +81,10 @@ def _known(upstream: UpstreamAddress) -> tuple[int, sockets.Address] | None:
     return None
 
 
-async def _connect(family: int, address: sockets.Address, board: Switchboard) -> socket.socket:
+async def _connect(family: int, address: sockets.Address, poller: Poller) -> socket.socket:
     while True:
         try:
-            return await _finish(_begin(family, address), board)
+            return await _finish(_begin(family, address), poller)
         except BlockingIOError:  # a Unix listener whose queue is full: connect(2), EAGAIN
             await trio.sleep(_BACKLOG_FULL_RETRY_S)
 
@@ -101,11 +101,11 @@ def _begin(family: int, address: sockets.Address) -> Attempt:
         raise
 
 
-async def _finish(attempt: Attempt, board: Switchboard) -> socket.socket:
+async def _finish(attempt: Attempt, poller: Poller) -> socket.socket:
     sock, is_over = attempt
     try:
         if not is_over:
-            await board.wait(sock, select.EPOLLOUT)
+            await poller.wait(sock, select.EPOLLOUT)
             sockets.finish_connect(sock)
     except BaseException:
         sock.close()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from faultproxy.capacity import OutOfResources
 from faultproxy.config.schema import TcpAddress
 from faultproxy.kernel import socket_filter, sockets
-from faultproxy.relay import Switchboard
+from faultproxy.relay import Poller
 from faultproxy.syn_gate import Knock, Memory, NotAllowed, SynGate
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
@@ -127,9 +127,9 @@ class Gate:
         self._sock.close()
         return waiting
 
-    async def knock(self, board: Switchboard) -> None:
+    async def knock(self, poller: Poller) -> None:
         """Wait until clients may be waiting, or the gate is shut."""
-        await board.wait(self._sock, select.EPOLLIN)
+        await poller.wait(self._sock, select.EPOLLIN)
 
     def take(self, most: int) -> list[Newcomer]:
         """Accept those who wait; none if the gate was shut meanwhile. Raises OutOfResources: they wait on."""

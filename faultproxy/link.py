@@ -8,7 +8,7 @@ import trio
 from faultproxy import host
 from faultproxy.faults.base import Direction, Side
 from faultproxy.kernel import sock_diag, socket_filter, sockets
-from faultproxy.relay import Circuit, Lane, Switchboard
+from faultproxy.relay import Pipe, Poller, Relay
 
 _NO_RST = "a Unix socket cannot be reset: its peer may see EOF"
 _READ_OUT_S = 1.0
@@ -29,17 +29,18 @@ class Link:
     may follow does not wait for that after ``drains_until``, when the next of them is due.
     """
 
-    def __init__(self, client: socket.socket, board: Switchboard) -> None:
+    def __init__(self, client: socket.socket, poller: Poller) -> None:
         self.client = client
         self.server: socket.socket | None = None
-        self.circuit: Circuit | None = None
+        self.relay: Relay | None = None
         self.is_open = True
         self.drains = False
         self.drains_until = float("inf")
         self.frozen_until: float | None = None
         self.on_effect: Callable[[str | None], None] = _nobody
-        self._board = board
+        self._poller = poller
         self._shut: set[Direction] = set()
+        self._news = trio.Event()
         self._is_isolated = False
         self._loss = 0.0
         self._dropped_before = 0
@@ -48,30 +49,30 @@ class Link:
     @property
     def client_has_eof(self) -> bool:
         """Whether the client was already sent FIN."""
-        return Direction.DOWNSTREAM in self._shut or (self.circuit is not None and self.circuit.downstream.ended)
+        return Direction.DOWNSTREAM in self._shut or (self.relay is not None and self.relay.downstream.is_done)
 
-    def lane(self, direction: Direction) -> Lane | None:
-        """The lane of a direction, once the server has been reached."""
-        if self.circuit is None:
+    def pipe(self, direction: Direction) -> Pipe | None:
+        """The pipe of a direction, once the server has been reached."""
+        if self.relay is None:
             return None
-        return self.circuit.upstream if direction is Direction.UPSTREAM else self.circuit.downstream
+        return self.relay.upstream if direction is Direction.UPSTREAM else self.relay.downstream
 
     def delivered(self, direction: Direction) -> int:
         """Bytes delivered so far."""
-        lane = self.lane(direction)
-        return lane.delivered if lane is not None else 0
+        pipe = self.pipe(direction)
+        return pipe.bytes_written if pipe is not None else 0
 
-    def join(self, server: socket.socket) -> Circuit:
-        """Connect the two peers; the caller starts the circuit."""
+    def join(self, server: socket.socket) -> Relay:
+        """Connect the two peers; the caller starts the relay."""
         self.server = server
-        self.circuit = self._board.connect(self.client, server)
+        self.relay = Relay(self._poller, self.client, server, self._relay_changed)
         for direction in self._shut:
-            self._lane_of(direction).shut_down()
+            self._pipe_of(direction).shut_down()
         if self.frozen_until is not None:
-            self.circuit.freeze(for_ever=self.frozen_until == float("inf"))
+            self.relay.freeze(for_ever=self.frozen_until == float("inf"))
         if self._is_isolated:
             self._filter()
-        return self.circuit
+        return self.relay
 
     async def reset(self, *sides: Side) -> None:
         """RST to these sides, each after its data if the trigger counted bytes; FIN to the other."""
@@ -103,8 +104,8 @@ class Link:
         if direction in self._shut:
             return
         self._take_effect(None)
-        if self.circuit is not None:
-            self._lane_of(direction).shut_down()
+        if self.relay is not None:
+            self._pipe_of(direction).shut_down()
         elif direction is Direction.DOWNSTREAM:
             sockets.shut_write(self.client)
         self._shut.add(direction)
@@ -131,8 +132,8 @@ class Link:
         self.frozen_until = float("inf") if for_s is None else trio.current_time() + for_s
         if for_s is None:
             sockets.keep_alive(self.client)
-        if self.circuit is not None:
-            self.circuit.freeze(for_ever=for_s is None)
+        if self.relay is not None:
+            self.relay.freeze(for_ever=for_s is None)
 
     async def isolate(self, for_s: float | None) -> None:
         """As freeze; and once all that was to be delivered is acknowledged, acknowledge nothing any more."""
@@ -183,8 +184,8 @@ class Link:
             self._dropped_before = sockets.dropped(self.client)
             self._filter()
         self.frozen_until = None
-        if self.circuit is not None:
-            self.circuit.thaw()
+        if self.relay is not None:
+            self.relay.thaw()
 
     async def close(self) -> None:
         """FIN both ways, reading what still comes for up to a second, or until all has been delivered."""
@@ -212,10 +213,19 @@ class Link:
         for _, sock in self._sockets():
             sockets.reset(sock)
 
+    async def changed(self) -> None:
+        """Wait until a peer reset, a limit was reached, or both directions have ended. One task at a time."""
+        await self._news.wait()
+        self._news = trio.Event()
+
+    def _relay_changed(self) -> None:
+        self._news.set()
+        self._poller.yield_soon = True
+
     def _stop(self) -> None:
         self.is_open = False
-        if self.circuit is not None:
-            self.circuit.disconnect()
+        if self.relay is not None:
+            self.relay.stop()
         if self._is_isolated and self.client.fileno() >= 0:
             sockets.bear_silence(self.client, for_ever=False)  # or the kernel would keep it as long after its close
 
@@ -238,10 +248,10 @@ class Link:
         pairs = ((Side.CLIENT, self.client), (Side.SERVER, self.server))
         return [(side, sock) for side, sock in pairs if sock is not None and sock.fileno() >= 0]
 
-    def _lane_of(self, direction: Direction) -> Lane:
-        lane = self.lane(direction)
-        assert lane is not None
-        return lane
+    def _pipe_of(self, direction: Direction) -> Pipe:
+        pipe = self.pipe(direction)
+        assert pipe is not None
+        return pipe
 
     async def _drain(self, sock: socket.socket) -> str | None:
         undelivered = await _delivered(sock)

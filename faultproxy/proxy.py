@@ -16,7 +16,7 @@ from faultproxy.gate import Gate, Newcomer
 from faultproxy.journal.events import Journal
 from faultproxy.journal.tally import Tally
 from faultproxy.reception import Reception
-from faultproxy.relay import Switchboard
+from faultproxy.relay import Poller
 from faultproxy.rules.conditions import Arrival, Bounds
 from faultproxy.rules.decision import Decision, Hit, RuleBook
 from faultproxy.rules.rule import BaseRule
@@ -42,7 +42,7 @@ class Proxy:
         gate: Gate,
         journal: Journal,
         tally: Tally,
-        board: Switchboard,
+        poller: Poller,
         capacity: Capacity,
         nursery: trio.Nursery,
     ) -> None:
@@ -50,7 +50,7 @@ class Proxy:
         self.config = config
         self.gate = gate
         self.journal = journal
-        self.board = board
+        self.poller = poller
         self.accepted = 0
         self._tally = tally
         self._capacity = capacity
@@ -302,7 +302,7 @@ class Proxy:
     async def _accept(self) -> None:
         while self.gate.is_open:
             try:
-                await self.gate.knock(self.board)
+                await self.gate.knock(self.poller)
                 await trio.lowlevel.checkpoint_if_cancelled()  # an edit may have given the gate to another proxy
                 newcomers = self.gate.take(self._capacity.room(_BATCH))
             except OutOfResources as error:

@@ -15,7 +15,7 @@ from faultproxy.config.schema import ProxyConfig
 from faultproxy.dial import Attempt, begin, dial, error_name
 from faultproxy.faults.base import Connect, ConnectShape, options
 from faultproxy.journal.events import Journal, Strike
-from faultproxy.relay import Switchboard
+from faultproxy.relay import Poller
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import UNTOUCHED, Decision, Hit
 from faultproxy.syn_gate import Knock, SynGate
@@ -32,7 +32,7 @@ class Home(Protocol):
     name: str
     config: ProxyConfig
     journal: Journal
-    board: Switchboard
+    poller: Poller
 
     def admit(self, host: str) -> tuple[Arrival, Decision]:
         """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
@@ -89,7 +89,7 @@ class Reception:
         if syns is not self._syns:
             self._syns = syns
             if syns is not None:
-                syns.serve(self._home.board, self.meet)
+                syns.serve(self._home.poller, self.meet)
 
     def meet_waiting(self, syns: SynGate, *, is_sure: bool = True) -> None:
         """Meet those who have knocked before now.
@@ -186,7 +186,7 @@ class Reception:
         else:
             scope = self._held[knock] = trio.CancelScope()
             self._nursery.start_soon(self._lead_in, knock, visit, delay_s, scope, begun)
-            self._home.board.woken = True
+            self._home.poller.yield_soon = True
 
     async def _lead_in(
         self, knock: Knock, visit: Visit, delay_s: float, scope: trio.CancelScope, begun: Attempt | None
@@ -224,7 +224,7 @@ class Reception:
         patience = trio.move_on_after(min(timeout_s, _MIRRORED_S))
         try:
             with patience:
-                return await dial(self._home.config.upstream, self._home.board, begun)
+                return await dial(self._home.config.upstream, self._home.poller, begun)
         except OSError as error:
             self._turn_down(knock, visit, error)
         if patience.cancelled_caught:

@@ -20,7 +20,7 @@ class Tell(Protocol):
 
 
 class Shaping:
-    """Puts the shapes of a connection's rules on its lanes, and on its client's packets.
+    """Puts the shapes of a connection's rules on its pipes, and on its client's packets.
 
     ``roll`` draws for a rule's name and whatever else is given.
     """
@@ -45,11 +45,11 @@ class Shaping:
         if not self._streams and not self._at_work:
             return
         for direction in Direction:
-            lane = link.lane(direction)
-            if lane is not None and not lane.shut:
+            pipe = link.pipe(direction)
+            if pipe is not None and not pipe.is_shut:
                 acting = [(hit, shape) for hit, shape in self._streams if shape.acts_on(direction)]
                 shapers = [self._shaper(hit, shape, direction) for hit, shape in acting]
-                lane.set_shaper(Chain(shapers, lane.taken, partial(self._acted, acting)) if shapers else None)
+                pipe.set_shaper(Chain(shapers, pipe.bytes_read, partial(self._acted, acting)) if shapers else None)
 
     @property
     def is_waiting(self) -> bool:

@@ -17,7 +17,7 @@ import trio
 
 from faultproxy.kernel import raw_socket, raw_tcp, socket_filter
 from faultproxy.kernel.raw_tcp import Syn
-from faultproxy.relay import Switchboard
+from faultproxy.relay import Poller
 
 _BATCH = 64
 _MOST_WAITING = 16384
@@ -188,17 +188,17 @@ class SynGate:
             sock.close()
         self._receivers, self._senders = [], {}
 
-    def serve(self, board: Switchboard, meet: Callable[[Knock], None]) -> None:
+    def serve(self, poller: Poller, meet: Callable[[Knock], None]) -> None:
         """Have each knock met that has no answer yet, until the gate is closed or served otherwise.
 
-        In the switchboard's own task: a way through trio would cost the client more than all the rest.
+        In the poller's own task: a way through trio would cost the client more than all the rest.
         """
         self._unheard()
-        bells = [board.listen(receiver, partial(self._meet_all, receiver, meet)) for receiver in self._receivers]
+        endpoints = [poller.listen(receiver, partial(self._meet_all, receiver, meet)) for receiver in self._receivers]
 
         def unheard() -> None:
-            for bell in bells:
-                board.ignore(bell)
+            for endpoint in endpoints:
+                poller.ignore(endpoint)
             self._unheard = _nothing
 
         self._unheard = unheard

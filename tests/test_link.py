@@ -10,7 +10,7 @@ import trio
 from faultproxy.faults.base import Direction, Side
 from faultproxy.link import Link
 from tests.knocking import need_a_filter
-from tests.relay.wires import is_quiet, read_exactly, read_to_the_end, reset, running, send_all, tcp_pair
+from tests.relay.relaying import is_quiet, polling, read_exactly, read_to_the_end, reset, send_all, tcp_pair
 
 
 @dataclass
@@ -30,10 +30,10 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    async with running() as board:
+    async with polling() as poller:
         (client, ours), (server, theirs) = tcp_pair(), tcp_pair()
         wrap = trio.socket.from_stdlib_socket
-        it = Scene(Link(ours, board), wrap(client), wrap(server), theirs)
+        it = Scene(Link(ours, poller), wrap(client), wrap(server), theirs)
         it.link.on_effect = it.effects.append
         yield it
         it.link.abandon()
@@ -97,12 +97,12 @@ async def test_reset_behind_the_data(scene: Scene) -> None:
     data = bytes(300_000)
     scene.join()
     scene.link.drains = True
-    circuit = scene.link.circuit
-    assert circuit is not None
-    circuit.downstream.set_limit(len(data))
+    relay = scene.link.relay
+    assert relay is not None
+    relay.downstream.set_limit(len(data))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_all, scene.server, data)
-        await circuit.changed()
+        await scene.link.changed()
         nursery.start_soon(scene.link.reset, Side.CLIENT)
         assert await read_to_the_end(scene.client) == (data, "ECONNRESET")
         scene.server.close()
@@ -183,12 +183,12 @@ async def test_close(scene: Scene) -> None:
 async def test_carry_reset(scene: Scene, broken: Side) -> None:
     """When one side was reset the other is too, behind all that had come for it."""
     scene.join()
-    circuit = scene.link.circuit
-    assert circuit is not None
+    relay = scene.link.relay
+    assert relay is not None
     gone, other = (scene.client, scene.server) if broken is Side.CLIENT else (scene.server, scene.client)
     await send_all(gone, b"last words")
     reset(gone)
-    await circuit.changed()
+    await scene.link.changed()
     await scene.link.carry_reset(broken)
     assert await read_to_the_end(other) == (b"last words", "ECONNRESET")
 

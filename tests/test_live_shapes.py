@@ -116,7 +116,7 @@ def test_edits_lose_no_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [[], [rule(latency={"delay": "1ms"})], [rule("x", slice={"size": "3000B"})]])
 def test_latency_goes_while_megabytes_are_held(tmp_path: Path, after: Rules) -> None:
-    """A reader that sleeps, megabytes in the lane, the rule removed or changed: all of it arrives, then what came later."""
+    """A reader that sleeps, megabytes in the pipe, the rule removed or changed: all of it arrives, then what came later."""
     data = pattern(9_000_000)
     with (
         Upstream() as upstream,

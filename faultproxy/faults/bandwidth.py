@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import PositiveSize, Rate
 
 _BURST_S = 0.01
@@ -30,7 +30,7 @@ class _Metered:
 
     def __init__(self, rate: float, burst: int) -> None:
         self.rate = rate
-        self.bite = min(BITE, burst * _PIECES_AT_ONCE)
+        self.max_read = min(MAX_READ, burst * _PIECES_AT_ONCE)
         self._burst = burst
         self._paid_until = 0.0
 

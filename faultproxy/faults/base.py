@@ -240,20 +240,20 @@ Segment = tuple[float, bytes, bool]
 Roll = Callable[[object], float]
 """A number in [0, 1) that depends on the seed, the proxy, the rule, the connection, and on what is given."""
 
-HOLD = 4 * 2**20
-BITE = 256 * 2**10
+MAX_BUFFERED = 4 * 2**20
+MAX_READ = 256 * 2**10
 
 
 class Shaper(Protocol):
     """A shape at work in one direction of one connection. Pure but for what it has seen: no clock, no socket.
 
     ``rate`` is the bytes a second that it lets through at most, ``delay_s`` the seconds that it keeps
-    bytes: together they say how much the lane must hold. ``bite`` is how many bytes it takes at once.
+    bytes: together they say how much the pipe must buffer. ``max_read`` is how many bytes it takes at once.
     """
 
     rate: float
     delay_s: float
-    bite: int
+    max_read: int
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
         """What becomes of bytes that would leave at ``due`` and begin at ``offset`` of the direction."""

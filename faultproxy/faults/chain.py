@@ -1,9 +1,9 @@
-"""Several shapes on one lane: what one lets out, the next takes in."""
+"""Several shapes on one pipe: what one lets out, the next takes in."""
 
 import math
 from collections.abc import Callable, Sequence
 
-from faultproxy.faults.base import HOLD, Segment, Shaper
+from faultproxy.faults.base import MAX_BUFFERED, Segment, Shaper
 
 
 class Chain:
@@ -15,8 +15,9 @@ class Chain:
     def __init__(self, shapers: Sequence[Shaper], offset: int, acted: Callable[[int], None]) -> None:
         # What is held must last as long as bytes are kept, but no longer: it outlives the shapes in an edit.
         rate = min(shaper.rate for shaper in shapers)
-        self.hold = HOLD if rate == math.inf else max(1, min(HOLD, int(rate * sum(one.delay_s for one in shapers))))
-        self.bite = min(self.hold, *(shaper.bite for shaper in shapers))
+        seconds = sum(shaper.delay_s for shaper in shapers)
+        self.max_buffered = MAX_BUFFERED if rate == math.inf else max(1, min(MAX_BUFFERED, int(rate * seconds)))
+        self.max_read = min(self.max_buffered, *(shaper.max_read for shaper in shapers))
         self._shapers = shapers
         self._offset = offset
         self._acted = acted
@@ -45,9 +46,9 @@ class Chain:
 
 def _through(shaper: Shaper, segments: Sequence[Segment], offset: int) -> list[Segment]:
     shaped: list[Segment] = []
-    for due, data, alone in segments:
+    for due, data, own_segment in segments:
         pieces = shaper.shape(due, offset, data)
-        if alone:  # it still ends where it ended
+        if own_segment:  # it still ends where it ended
             last_due, last, _ = pieces[-1]
             pieces[-1] = (last_due, last, True)
         shaped += pieces

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import BITE, MODEL, ClientSees, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, MODEL, ClientSees, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Probability
 
 _BLOCK = 4096
@@ -46,8 +46,8 @@ class _Corrupted:
     delay_s = 0.0
 
     def __init__(self, corrupt: Corrupt, roll: Roll) -> None:
-        hits = BITE * (corrupt.probability or 0.0)
-        self.bite = BITE if hits <= _HITS_AT_ONCE else max(_BLOCK, int(BITE * _HITS_AT_ONCE / hits))
+        hits = MAX_READ * (corrupt.probability or 0.0)
+        self.max_read = MAX_READ if hits <= _HITS_AT_ONCE else max(_BLOCK, int(MAX_READ * _HITS_AT_ONCE / hits))
         self._probability = corrupt.probability
         self._at = sorted(set(corrupt.at or ()))
         self._roll = roll

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar, Literal
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 _PARETO_SHAPE = 3.0
@@ -15,7 +15,7 @@ class Latency(StreamShape):
     ``jitter`` spreads the delay: uniformly by as much to either side, as the standard deviation of a
     normal distribution, or as the scale of a Pareto tail (shape 3) on top of the delay. It is drawn for each
     piece that is read; a piece never overtakes another, and the delay is never below 0. Throughput
-    is bounded by the 4 MiB that a lane holds, a delay long.
+    is bounded by the 4 MiB that a pipe buffers, a delay long.
     """
 
     key: ClassVar[str] = "latency"
@@ -40,7 +40,7 @@ class Latency(StreamShape):
 
 class _Delayed:
     rate = math.inf
-    bite = BITE
+    max_read = MAX_READ
 
     def __init__(self, latency: Latency, roll: Roll) -> None:
         self.delay_s = latency.delay + latency.jitter

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Duration, PositiveSize, Size
 
 _PIECES_AT_ONCE = 512
@@ -29,7 +29,7 @@ class _Sliced:
     def __init__(self, slicing: Slice, roll: Roll) -> None:
         self.rate = slicing.size / slicing.pause if slicing.pause else math.inf
         self.delay_s = 0.25 if slicing.pause else 0.0
-        self.bite = min(BITE, slicing.size * _PIECES_AT_ONCE)
+        self.max_read = min(MAX_READ, slicing.size * _PIECES_AT_ONCE)
         self._slicing = slicing
         self._roll = roll
         self._next = 0.0

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar
 
-from faultproxy.faults.base import BITE, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 
@@ -21,7 +21,7 @@ class SlowClose(StreamShape):
 class _HeldBack:
     rate = math.inf
     delay_s = 0.0
-    bite = BITE
+    max_read = MAX_READ
 
     def __init__(self, delay_s: float) -> None:
         self._fin_delay_s = delay_s

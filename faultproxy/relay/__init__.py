@@ -1,7 +1,7 @@
-"""Every byte goes through here: a switchboard of lanes. Imports only kernel."""
+"""Moves the bytes: a poller serves sockets, a pipe is one direction, a relay is two pipes. Imports only kernel."""
 
-from faultproxy.relay.circuit import Circuit
-from faultproxy.relay.lane import BUFFER_SIZE, UNLIMITED, End, Lane, Piece, Shaper
-from faultproxy.relay.switchboard import Switchboard
+from faultproxy.relay.pipe import UNLIMITED, End, Piece, Pipe, Shaper
+from faultproxy.relay.poller import BUFFER_SIZE, Endpoint, Poller
+from faultproxy.relay.relay import Peer, Relay
 
-__all__ = ["BUFFER_SIZE", "UNLIMITED", "Circuit", "End", "Lane", "Piece", "Shaper", "Switchboard"]
+__all__ = ["BUFFER_SIZE", "UNLIMITED", "End", "Endpoint", "Peer", "Piece", "Pipe", "Poller", "Relay", "Shaper"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from faultproxy.faults.bandwidth import Bandwidth
-from faultproxy.faults.base import BITE, Segment
+from faultproxy.faults.base import MAX_READ, Segment
 from tests.faults.shapes import cut, joined, roll, through
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=100)
@@ -32,7 +32,9 @@ def most_and_least_in_a_second(segments: Sequence[Segment]) -> tuple[int, int]:
     return most, least
 
 
-@pytest.mark.parametrize(("rate", "size"), [*((rate, BITE) for rate in RATES), *((rate, 1460) for rate in RATES[:-1])])
+@pytest.mark.parametrize(
+    ("rate", "size"), [*((rate, MAX_READ) for rate in RATES), *((rate, 1460) for rate in RATES[:-1])]
+)
 def test_any_second_has_the_rate(rate: str, size: int) -> None:
     """Whatever the pieces, every second of a steady stream carries the rate within one percent, and one burst."""
     fault = bandwidth(rate=rate)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import BITE, HOLD, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_BUFFERED, MAX_READ, Segment, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
 from tests.faults.shapes import cut, dues, joined, roll
 
@@ -66,9 +66,9 @@ def test_slices_stay_slices() -> None:
     for after in SHAPES:
         segments = shaped(chain({"slice": {"size": "10B"}}, after), bytes(35))
         edge, edges = 0, set()
-        for _, data, alone in segments:
+        for _, data, own_segment in segments:
             edge += len(data)
-            if alone:
+            if own_segment:
                 edges.add(edge)
         assert {10, 20, 30, 35} <= edges
 
@@ -108,18 +108,18 @@ def test_order_and_bytes_are_kept(
 def test_what_is_held_is_bounded(
     one: Mapping[str, Mapping[str, object]], other: Mapping[str, Mapping[str, object]]
 ) -> None:
-    """No combination holds more than 4 MiB, bites off more than it holds, or makes too many pieces of a bite."""
+    """No combination holds more than 4 MiB, reads more at once than it holds, or makes too many pieces of a read."""
     both = chain(one, other)
-    assert 1 <= both.bite <= both.hold <= HOLD
-    assert both.bite <= BITE
-    assert len(shaped(both, bytes(both.bite))) <= 4096
+    assert 1 <= both.max_read <= both.max_buffered <= MAX_BUFFERED
+    assert both.max_read <= MAX_READ
+    assert len(shaped(both, bytes(both.max_read))) <= 4096
 
 
 def test_a_rate_holds_no_more_than_it_needs() -> None:
-    """What a slow lane holds is gone soon after an edit takes the rate away; with a delay it holds that much more."""
-    assert chain({"bandwidth": {"rate": "2kB/s"}}).hold <= 2000
-    assert 100_000 <= chain({"bandwidth": {"rate": "100kB/s"}}, {"latency": {"delay": "1s"}}).hold <= 200_000
-    assert chain({"bandwidth": {"rate": "1B/s"}}).hold >= 1
+    """What a slow pipe holds is gone soon after an edit takes the rate away; with a delay it holds that much more."""
+    assert chain({"bandwidth": {"rate": "2kB/s"}}).max_buffered <= 2000
+    assert 100_000 <= chain({"bandwidth": {"rate": "100kB/s"}}, {"latency": {"delay": "1s"}}).max_buffered <= 200_000
+    assert chain({"bandwidth": {"rate": "1B/s"}}).max_buffered >= 1
 
 
 def test_who_acted_is_told() -> None:

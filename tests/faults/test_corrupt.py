@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from faultproxy.faults.base import BITE
+from faultproxy.faults.base import MAX_READ
 from faultproxy.faults.corrupt import Corrupt
 from tests.faults.shapes import cut, joined, roll, through
 
@@ -112,11 +112,13 @@ def test_the_seed_decides() -> None:
     assert first == again != other
 
 
-@pytest.mark.parametrize(("probability", "bite"), [("0%", BITE), ("0.1%", BITE), ("10%", 20_480), ("100%", 4096)])
-def test_many_hits_come_in_small_bites(probability: str, bite: int) -> None:
+@pytest.mark.parametrize(
+    ("probability", "max_read"), [("0%", MAX_READ), ("0.1%", MAX_READ), ("10%", 20_480), ("100%", 4096)]
+)
+def test_many_hits_come_in_small_reads(probability: str, max_read: int) -> None:
     """Each hit is drawn, and the other connections wait meanwhile."""
-    assert corrupt(probability=probability).shaper(roll()).bite == bite
-    assert corrupt(at=[1]).shaper(roll()).bite == BITE
+    assert corrupt(probability=probability).shaper(roll()).max_read == max_read
+    assert corrupt(at=[1]).shaper(roll()).max_read == MAX_READ
 
 
 def test_it_takes_no_time() -> None:

@@ -18,7 +18,7 @@ def sliced(**options: object) -> Slice:
 def test_pieces_have_the_size() -> None:
     """All but the last of what is read at once, each in a segment of its own, at once."""
     segments = through(sliced(size="100B").shaper(roll()), [bytes(250), bytes(50)], now=7.0)
-    assert [(due, len(data), alone) for due, data, alone in segments] == [
+    assert [(due, len(data), own_segment) for due, data, own_segment in segments] == [
         (7.0, 100, True), (7.0, 100, True), (7.0, 50, True), (7.0, 50, True),
     ]  # fmt: skip
 
@@ -30,7 +30,7 @@ def test_bytes_are_kept(data: bytes, cuts: list[int], size: int, jitter: int) ->
     shaper = sliced(size=f"{size}B", jitter=f"{jitter}B").shaper(roll())
     segments = through(shaper, cut(data, cuts))
     assert joined(segments) == data
-    assert all(1 <= len(piece) <= size + jitter and alone for _, piece, alone in segments)
+    assert all(1 <= len(piece) <= size + jitter and own_segment for _, piece, own_segment in segments)
 
 
 def test_jitter_spreads_the_sizes() -> None:

@@ -9,24 +9,30 @@ from time import monotonic
 
 import trio
 
-from faultproxy.relay import Circuit, Switchboard
+from faultproxy.relay import Poller, Relay
 from tests.peers import PATIENCE_S, name_of
 
 Ends = tuple[socket.socket, socket.socket]
 
 
 @dataclass
-class Wire:
-    """A circuit, the proxy's sockets, and the peers' ends."""
+class Relayed:
+    """A relay, the proxy's sockets, and the peers' ends."""
 
-    circuit: Circuit
+    relay: Relay
     ours: Ends
     client: trio.socket.SocketType
     server: trio.socket.SocketType
+    news: list[trio.Event]
+
+    async def changed(self) -> None:
+        """Wait until the relay has told of a change, which is then forgotten."""
+        await self.news[0].wait()
+        self.news[0] = trio.Event()
 
     def close(self) -> None:
-        """Disconnect it, and close all sockets."""
-        self.circuit.disconnect()
+        """Stop it, and close all sockets."""
+        self.relay.stop()
         for sock in (*self.ours, self.client, self.server):
             sock.close()
 
@@ -47,31 +53,37 @@ def tcp_pair(*, receive_buffer: int | None = None) -> Ends:
     return peer, ours
 
 
-def wire(board: Switchboard, *, receive_buffer: int | None = None) -> Wire:
-    """A circuit that is not started yet."""
+def relay_on(poller: Poller, *, receive_buffer: int | None = None) -> Relayed:
+    """A relay that is not started yet."""
     (client, to_client), (server, to_server) = (tcp_pair(receive_buffer=receive_buffer) for _ in range(2))
-    ends = (trio.socket.from_stdlib_socket(sock) for sock in (client, server))
-    return Wire(board.connect(to_client, to_server), (to_client, to_server), *ends)
+    wrap = trio.socket.from_stdlib_socket
+    news = [trio.Event()]
+
+    def tell() -> None:
+        poller.yield_soon = True
+        news[0].set()
+
+    return Relayed(Relay(poller, to_client, to_server, tell), (to_client, to_server), wrap(client), wrap(server), news)
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Switchboard]:
-    """A switchboard at work."""
-    with trio.fail_after(PATIENCE_S), Switchboard() as board:
+async def polling() -> AsyncIterator[Poller]:
+    """A poller at work."""
+    with trio.fail_after(PATIENCE_S), Poller() as poller:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(board.run)
-            yield board
+            nursery.start_soon(poller.run)
+            yield poller
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def wired(*, receive_buffer: int | None = None, start: bool = True) -> AsyncIterator[Wire]:
-    """A circuit at work on a switchboard of its own."""
-    async with running() as board:
-        it = wire(board, receive_buffer=receive_buffer)
+async def relaying(*, receive_buffer: int | None = None, start: bool = True) -> AsyncIterator[Relayed]:
+    """A relay at work on a poller of its own."""
+    async with polling() as poller:
+        it = relay_on(poller, receive_buffer=receive_buffer)
         try:
             if start:
-                it.circuit.start()
+                it.relay.start()
             yield it
         finally:
             it.close()
@@ -123,7 +135,7 @@ def is_quiet(sock: trio.socket.SocketType) -> bool:
     return False
 
 
-def reset(sock: trio.socket.SocketType) -> None:
+def reset(sock: trio.socket.SocketType | socket.socket) -> None:
     """Close with RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
@@ -132,17 +144,17 @@ def reset(sock: trio.socket.SocketType) -> None:
 class Late:
     """Lets everything leave so much later, in pieces of at most ``size`` bytes."""
 
-    bite = 65536
-    hold = 1 << 20
+    max_read = 65536
+    max_buffered = 1 << 20
 
-    def __init__(self, delay_s: float = 0.0, size: int = 65536, *, alone: bool = False) -> None:
+    def __init__(self, delay_s: float = 0.0, size: int = 65536, *, own_segment: bool = False) -> None:
         self._delay_s = delay_s
         self._size = size
-        self._alone = alone
+        self._own_segment = own_segment
 
     def shape(self, now: float, data: bytes) -> Sequence[tuple[float, bytes, bool]]:
         pieces = (data[at : at + self._size] for at in range(0, len(data), self._size))
-        return [(now + self._delay_s, piece, self._alone) for piece in pieces]
+        return [(now + self._delay_s, piece, self._own_segment) for piece in pieces]
 
     def end(self, now: float, *, fin: bool) -> float:
         return now + self._delay_s

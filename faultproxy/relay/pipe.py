@@ -1,0 +1,322 @@
+"""One direction of one connection.
+
+A pipe reads its source and writes to its sink. What cannot leave at once is kept in its queue: what the sink did not
+take, and what a shaper holds back until it is due. A pipe without a shaper keeps at most one buffer, one with a shaper
+what that allows; its source is not read until there is room, so that a slow reader holds its sender back. FIN and RST
+go through the queue like data.
+"""
+
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from time import monotonic
+from typing import Protocol
+
+from faultproxy.kernel import sockets
+from faultproxy.relay.poller import BUFFER_SIZE, Endpoint, Poller
+
+UNLIMITED = 1 << 62
+_MOST_PIECES = 16384  # of whatever size: each costs some 250 bytes beside its own
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+
+
+class End(Enum):
+    """How a source ends: with FIN, or with RST."""
+
+    FIN = "fin"
+    RST = "rst"
+
+
+Bytes = bytes | memoryview
+Piece = tuple[float, Bytes | End, bool]
+"""When it may leave (time.monotonic()), what, and whether it does so in a segment of its own."""
+
+Matcher = Callable[[bytes], int | None]
+"""Is shown the stream piece by piece, and returns at which offset of the stream its match ends, once."""
+
+
+class Shaper(Protocol):
+    """What delays, cuts up or changes the bytes of one pipe; times are of time.monotonic().
+
+    ``max_read`` is how many bytes it takes at once, ``max_buffered`` how many of them the pipe may keep for it.
+    """
+
+    @property
+    def max_read(self) -> int: ...
+
+    @property
+    def max_buffered(self) -> int: ...
+
+    def shape(self, now: float, data: bytes) -> Sequence[tuple[float, bytes, bool]]:
+        """Pieces in the order in which they leave: due, bytes, and whether in a segment of their own."""
+
+    def end(self, now: float, *, fin: bool) -> float:
+        """When the end of the stream, FIN or RST, is due."""
+
+
+class Pipe:
+    """Passes bytes from its source to its sink.
+
+    ``bytes_written`` counts what the sink's kernel has taken. ``limit`` is how many bytes it may pass on before
+    ``on_limit`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
+    this was passed on; ``on_end`` is called then. ``was_reset`` says that the source is known to be reset: its end,
+    when it comes, is RST, whatever the kernel says. ``reverse`` is the pipe of the other direction.
+    """
+
+    __slots__ = (
+        "_flush_at", "_is_started", "_is_transformed", "_matchers", "_on_end", "_on_limit", "_poller", "_queue",
+        "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read", "bytes_written", "has_ended", "is_done",
+        "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
+    )  # fmt: skip
+
+    reverse: "Pipe"
+
+    def __init__(
+        self,
+        poller: Poller,
+        source: Endpoint,
+        sink: Endpoint,
+        on_limit: Callable[[], None],
+        on_end: Callable[["Pipe", End], None],
+    ) -> None:
+        self._poller = poller
+        self.source = source
+        self.sink = sink
+        self._on_limit = on_limit
+        self._on_end = on_end
+        self._recv_into = source.sock.recv_into
+        self._send = sink.sock.send
+        self._shaper: Shaper | None = None
+        self._matchers: Sequence[Matcher] = ()
+        self._is_transformed = False
+        self._queue: deque[Piece] | None = None
+        self._flush_at = 0.0
+        self._tell_reset = False
+        self._is_started = False
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.limit = UNLIMITED
+        self.has_ended = False
+        self.is_done = False
+        self.is_shut = False
+        self.is_frozen = False
+        self.was_reset = False
+        source.on_readable = self._read
+        source.on_error = self._source_failed
+        sink.on_writable = self.flush
+
+    def start(self) -> None:
+        """Read the source from now on. Once started, nothing more."""
+        if not self._is_started:
+            self._is_started = True
+            self._poller.watch(self.source, _IN if self.has_room() else 0)
+
+    def flush(self) -> None:
+        """Send what is due, as far as the sink takes it and the limit allows."""
+        is_blocked = False
+        queue, now = self._queue, monotonic()
+        if self.is_frozen:
+            return
+        while queue and self.bytes_written < self.limit:
+            due, data, own_segment = queue[0]
+            if due > now:
+                if self._flush_at != due:
+                    self._flush_at = due
+                    self._poller.call_at(due, self.flush)
+                break
+            if isinstance(data, End):
+                queue.popleft()
+                self._pass_on(data)
+                continue
+            try:
+                sent = self._send(data[: self.limit - self.bytes_written], socket.MSG_EOR if own_segment else 0)
+            except BlockingIOError:
+                is_blocked = True
+                break
+            except OSError:
+                self._sink_broke()
+                return
+            self.bytes_written += sent
+            if sent == len(data):
+                queue.popleft()
+            else:
+                queue[0] = (due, memoryview(data)[sent:], own_segment)
+        if not queue:
+            self._queue = None
+        if self.bytes_written == self.limit:
+            self._on_limit()
+        self._settle(is_blocked)
+
+    def set_limit(self, limit: int) -> None:
+        """Call ``on_limit`` once ``limit`` bytes in all are written; never less than are written already."""
+        self.limit = max(limit, self.bytes_written)
+        if self._is_started:
+            self.flush()
+
+    def set_matchers(self, matchers: Sequence[Matcher]) -> None:
+        """Show these every byte that is read from now on, as it will be written; an end they find is a limit."""
+        self._matchers = matchers
+        self._is_transformed = self._shaper is not None or bool(matchers)
+
+    def set_shaper(self, shaper: Shaper | None) -> None:
+        """Shape what is read from now on; what is held already leaves when it is due, in order."""
+        self._shaper = shaper
+        self._is_transformed = shaper is not None or bool(self._matchers)
+        if self._is_started:
+            self._settle(is_blocked=bool(self.sink.interest & _OUT))
+
+    def freeze(self, *, tell_reset: bool = False) -> None:
+        """Read nothing and send nothing; ``tell_reset``: but call ``on_end`` if the source is reset meanwhile."""
+        self.is_frozen = True
+        self._tell_reset = tell_reset
+        self._settle()
+
+    def thaw(self) -> None:
+        """Go on where it was frozen."""
+        self.is_frozen = False
+        self.flush()
+
+    def shut_down(self) -> None:
+        """Send FIN to the sink, drop what is held, and throw away what the source still sends."""
+        self.clear()
+        sockets.shut_write(self.sink.sock)
+        self.is_shut = True
+        self.limit = UNLIMITED
+        if self.has_ended:
+            self._pass_on(End.FIN)
+        elif self._is_started:
+            self._settle()
+
+    def clear(self) -> None:
+        """Drop what is held, the shaper and the matchers."""
+        self._queue = None
+        self._shaper = None
+        self._matchers = ()
+        self._is_transformed = False
+
+    def has_room(self) -> bool:
+        """Whether there is a point in reading the source."""
+        if self.has_ended or self.is_frozen or self.reverse.was_reset:
+            return False
+        if self._shaper is not None:
+            pieces = len(self._queue) if self._queue is not None else 0
+            return self.bytes_read - self.bytes_written < self._shaper.max_buffered and pieces < _MOST_PIECES
+        return not self._queue and self.bytes_read < self.limit
+
+    def _read(self) -> None:
+        """Read once from the source and send it on."""
+        if self._is_transformed:
+            self._read_transformed()
+            return
+        room = self.limit - self.bytes_read
+        if room > BUFFER_SIZE:
+            room = BUFFER_SIZE
+        buffer = self._poller.buffer
+        try:
+            count = self._recv_into(buffer, room)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_ended(End.RST)
+            return
+        if not count:
+            self._source_ended(End.FIN)
+            return
+        if self.is_shut:
+            return
+        self.bytes_read += count
+        try:
+            sent = self._send(buffer[:count])
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._sink_broke()
+            return
+        self.bytes_written += sent
+        if sent != count:
+            self._queue = deque([(0.0, memoryview(bytes(buffer[sent:count])), False)])
+            self._settle(is_blocked=True)
+        elif self.bytes_read == self.limit:
+            self._settle()
+            self._on_limit()
+
+    def _read_transformed(self) -> None:
+        shaper = self._shaper
+        try:
+            count = self._recv_into(self._poller.buffer, BUFFER_SIZE if shaper is None else shaper.max_read)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._source_ended(End.RST)
+            return
+        if not count:
+            self._source_ended(End.FIN)
+            return
+        self.bytes_read += count
+        data = bytes(self._poller.buffer[:count])
+        pieces = [(0.0, data, False)] if shaper is None else shaper.shape(monotonic(), data)
+        for matcher in self._matchers:
+            for _, piece, _ in pieces:
+                end = matcher(piece)
+                if end is not None:
+                    self.limit = min(self.limit, end)
+        self._enqueue(pieces)
+
+    def _enqueue(self, pieces: Sequence[Piece]) -> None:
+        if self._queue is None:
+            self._queue = deque(pieces)
+            self.flush()
+        else:  # what is before them is waited for already
+            self._queue += pieces
+            self._settle(is_blocked=bool(self.sink.interest & _OUT))
+
+    def _settle(self, is_blocked: bool = False) -> None:
+        """Watch for just what this pipe can go on with."""
+        source, sink = self.source, self.sink
+        if bool(sink.interest & _OUT) != is_blocked:
+            self._poller.watch(sink, sink.interest ^ _OUT)
+        if bool(source.interest & _IN) != self.has_room():
+            self._poller.watch(source, source.interest ^ _IN)
+
+    def _source_failed(self, events: int) -> None:
+        """The source has an error, or both its directions have ended, while it is not read."""
+        if self.is_frozen and self._tell_reset:
+            self._on_end(self, End.RST)
+        elif self.has_ended and events & select.EPOLLERR and sockets.take_error(self.source.sock):
+            self._source_ended(End.RST)
+        else:
+            self._poller.ignore(self.source)  # reported for ever; reading on, if it comes to that, finds it again
+
+    def _source_ended(self, how: End) -> None:
+        if self.was_reset:
+            how = End.RST
+        self.has_ended = True
+        if how is End.RST:  # perhaps after its FIN, which may still be held
+            self._poller.forget(self.source)
+        if self._shaper is None and not self._queue:
+            self._pass_on(how)
+        else:
+            now = monotonic()
+            due = self._shaper.end(now, fin=how is End.FIN) if self._shaper is not None else now
+            self._enqueue([(due, how, False)])
+
+    def _pass_on(self, how: End) -> None:
+        if how is End.RST:
+            self.is_done = True
+            self._on_end(self, how)
+        elif not self.is_done:
+            self.is_done = True
+            self._settle()
+            if not self.is_shut:
+                sockets.shut_write(self.sink.sock)
+            self._on_end(self, how)
+
+    def _sink_broke(self) -> None:
+        # The sink may have sent data before it broke: the other pipe reads that, then finds the end.
+        self.reverse.was_reset = True
+        self.clear()
+        self._settle()
+        if self.reverse.has_ended:
+            self.reverse._source_ended(End.RST)  # noqa: SLF001  # it does not read its source any more

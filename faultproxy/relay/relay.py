@@ -1,0 +1,83 @@
+"""Two pipes between a client's socket and a server's."""
+
+import socket
+from collections.abc import Callable
+from typing import Literal
+
+from faultproxy.relay.pipe import End, Pipe
+from faultproxy.relay.poller import Endpoint, Poller
+
+Peer = Literal["client", "server"]
+
+
+class Relay:
+    """Passes bytes, ends and resets between two non-blocking sockets, which stay the caller's: it closes them.
+
+    ``on_change`` is called between two batches of events, at most once a batch, when a peer has reset, a limit was
+    reached, or both pipes are done. It may stop the relay and close its sockets; once stopped it is not called.
+    ``broken`` is the peer that reset first. ``first_ended`` is the pipe whose source sent FIN first.
+    """
+
+    __slots__ = ("_is_changed", "_on_change", "_poller", "broken", "downstream", "first_ended", "upstream")
+
+    def __init__(
+        self, poller: Poller, client: socket.socket, server: socket.socket, on_change: Callable[[], None]
+    ) -> None:
+        self._poller = poller
+        self._on_change: Callable[[], None] | None = on_change
+        self._is_changed = False
+        one, other = Endpoint(client), Endpoint(server)
+        self.upstream = Pipe(poller, one, other, self._changed, self._ended)
+        self.downstream = Pipe(poller, other, one, self._changed, self._ended)
+        self.upstream.reverse, self.downstream.reverse = self.downstream, self.upstream
+        self.broken: Peer | None = None
+        self.first_ended: Pipe | None = None
+
+    def start(self) -> None:
+        """Let the bytes flow, as far as the pipes' limits allow. Once started, nothing more."""
+        self.upstream.start()
+        self.downstream.start()
+
+    def freeze(self, *, for_ever: bool) -> None:
+        """Move nothing. If it is for ever, a reset of the client's is told at once; else when it goes on."""
+        self.upstream.freeze(tell_reset=for_ever)
+        self.downstream.freeze()
+
+    def thaw(self) -> None:
+        """Move again, from where it stopped."""
+        self.upstream.thaw()
+        self.downstream.thaw()
+
+    def stop(self) -> None:
+        """Stop for good. The sockets stay open: their owner ends them as it sees fit."""
+        self._on_change = None
+        for pipe in (self.upstream, self.downstream):
+            self._poller.forget(pipe.source)
+            pipe.clear()
+            pipe.is_frozen = True  # a timer may still be set; the descriptor may soon be another's
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether both directions have ended, and that was passed on."""
+        return self.upstream.is_done and self.downstream.is_done
+
+    def _changed(self) -> None:
+        if not self._is_changed:
+            self._is_changed = True
+            self._poller.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._is_changed = False
+        if self._on_change is not None:
+            self._on_change()
+
+    def _ended(self, pipe: Pipe, how: End) -> None:
+        if how is End.RST:
+            if self.broken is None:
+                self.broken = "client" if pipe is self.upstream else "server"
+            self._changed()
+            return
+        if self.first_ended is None:
+            self.first_ended = pipe
+        if self.is_finished:
+            self._changed()
