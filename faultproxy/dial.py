@@ -94,7 +94,7 @@ def _begin(family: int, address: sockets.Address) -> Attempt:
     try:
         sock.setblocking(False)
         if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets.set_up(sock)
         return Attempt(sock, sockets.start_connect(sock, address))
     except BaseException:
         sock.close()

@@ -45,6 +45,7 @@ SCENES = (
     "bulk",
     "idle",
     "many_small",
+    "urgent",
 )
 
 
@@ -69,6 +70,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         }
         with Stage(folder, scenes) as stage:
             yield stage
+
+
+@pytest.mark.parametrize("from_client", [True, False])
+def test_urgent_data_is_delivered_in_line(stage: Stage, from_client: bool) -> None:
+    """A byte sent with MSG_OOB arrives in its place between the others; none is lost or repeated."""
+    with stage.ends("urgent") as ends:
+        sender, reader = ends if from_client else reversed(ends)
+        for data, flags in ((b"one", 0), (b"!", socket.MSG_OOB), (b"two", 0), (b"last?", socket.MSG_OOB)):
+            sender.send(data, flags)
+        sender.shutdown(socket.SHUT_WR)
+        assert read_to_the_end(reader) == (b"one!twolast?", "EOF")
 
 
 def test_a_client_that_half_closes_still_gets_its_reply(stage: Stage) -> None:

@@ -21,7 +21,7 @@ Address = tuple[str, int] | tuple[str, int, int, int] | str
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet; an empty host means all addresses, of IPv6 and IPv4.
 
-    Sockets accepted from it inherit TCP_NODELAY: the proxy must not add Nagle's delays to the peers' own.
+    What set_up() sets is inherited by the sockets accepted from it.
     Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL), of which socket.gaierror, for a name without an
     address, is one. The caller closes it.
     """
@@ -45,7 +45,7 @@ def _bind(info: tuple[int, int, int, str, tuple[object, ...]], *, dual_stack: bo
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        set_up(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
         sock.bind(address)
@@ -57,6 +57,12 @@ def _bind(info: tuple[int, int, int, str, tuple[object, ...]], *, dual_stack: bo
     # A port that the kernel chose is given up when the listener is shut; one that was asked for is kept.
     with sock:
         return _bind((family, kind, protocol, "", sock.getsockname()), dual_stack=dual_stack)
+
+
+def set_up(sock: socket.socket) -> None:
+    """Prepare a TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7))."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:
