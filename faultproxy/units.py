@@ -1,7 +1,7 @@
 """Quantities as users type them: always with a unit, so that no number can be misread.
 
 Each type is a plain number inside (seconds, bytes, a fraction), is read from YAML text, and is
-written back as the shortest text that reads as the same number.
+written back as a person would write it, in text that reads as the same number.
 """
 
 import re
@@ -83,15 +83,15 @@ def parse_probability(value: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest of ``us ms s m h`` that reads back as the same number of seconds.
+    """What a person writes: the shortest text that reads back as the same number, in a unit of which it is one or more.
 
     Every duration that was read from text has one; for any other, the nearest nanosecond.
     """
     exact = Fraction(repr(seconds))
-    texts = [
-        _decimal(exact / scale) + unit for unit, scale in _SECONDS.items() if (exact / scale * 10**9).denominator == 1
-    ]
-    return min(texts, key=len, default=_decimal(exact) + "s")
+    numbers = ((exact / scale, unit) for unit, scale in _SECONDS.items())
+    texts = [(number, _decimal(number) + unit) for number, unit in numbers if (number * 10**9).denominator == 1]
+    nearest = exact, _decimal(exact) + "s"
+    return min(texts, key=lambda text: (text[0] < 1, len(text[1]), text[0] >= 1000), default=nearest)[1]
 
 
 def format_size(size: int) -> str:

@@ -126,7 +126,24 @@ def test_size_round_trip(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.0, "0s"), (1e-4, "100us"), (0.01, "10ms"), (90.0, "90s"), (60.0, "1m"), (7200.0, "2h")]
+    ("seconds", "text"),
+    [
+        (0.0, "0s"),
+        (1e-4, "100us"),
+        (0.01, "10ms"),
+        (90.0, "90s"),
+        (60.0, "1m"),
+        (7200.0, "2h"),
+        (0.1, "100ms"),
+        (0.7, "700ms"),
+        (1.5, "1.5s"),
+        (150.0, "150s"),
+        (12.345, "12.345s"),
+        (1.234567, "1.234567s"),
+        (0.0015, "1.5ms"),
+        (1e-9, "0.001us"),
+        (86400.0, "24h"),
+    ],
 )
 def test_duration_is_short(seconds: float, text: str) -> None:
     """A duration is written in the unit that makes it shortest."""
