@@ -29,8 +29,9 @@ from faultproxy.config.schema import Config
 from faultproxy.daemon import CannotListen, Daemon, Overrides
 from faultproxy.demo import demo_console, run_demo
 from faultproxy.doctor import run_doctor
-from faultproxy.journal.events import Journal
-from faultproxy.journal.log import LogWriter
+from faultproxy.events.bus import Bus
+from faultproxy.events.log import Log, LogWriter
+from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
 from faultproxy.replay import CannotReplay, read_log
 from faultproxy.rules.conditions import Arrival
@@ -78,15 +79,16 @@ def main() -> None:
 @click.option("--seed", type=_SEED, help="Draw from this seed, whatever the file says.")
 @click.option("--log-format", type=click.Choice(["json", "console"]), help="Whatever the file says.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Whatever the file says.")
-@click.option("--expect", is_flag=True, help="Exit 3 if a rule fired fewer or more times than its expect says.")
+@click.option("--expect", is_flag=True, help="Exit 3 if a rule injected fewer or more faults than its expect says.")
 def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT; a second signal ends it at once."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to obey it
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
     writer = LogWriter()
-    log = overrides.log(config.log)
-    daemon = Daemon(file, config, overrides, Journal(writer, log.format, log.level))
+    options, stats = overrides.log(config.log), Stats()
+    log = Log(writer, stats, options.format, options.level)
+    daemon = Daemon(file, config, overrides, Bus(stats, log), stats, log)
     # What is loaded by now stays: it need not be searched for garbage while bytes wait.
     gc.freeze()
     gc.set_threshold(_GARBAGE)

@@ -5,15 +5,23 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 import trio
 
 from faultproxy.config.schema import UpstreamAddress
 from faultproxy.dial import dial, error_name
+from faultproxy.events.bus import Bus
+from faultproxy.events.types import (
+    ConnectionClosed,
+    ConnectionOpened,
+    EndedBy,
+    FaultDryRun,
+    FaultInjected,
+    UpstreamFailed,
+)
 from faultproxy.faults.base import Direction, Ending, Fault, Shape, Side, Trigger, options
 from faultproxy.faults.pattern import Search
-from faultproxy.journal.events import Journal, Strike
 from faultproxy.kernel import sockets
 from faultproxy.link import Link
 from faultproxy.relay import UNLIMITED, Poller, Relay
@@ -24,14 +32,12 @@ from faultproxy.shaping import Shaping
 
 _LOOK_S = 0.05
 
-EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
-
 
 class Home(Protocol):
     """What a connection needs of the proxy it belongs to."""
 
     name: str
-    journal: Journal
+    bus: Bus
     poller: Poller
 
     @property
@@ -43,9 +49,6 @@ class Home(Protocol):
 
     def reshape(self, connection: "Connection") -> None:
         """Have it travel through the shapes that act on it now."""
-
-    def struck(self, rule: str) -> None:
-        """Count a fault that struck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +115,15 @@ class Connection:
 
     async def run(self) -> None:
         """Live it. Cancelled, the connection is reset on both sides."""
-        journal = self._home.journal
-        if journal.tells_connections:
-            journal.connection_opened(proxy=self._home.name, connection=self.id, client=self._client)
+        bus = self._home.bus
+        if bus.wants(ConnectionOpened):
+            bus.publish(ConnectionOpened(proxy=self._home.name, connection=self.id, client=self._client))
         try:
             await self._live()
         finally:
             self._shaping.look(self._link)
             self._link.abandon()
-            if journal.tells_connections:
+            if bus.wants(ConnectionClosed):
                 self._record()
 
     def strike(self, hits: Sequence[Hit]) -> None:
@@ -265,8 +268,15 @@ class Connection:
 
     def _upstream_failed(self, error: str) -> None:
         self.ended_by = "upstream_error"
-        self._home.journal.upstream_failed(
-            proxy=self._home.name, connection=self.id, error=error, elapsed_ms=self._elapsed_s() * 1000
+        self._home.bus.publish(
+            UpstreamFailed(
+                proxy=self._home.name,
+                connection=self.id,
+                client=self._client,
+                upstream=str(self._upstream),
+                error=error,
+                elapsed_ms=self._elapsed_s() * 1000,
+            )
         )
         self._link.abandon()
 
@@ -353,15 +363,15 @@ class Connection:
         self._tell(hit, shape, "data", shape.client_sees if degraded is None else "nothing", degraded)
 
     def _tell(self, hit: Hit, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
-        is_shadow = hit.rule.mode == "shadow"
-        strike = Strike(
+        is_dry_run = hit.rule.mode == "shadow"
+        event = (FaultDryRun if is_dry_run else FaultInjected)(
             proxy=self._home.name,
             connection=self.id,
             client=self._client,
             upstream=str(self._upstream),
             rule=hit.rule.name,
             fault=fault.key,
-            count=hit.count,
+            ordinal=hit.count,
             options=options(fault),
             trigger=trigger,
             client_sees=sees,
@@ -370,12 +380,9 @@ class Connection:
             bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),
             elapsed_ms=self._elapsed_s() * 1000,
         )
-        if is_shadow:
-            self._home.journal.fault_shadowed(strike)
-        else:
+        if not is_dry_run:
             self._faults.append(fault.key)
-            self._home.struck(hit.rule.name)
-            self._home.journal.fault_injected(strike)
+        self._home.bus.publish(event)
 
     def _note_rules(self, hits: Iterable[Hit]) -> None:
         for hit in hits:
@@ -384,16 +391,18 @@ class Connection:
 
     def _record(self) -> None:
         hits = self.decision.hits
-        self._home.journal.connection_closed(
-            proxy=self._home.name,
-            connection=self.id,
-            client=self._client,
-            rule=self._picked_later or (hits[-1].rule.name if hits else None),
-            faults=self._faults,
-            bytes_upstream=self._link.delivered(Direction.UPSTREAM),
-            bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),
-            duration_ms=self._elapsed_s() * 1000,
-            ended_by=self.ended_by,
+        self._home.bus.publish(
+            ConnectionClosed(
+                proxy=self._home.name,
+                connection=self.id,
+                client=self._client,
+                rule=self._picked_later or (hits[-1].rule.name if hits else None),
+                faults=tuple(self._faults),
+                bytes_upstream=self._link.delivered(Direction.UPSTREAM),
+                bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),
+                duration_ms=self._elapsed_s() * 1000,
+                ended_by=self.ended_by,
+            )
         )
 
     @property

@@ -14,9 +14,11 @@ from faultproxy.capacity import Capacity
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config, LogOptions, ProxyConfig, TcpAddress
 from faultproxy.dial import error_name
+from faultproxy.events.bus import Bus
+from faultproxy.events.log import Log
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.gate import Gate
-from faultproxy.journal.events import Journal
-from faultproxy.journal.tally import Tally
 from faultproxy.kernel.holder import holder
 from faultproxy.proxy import Proxy, open_at_start
 from faultproxy.relay import Poller
@@ -46,12 +48,21 @@ class Overrides:
 class Daemon:
     """Runs the proxies of one file, and follows its edits; without a file, those that apply() brings."""
 
-    def __init__(self, path: Path | None, config: Config, overrides: Overrides, journal: Journal) -> None:
-        self._tally = Tally()
+    def __init__(
+        self,
+        path: Path | None,
+        config: Config,
+        overrides: Overrides,
+        bus: Bus,
+        stats: Stats,
+        log: Log | None = None,
+    ) -> None:
         self._path = path
         self._config = config
         self._overrides = overrides
-        self._journal = journal
+        self._bus = bus
+        self._stats = stats
+        self._log = log
         self._run_id = secrets.token_hex(4)
         self._seed = self._seed_of(config, drawn=secrets.randbits(32))
         self._capacity = Capacity()
@@ -91,8 +102,12 @@ class Daemon:
                 services.cancel_scope.cancel()
 
     def unmet(self) -> list[str]:
-        """The rules that did not fire as often as they should have, each as a sentence."""
+        """The rules that did not inject as many faults as they should have, each as a sentence."""
         return [sentence for proxy in self._proxies.values() for sentence in proxy.unmet()]
+
+    def matched(self, proxy: str) -> dict[str, int]:
+        """How many connections each rule of a proxy matched; empty while there is no such proxy."""
+        return self._proxies[proxy].matched if proxy in self._proxies else {}
 
     async def apply(self, config: Config) -> None:
         """Make this the configuration, and return when it is in force. Raises CannotListen; then nothing changed."""
@@ -106,18 +121,18 @@ class Daemon:
     ) -> None:
         def add(name: str, gate: Gate) -> None:
             config = self._config.proxies[name]
-            proxy = Proxy(
-                name, config, self._seed, gate, self._journal, self._tally, poller, self._capacity, connections
-            )
+            proxy = Proxy(name, config, self._seed, gate, self._bus, self._stats, poller, self._capacity, connections)
             self._proxies[name] = proxy
-            self._journal.proxy_started(
-                proxy=name,
-                listen=str(gate.address),
-                upstream=str(config.upstream),
-                rules=len(config.rules),
-                seed=self._seed,
-                run=self._run_id,
-                config=config.dump(),
+            self._bus.publish(
+                ProxyStarted(
+                    proxy=name,
+                    listen=str(gate.address),
+                    upstream=str(config.upstream),
+                    rules=len(config.rules),
+                    seed=self._seed,
+                    run=self._run_id,
+                    config=config.dump(),
+                )
             )
             serving.start_soon(proxy.serve)
 
@@ -156,15 +171,21 @@ class Daemon:
             if not (quietly and config == self._config):
                 self._edit(config)
         except ConfigError as error:
-            self._journal.config_rejected(file=str(path), errors=error.errors)
+            self._bus.publish(ConfigRejected(file=str(path), errors=error.errors))
         except CannotListen as error:
-            self._journal.config_rejected(file=str(path), errors=[str(error)])
+            self._bus.publish(ConfigRejected(file=str(path), errors=(str(error),)))
 
     def _edit(self, config: Config) -> None:
         changes = self._swap(config)
         dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
-        file = None if self._path is None else str(self._path)
-        self._journal.config_loaded(file=file, changes=changes.texts, config=dumps)
+        self._bus.publish(
+            ConfigLoaded(
+                source="python" if self._path is None else "file",
+                file=None if self._path is None else str(self._path),
+                changes=changes.texts,
+                config=dumps,
+            )
+        )
 
     def _swap(self, config: Config) -> "Changes":
         """Bring up what is new, then swap, with no checkpoint in between. Raises CannotListen: nothing changed."""
@@ -184,8 +205,9 @@ class Daemon:
                 del self._proxies[name]
                 proxy.retire()
         self._config, self._seed = config, seed
-        log = self._overrides.log(config.log)
-        self._journal.configure(log.format, log.level)
+        if self._log is not None:
+            log = self._overrides.log(config.log)
+            self._log.configure(log.format, log.level)
         for name, proxy_config in config.proxies.items():
             if name in self._proxies:
                 self._proxies[name].update(proxy_config, seed, gates[name])

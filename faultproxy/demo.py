@@ -1,7 +1,7 @@
-"""The demo: every fault once, met by a plain client, beside the line of the log that tells of it.
+"""The demo: every fault once, met by a plain client, beside the event of the log that tells of it.
 
-Nothing here knows what a fault should look like. A row is right when each client met what the log says it
-would meet (``client_sees``, to the byte), and every rule of the file struck as often as its ``expect`` says.
+Nothing here knows what a fault should look like. A row is right when each client met what the event says it
+would meet (``client_sees``, to the byte), and every rule of the file injected as many faults as its ``expect`` says.
 """
 
 import errno
@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +21,8 @@ from math import inf
 from operator import ne
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-import orjson
 import trio
 import yaml
 from rich import box
@@ -33,10 +33,11 @@ from rich.text import Text
 from faultproxy.config.loader import parse
 from faultproxy.config.schema import Config, TcpAddress
 from faultproxy.daemon import Daemon, Overrides
+from faultproxy.events.bus import Bus
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import ConnectionClosed, Event, FaultInjected, OutageStarted, UpstreamFailed
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, Direction
-from faultproxy.journal.events import Journal
-from faultproxy.journal.log import LogWriter
 
 _HOST = "127.0.0.1"
 _CHECKER = "127.0.0.2"
@@ -54,8 +55,8 @@ _WIDTH = 110
 _ENDS = {"EOF", "silence", *errno.errorcode.values()}
 _T = TypeVar("_T")
 
-Line = Mapping[str, Any]
-"""A line of the log."""
+Told = FaultInjected | OutageStarted | UpstreamFailed | ConnectionClosed
+"""An event that says what became of a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A proxy, what its client saw connection by connection, what the log told, and what is wrong with that."""
+    """A proxy, what its client saw connection by connection, the events of that, and what is wrong with them."""
 
     proxy: str
     seen: Sequence[Seen]
-    lines: Sequence[Line]
+    events: Sequence[Told]
     wrong: Sequence[str]
 
 
@@ -114,9 +115,9 @@ async def perform() -> Performance:
             (listener,) = await serving.start(serve)
             server = listener.socket.getsockname()[1]
             config = _with_upstreams(parse(text, path.name), {"server": server, "stopped": stopped.getsockname()[1]})
-            seen, lines, unmet = await _run_clients(config)
+            seen, events, unmet = await _run_clients(config)
             serving.cancel_scope.cancel()
-    rows = [_row(name, seen[name], lines, unmet, heard) for name in config.proxies]
+    rows = [_row(name, seen[name], events, unmet, heard) for name in config.proxies]
     return Performance(config, yaml.safe_load(text)["proxies"], rows)
 
 
@@ -149,42 +150,31 @@ def _with_upstreams(config: Config, ports: Mapping[str, int]) -> Config:
     return config.model_copy(update={"proxies": proxies})
 
 
-async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Line], list[str]]:
-    """What the clients saw, what the daemon logged meanwhile, and which rules did not do as they should have."""
-    read_end, write_end = os.pipe()
-    writer = LogWriter(write_end)
-    os.close(write_end)
-    daemon = Daemon(None, config, Overrides(), Journal(writer, level="debug"))
+class _Collected(list[Told]):
+    """A subscriber that keeps every event that says what became of a connection."""
+
+    wants: AbstractSet[type[Event]] = frozenset(get_args(Told))
+
+    def receive(self, event: Event) -> None:
+        if isinstance(event, Told):
+            self.append(event)
+
+
+async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Told], list[str]]:
+    """What the clients saw, what happened meanwhile, and which rules did not do as they should have."""
+    stats, events = Stats(), _Collected()
+    daemon = Daemon(None, config, Overrides(), Bus(stats, events), stats)
     stop, signals = trio.open_memory_channel[int](1)
-    lines: list[Line] = []
+    listening = trio.Event()
     seen: dict[str, list[Seen]] = {}
-    async with trio.open_nursery() as reading:
-        listening = trio.Event()
-        reading.start_soon(_read_log, read_end, lines, listening, len(config.proxies))
-        try:
-            async with trio.open_nursery() as running:
-                running.start_soon(daemon.run, signals)
-                await listening.wait()
-                async with trio.open_nursery() as clients:
-                    for line in tuple(lines):
-                        if line["event"] == "proxy.started":
-                            clients.start_soon(_run_client, line["proxy"], line["listen"], seen)
-                await stop.send(SIGTERM)
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(writer.close, _PATIENCE_S)
-    return seen, lines, daemon.unmet()
-
-
-async def _read_log(fd: int, lines: list[Line], listening: trio.Event, proxies: int) -> None:
-    """Collect the log, line by line; say when every proxy has told where it listens."""
-    rest = b""
-    async with trio.lowlevel.FdStream(fd) as stream:
-        async for data in stream:
-            *whole, rest = (rest + data).split(b"\n")
-            lines += map(orjson.loads, whole)
-            if sum(line["event"] == "proxy.started" for line in lines) == proxies:
-                listening.set()
+    async with trio.open_nursery() as running:
+        running.start_soon(daemon.run, signals, listening.set)
+        await listening.wait()
+        async with trio.open_nursery() as clients:
+            for name, address in daemon.addresses.items():
+                clients.start_soon(_run_client, name, (address.host, address.port), seen)
+        await stop.send(SIGTERM)
+    return seen, events, daemon.unmet()
 
 
 async def _serve(heard: list[bytes], stream: trio.SocketStream) -> None:
@@ -411,58 +401,52 @@ CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
 """The client of each proxy. The others have one that asks once."""
 
 
-async def _run_client(proxy: str, listen: str, seen: dict[str, list[Seen]]) -> None:
-    host, _, port = listen.rpartition(":")
-    client = CLIENTS.get(proxy, once(_fetch))
-    seen[proxy] = await trio.to_thread.run_sync(client, (host, int(port)))
+async def _run_client(proxy: str, address: tuple[str, int], seen: dict[str, list[Seen]]) -> None:
+    seen[proxy] = await trio.to_thread.run_sync(CLIENTS.get(proxy, once(_fetch)), address)
 
 
 # ---- the table ----------------------------------------------------------------------------------------------------
 
 
-def _row(proxy: str, seen: list[Seen], log: list[Line], unmet: list[str], heard: list[bytes]) -> Row:
-    """Hold what the client saw against what the log says it would see."""
-    lines: list[Line] = []
+def _row(proxy: str, seen: list[Seen], told: list[Told], unmet: list[str], heard: list[bytes]) -> Row:
+    """Hold what the client saw against what the events say it would see."""
+    events: list[Told] = []
     wrong = [sentence for sentence in unmet if sentence.startswith(f"{proxy}: ")]
     for number, connection in enumerate(seen, start=1):
-        told = [line for line in log if _tells(line, proxy, number)]
-        lines += told
-        last = told[-1] if told else {"event": "nothing"}
-        if connection.sees != _client_sees(last):
-            wrong.append(f"{proxy}#{number}: the log says {_client_sees(last)}, the client saw {connection.sees}")
-        elif connection.sees in _ENDS and connection.received != (sent := last.get("bytes_downstream", 0)):
+        its = [event for event in told if _tells(event, proxy, number)]
+        events += its
+        sees, sent = _client_sees(its[-1]) if its else ("nothing", 0)
+        if connection.sees != sees:
+            wrong.append(f"{proxy}#{number}: the log says {sees}, the client saw {connection.sees}")
+        elif connection.sees in _ENDS and connection.received != sent:
             wrong.append(f"{proxy}#{number}: the log says {sent:,} bytes, the client received {connection.received:,}")
     if seen[-1].call == "send" and seen[-1].error is None:
         if any(text.endswith(_MORE) for text in heard):
             seen = [replace(seen[-1], proof="what it writes still arrives")]
         else:
             wrong.append(f"{proxy}: what the client wrote after the EOF never arrived")
-    return Row(proxy, seen, lines, wrong)
+    return Row(proxy, seen, events, wrong)
 
 
-def _tells(line: Line, proxy: str, number: int) -> bool:
-    """Whether a line says what became of a connection. One that met no fault has only the line of its end."""
-    if line.get("proxy") != proxy:
-        return False
-    if line["event"] == "outage.started":
-        return True
-    is_end = line["event"] == "connection.closed" and line["ended_by"] == "client" and not line["faults"]
-    return line.get("connection") == f"{proxy}#{number}" and (
-        is_end or line["event"] in {"fault.injected", "upstream.failed"}
-    )
+def _tells(event: Told, proxy: str, number: int) -> bool:
+    """Whether an event says what became of a connection. One that met no fault has only that of its end."""
+    if isinstance(event, OutageStarted):
+        return event.proxy == proxy
+    is_told_by_others = isinstance(event, ConnectionClosed) and (event.ended_by != "client" or event.faults)
+    return event.connection == f"{proxy}#{number}" and not is_told_by_others
 
 
-def _client_sees(line: Line) -> str:
-    match line["event"]:
-        case "fault.injected":
-            return str(line["client_sees"])
-        case "outage.started":
-            return str(
-                next(kind.client_sees for kind in CATALOGUE if issubclass(kind, Connect) and kind.key == line["fault"])
-            )
-        case "upstream.failed":
-            return "ECONNRESET"
-    return "nothing"
+def _client_sees(event: Told) -> tuple[str, int]:
+    """What the client sees, after how many bytes."""
+    match event:
+        case FaultInjected():
+            return event.client_sees, event.bytes_downstream
+        case OutageStarted():
+            refusals = (kind for kind in CATALOGUE if issubclass(kind, Connect))
+            return next(kind.client_sees for kind in refusals if kind.key == event.fault), 0
+        case UpstreamFailed():
+            return "ECONNRESET", 0
+    return "nothing", event.bytes_downstream
 
 
 def _table(rows: Sequence[Row], proxies: Mapping[str, Any], *, is_wide: bool) -> Table:
@@ -475,7 +459,7 @@ def _table(rows: Sequence[Row], proxies: Mapping[str, Any], *, is_wide: bool) ->
         table.add_row(
             _rules_text(proxies[row.proxy]),
             _lines([_seen_text(run) for run in _runs(row.seen, key=lambda seen: (seen.sees, seen.call))]),
-            _lines([*map(_log_text, _runs(row.lines, key=_sameness)), *(Text(text, "red") for text in row.wrong)]),
+            _lines([*map(_event_text, _runs(row.events, key=_sameness)), *(Text(text, "red") for text in row.wrong)]),
             Text("WRONG", "bold white on red") if row.wrong else Text("ok", "green"),
         )
     return table
@@ -518,36 +502,36 @@ def _seen_text(run: Sequence[Seen]) -> Text:
     return Text.assemble((whole, "bold green" if seen.sees == "nothing" else "bold yellow"), proof)
 
 
-def _log_text(run: Sequence[Line]) -> Text:
-    """One line of the log in short, or several that differ in the connection's number only."""
-    line = run[0]
-    where = ", ".join(line.get("connection", line["proxy"]) for line in run)
-    match line["event"]:
-        case "fault.injected":
-            is_exact = line["fidelity"] == "exact"
-            reason = f"\n{line['reason']}" if not is_exact else ""
-            fidelity = (line["fidelity"], "green" if is_exact else "yellow")
-            head = (f"fault.injected {where} ", (line["fault"], "bold"))
-            return Text.assemble(*head, f"\n{line['client_sees']} ", fidelity, _when(line), reason)
-        case "upstream.failed":
-            return Text(f"upstream.failed {where}\n{line['error']}")
-        case "outage.started":
-            return Text.assemble(f"outage.started {where} ", (line["fault"], "bold"), f'\nrule "{line["rule"]}"')
-    return Text(f"connection.closed {where}\nended_by {line['ended_by']}")
+def _event_text(run: Sequence[Told]) -> Text:
+    """An event in short, or several that differ in the connection's number only."""
+    event = run[0]
+    where = ", ".join(its.proxy if isinstance(its, OutageStarted) else its.connection for its in run)
+    match event:
+        case FaultInjected():
+            fidelity = ("exact", "green") if event.degraded is None else ("degraded", "yellow")
+            reason = f"\n{event.degraded}" if event.degraded is not None else ""
+            head = (f"{event.name} {where} ", (event.fault, "bold"))
+            return Text.assemble(*head, f"\n{event.client_sees} ", fidelity, _when(event), reason)
+        case UpstreamFailed():
+            return Text(f"{event.name} {where}\n{event.error}")
+        case OutageStarted():
+            return Text.assemble(f"{event.name} {where} ", (event.fault, "bold"), f'\nrule "{event.rule}"')
+    return Text(f"{event.name} {where}\nended_by {event.ended_by}")
 
 
-def _when(line: Line) -> str:
+def _when(event: FaultInjected) -> str:
     """How far the connection had come at the trigger."""
-    trigger = line["trigger"]
-    if trigger.endswith(Direction.DOWNSTREAM):
-        return f", {line['bytes_downstream']:,} bytes"
-    if trigger.endswith(Direction.UPSTREAM):
-        return f", {line['bytes_upstream']:,} bytes upstream"
-    return f", {line['elapsed_ms']:.0f} ms" if trigger[0].isdecimal() else ""
+    if event.trigger.endswith(Direction.DOWNSTREAM):
+        return f", {event.bytes_downstream:,} bytes"
+    if event.trigger.endswith(Direction.UPSTREAM):
+        return f", {event.bytes_upstream:,} bytes upstream"
+    return f", {event.elapsed_ms:.0f} ms" if event.trigger[0].isdecimal() else ""
 
 
-def _sameness(line: Line) -> object:
-    return line["event"], line.get("fault"), line.get("client_sees"), line.get("fidelity")
+def _sameness(event: Told) -> object:
+    if isinstance(event, FaultInjected):
+        return event.name, event.fault, event.client_sees, event.degraded is None
+    return event.name
 
 
 def _runs(things: Sequence[_T], key: Callable[[_T], object]) -> list[list[_T]]:

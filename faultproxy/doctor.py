@@ -1,6 +1,6 @@
 """The doctor: which faults are exact on this host, which are degraded and why, and what would make them exact.
 
-Found out by trying: it runs the demo, in which a real client meets every fault, and reads what the log says of each.
+Found out by trying: it runs the demo, in which a real client meets every fault, and takes the event of each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from faultproxy.demo import Performance, Row, one_line, perform
+from faultproxy.events.types import FaultInjected, OutageStarted
 from faultproxy.faults.base import Fault, Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privileges
 from faultproxy.rules.rule import BaseRule
@@ -19,7 +20,7 @@ from faultproxy.rules.rule import BaseRule
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault that was tried: as which rule, what it needs, and, if it was not exact, the log's reason."""
+    """A fault that was tried: as which rule, what it needs, and, if it was not exact, the reason."""
 
     fault: str
     rule: str
@@ -29,7 +30,7 @@ class Finding:
 
 
 async def run_doctor(console: Console) -> bool:
-    """Try every fault and print the table; whether each was what the log said."""
+    """Try every fault and print the table; whether each was what its event said."""
     performance = await perform()
     findings, ours = examined(performance), privileges()
     console.print(_table(findings, missing(findings, ours)))
@@ -93,7 +94,7 @@ def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
 
 
 def _told(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Fault, Need, str | None]]:
-    """The faults that the log tells of; if the row is wrong, those too that it should have told of."""
+    """The faults that events tell of; if the row is wrong, those too that they should have told of."""
     if row.wrong:
         yield from (
             (rule, fault, fault.needs, None)
@@ -101,15 +102,14 @@ def _told(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Faul
             for fault in rule.faults
             if not isinstance(fault, Verdict)
         )
-    for line in row.lines:
-        if line["event"] not in {"outage.started", "fault.injected"}:
-            continue
-        rule = rules[line["rule"]]
-        if line["event"] == "outage.started":  # to shut the listener is everyone's right; to silence it takes a filter
+    for event in row.events:
+        if isinstance(event, OutageStarted):  # to close the listener is everyone's right; to silence it takes a filter
+            rule = rules[event.rule]
             yield rule, rule.faults[0], Need.NOTHING if rule.is_outage else Need.FILTER, None
-        else:
-            fault = next(fault for fault in rule.faults if fault.key == line["fault"])
-            yield rule, fault, fault.needs, line.get("reason")
+        elif isinstance(event, FaultInjected):
+            rule = rules[event.rule]
+            fault = next(fault for fault in rule.faults if fault.key == event.fault)
+            yield rule, fault, fault.needs, event.degraded
 
 
 def _table(findings: Sequence[Finding], lacking: dict[Need, list[str]]) -> Table:

@@ -11,10 +11,21 @@ from faultproxy.capacity import Capacity, OutOfResources
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.connection import Admission, Connection
 from faultproxy.dial import error_name
+from faultproxy.events.bus import Bus
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import (
+    AcceptPaused,
+    AcceptResumed,
+    ConnectionCrashed,
+    FaultUnavailable,
+    ListenFailed,
+    OutageEnded,
+    OutageStarted,
+    ProxyDraining,
+    ProxyStopped,
+)
 from faultproxy.faults.base import Need
 from faultproxy.gate import Gate, Newcomer
-from faultproxy.journal.events import Journal
-from faultproxy.journal.tally import Tally
 from faultproxy.reception import Reception
 from faultproxy.relay import Poller
 from faultproxy.rules.conditions import Arrival, Bounds
@@ -40,8 +51,8 @@ class Proxy:
         config: ProxyConfig,
         seed: int,
         gate: Gate,
-        journal: Journal,
-        tally: Tally,
+        bus: Bus,
+        stats: Stats,
         poller: Poller,
         capacity: Capacity,
         nursery: trio.Nursery,
@@ -49,10 +60,10 @@ class Proxy:
         self.name = name
         self.config = config
         self.gate = gate
-        self.journal = journal
+        self.bus = bus
         self.poller = poller
         self.accepted = 0
-        self._tally = tally
+        self._stats = stats
         self._capacity = capacity
         self._nursery = nursery
         self._book = RuleBook.opened(name, seed, config.rules, trio.current_time())
@@ -100,17 +111,18 @@ class Proxy:
         """Have it travel through the shapes that act on it now."""
         connection.reshape(*self._book.reshape(self._now(connection), connection.decision))
 
-    def struck(self, rule: str) -> None:
-        """Count a fault that struck."""
-        self._tally.struck(self.name, rule)
+    @property
+    def matched(self) -> dict[str, int]:
+        """How many connections each rule matched."""
+        return {rule.name: self._book.standings[rule.name].fired for rule in self._book.rules}
 
     def unmet(self) -> list[str]:
-        """The rules that did not fire as often as their ``expect`` says, each as a sentence.
+        """The rules that did not inject as many faults as their ``expect`` says, each as a sentence.
 
-        A rule that an edit has removed is still expected to have fired.
+        A rule that an edit has removed is still expected to have done so.
         """
         bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
-        return self._tally.unmet(self.name, bounds)
+        return self._stats.unmet(self.name, bounds)
 
     async def serve(self) -> None:
         """Keep the gate as the rules want it, and accept while it is open, until the proxy retires."""
@@ -158,7 +170,7 @@ class Proxy:
 
     def retire(self) -> None:
         """Accept no more. Windows still open and close for the open connections; ``proxy.stopped`` follows the last."""
-        self.journal.proxy_draining(proxy=self.name, open_connections=self.open_connections)
+        self.bus.publish(ProxyDraining(proxy=self.name, open=self.open_connections))
         self._serving.cancel()
         self._hand_over()
         self._reception.attend(None)
@@ -225,7 +237,7 @@ class Proxy:
         try:
             self.gate.open()
         except OSError as error:
-            self.journal.listen_failed(proxy=self.name, listen=str(self.gate.address), error=error_name(error))
+            self.bus.publish(ListenFailed(proxy=self.name, listen=str(self.gate.address), error=error_name(error)))
             return False
         return True
 
@@ -256,15 +268,14 @@ class Proxy:
                     faults.append(fault.key)
         for reason, faults in self._unavailable.items():
             if before.get(reason) != faults:
-                self.journal.fault_unavailable(proxy=self.name, faults=faults, reason=reason)
+                self.bus.publish(FaultUnavailable(proxy=self.name, faults=tuple(faults), reason=reason))
 
     def _tell_outage(self, outage: BaseRule | None) -> None:
         before, self._outage = self._outage, outage
         if before is not None and (outage is None or outage.name != before.name):
-            self.journal.outage_ended(proxy=self.name, rule=before.name, fault=_fault_of(before))
+            self.bus.publish(OutageEnded(proxy=self.name, rule=before.name, fault=_fault_of(before)))
         if outage is not None and (before is None or outage.name != before.name):
-            self.struck(outage.name)
-            self.journal.outage_started(proxy=self.name, rule=outage.name, fault=_fault_of(outage))
+            self.bus.publish(OutageStarted(proxy=self.name, rule=outage.name, fault=_fault_of(outage)))
 
     def _next_edges(self, now: float) -> Iterator[float]:
         for rule in self._book.rules:
@@ -307,12 +318,12 @@ class Proxy:
                 newcomers = self.gate.take(self._capacity.room(_BATCH))
             except OutOfResources as error:
                 if self._shortage is None:
-                    self.journal.accept_paused(error=error.error, open_connections=self.open_connections)
+                    self.bus.publish(AcceptPaused(error=error.error, open=self.open_connections))
                 self._shortage = error
                 await trio.sleep(_RETRY_ACCEPT_S)
                 continue
             if self._shortage is not None:
-                self.journal.accept_resumed(error=self._shortage.error, open_connections=self.open_connections)
+                self.bus.publish(AcceptResumed(error=self._shortage.error, open=self.open_connections))
                 self._shortage = None
             self._welcome(newcomers)
         await trio.sleep_forever()
@@ -356,7 +367,7 @@ class Proxy:
         try:
             await connection.run()
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections; it is told
-            self.journal.crashed(proxy=self.name, connection=connection.id, error=error)
+            self.bus.publish(ConnectionCrashed.because_of(error, proxy=self.name, connection=connection.id))
         finally:
             del self._connections[connection]
             self._capacity.connections -= 1
@@ -366,8 +377,8 @@ class Proxy:
         if self._is_retired and not self._connections:
             self._seeing_out.cancel()
             never = {rule.name: 0 for rule in self._book.rules if rule.can_strike}
-            faults = never | self._tally.counts(self.name)
-            self.journal.proxy_stopped(proxy=self.name, connections=self.accepted, faults=faults)
+            faults = never | self._stats.injected(self.name)
+            self.bus.publish(ProxyStopped(proxy=self.name, connections=self.accepted, faults=faults))
 
 
 def open_at_start(gate: Gate, config: ProxyConfig) -> None:

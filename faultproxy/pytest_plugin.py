@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from faultproxy.testing import MustFire, Proxy, Rules
 
-_MARKER = "faultproxy(must_fire): fail the test if a rule of its proxies never fired; True for all, or a list of names"
+_MARKER = "faultproxy(must_fire): fail the test if a rule of its proxies injected nothing; True for all, or their names"
 
 
 class Proxies:
@@ -65,23 +65,23 @@ class Proxies:
         return proxy
 
     def unmet(self) -> list[str]:
-        """The rules that fired less or more often than they should have, each as a sentence.
+        """The rules that injected fewer or more faults than they should have, each as a sentence.
 
         Raises RuntimeError if a bug of faultproxy's own has shown.
         """
         names = [self._must_fire] if isinstance(self._must_fire, str) else self._must_fire
-        by_name = [] if isinstance(names, bool) else [sentence for name in names for sentence in self._unfired(name)]
+        by_name = [] if isinstance(names, bool) else [sentence for name in names for sentence in self._idle(name)]
         return [sentence for proxy in self.made for sentence in proxy.unmet()] + by_name
 
-    def _unfired(self, rule: str) -> Iterator[str]:
+    def _idle(self, rule: str) -> Iterator[str]:
         """Of a rule that the marker names: not every proxy need have it."""
         is_there = False
         for proxy in self._marked:
             with suppress(ValueError):  # it has no such rule
-                has_fired = proxy.times(rule) or any(shadow.rule == rule for shadow in proxy.shadows)
+                has_injected = proxy.times(rule) or any(fault.rule == rule for fault in proxy.dry_runs)
                 is_there = True
-                if not has_fired:
-                    yield f'{proxy.name}: "{rule}" never fired, and must have'
+                if not has_injected:
+                    yield f'{proxy.name}: "{rule}" injected no fault, and must have'
         if not is_there:
             yield f'there never was a rule "{rule}", which must fire'
 
@@ -107,7 +107,7 @@ def faultproxy(request: pytest.FixtureRequest) -> Iterator[Proxies]:
     """Makes proxies that inject faults: ``faultproxy(upstream="127.0.0.1:6379", rules=[...])``.
 
     They stop with the test. When it fails, its report shows the faults and connections of each. It fails when a rule
-    fired less or more often than its ``expect``, the argument ``must_fire``, or the marker says.
+    injected fewer or more faults than its ``expect``, the argument ``must_fire``, or the marker says.
     """
     proxies = Proxies(_must_fire(request.node))
     request.node.stash[_PROXIES] = proxies

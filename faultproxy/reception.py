@@ -13,8 +13,9 @@ import trio
 
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.dial import Attempt, begin, dial, error_name
+from faultproxy.events.bus import Bus
+from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjected, UpstreamFailed
 from faultproxy.faults.base import Connect, ConnectShape, options
-from faultproxy.journal.events import Journal, Strike
 from faultproxy.relay import Poller
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import UNTOUCHED, Decision, Hit
@@ -31,7 +32,7 @@ class Home(Protocol):
 
     name: str
     config: ProxyConfig
-    journal: Journal
+    bus: Bus
     poller: Poller
 
     def admit(self, host: str) -> tuple[Arrival, Decision]:
@@ -39,9 +40,6 @@ class Home(Protocol):
 
     def would_still(self, hit: Hit) -> bool:
         """Whether the rule still has the connect fault that it had when it hit."""
-
-    def struck(self, rule: str) -> None:
-        """Count a fault that struck."""
 
 
 class Visit:
@@ -124,7 +122,7 @@ class Reception:
                 visit.is_exact = True
                 self._receive(knock, visit)
         except Exception as error:  # noqa: BLE001  # no packet may stop the gate
-            self._home.journal.crashed(proxy=self._home.name, connection=_client(knock), error=error)
+            self._crashed(knock, error)
             knock.accept()
 
     def recognise(self, knock: Knock | None) -> Visit | None:
@@ -203,7 +201,7 @@ class Reception:
                 else:
                     knock.accept()
         except Exception as error:  # noqa: BLE001  # a bug must not keep a client out; it is told
-            self._home.journal.crashed(proxy=self._home.name, connection=_client(knock), error=error)
+            self._crashed(knock, error)
             knock.accept()
         finally:
             del self._held[knock]
@@ -231,7 +229,7 @@ class Reception:
             if timeout_s > _MIRRORED_S:
                 knock.accept()
             else:
-                self._tell_failure(visit, "ETIMEDOUT")
+                self._tell_failure(knock, visit, "ETIMEDOUT")
         return None
 
     def _turn_down(self, knock: Knock, visit: Visit, error: OSError) -> None:
@@ -244,7 +242,7 @@ class Reception:
         elif error.errno != errno.ETIMEDOUT:
             knock.accept()  # no answer to a SYN says this; its connection will
             return
-        self._tell_failure(visit, error_name(error))
+        self._tell_failure(knock, visit, error_name(error))
 
     async def _keep_server(self, visit: Visit) -> None:
         """Until the client has shaken hands; one that does not must not hold the upstream for long."""
@@ -257,28 +255,36 @@ class Reception:
             if server is not None:
                 server.close()
 
-    def _tell_failure(self, visit: Visit, error: str) -> None:
+    def _tell_failure(self, knock: Knock, visit: Visit, error: str) -> None:
         """Once for a connection, however often its SYN comes again."""
         if visit.failure == error:
             return
         visit.failure = error
         elapsed_s = trio.current_time() - visit.arrival.at_s
-        self._home.journal.upstream_failed(
-            proxy=self._home.name, connection=self._id(visit), error=error, elapsed_ms=elapsed_s * 1000
+        self._home.bus.publish(
+            UpstreamFailed(
+                proxy=self._home.name,
+                connection=self._id(visit),
+                client=_client(knock),
+                upstream=str(self._home.config.upstream),
+                error=error,
+                elapsed_ms=elapsed_s * 1000,
+            )
         )
 
     def _tell(
         self, knock: Knock, visit: Visit, hit: Hit, fault: Connect | ConnectShape, degraded: str | None = None
     ) -> None:
         sees = fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees
-        strike = Strike(
+        is_dry_run = hit.rule.mode == "shadow"
+        event = (FaultDryRun if is_dry_run else FaultInjected)(
             proxy=self._home.name,
             connection=self._id(visit),
             client=_client(knock),
             upstream=str(self._home.config.upstream),
             rule=hit.rule.name,
             fault=fault.key,
-            count=hit.count,
+            ordinal=hit.count,
             options=options(fault),
             trigger="connect",
             client_sees=sees if degraded is None else "nothing",
@@ -287,12 +293,12 @@ class Reception:
             bytes_downstream=0,
             elapsed_ms=(trio.current_time() - visit.arrival.at_s) * 1000,
         )
-        if hit.rule.mode == "shadow":
-            self._home.journal.fault_shadowed(strike)
-        else:
+        if not is_dry_run:
             visit.faults.append(fault.key)
-            self._home.struck(hit.rule.name)
-            self._home.journal.fault_injected(strike)
+        self._home.bus.publish(event)
+
+    def _crashed(self, knock: Knock, error: Exception) -> None:
+        self._home.bus.publish(ConnectionCrashed.because_of(error, proxy=self._home.name, connection=_client(knock)))
 
     def _id(self, visit: Visit) -> str:
         return f"{self._home.name}#{visit.arrival.number}"

@@ -15,10 +15,12 @@ import trio
 from faultproxy.config.loader import ConfigError, build
 from faultproxy.config.schema import Config, TcpAddress
 from faultproxy.daemon import CannotListen, Daemon, Overrides
+from faultproxy.events.bus import Bus
+from faultproxy.events.history import Fault, History
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import ConnectionClosed as Connection
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Verdict
-from faultproxy.journal.events import Journal
-from faultproxy.journal.records import Connection, Fault, Records
 from faultproxy.lookup import lookups_over
 from faultproxy.rules.rule import BaseRule
 
@@ -43,11 +45,11 @@ _T = TypeVar("_T")
 
 
 class FaultNotSeen(AssertionError):
-    """A fault that was waited for did not strike in time. The text says what did happen."""
+    """A fault that was waited for was not injected in time. The text says what did happen."""
 
 
 class ExpectationUnmet(AssertionError):
-    """A rule fired less or more often than it should have. The text says which, and what did happen."""
+    """A rule injected fewer or more faults than it should have. The text says which, and what did happen."""
 
 
 class _BaseProxy:
@@ -70,7 +72,7 @@ class _BaseProxy:
 
         The arguments are those of a proxy in a file (rules as mappings). ``seed`` is 0 unless another is given, so
         that a test meets the same faults each time. ``must_fire`` names a rule or several, or says that all are
-        meant, of which each must have fired by the end. Raises ConfigError.
+        meant, of which each must have injected a fault by the end, or would have in a dry run. Raises ConfigError.
         """
         __tracebackhide__ = True
         self._name = name
@@ -87,10 +89,10 @@ class _BaseProxy:
         self._rules: dict[str, BaseRule] = {}
         self._address: TcpAddress | None = None
         self._crash: BaseException | None = None
-        self._records = Records(self._tell)
+        self._stats = Stats()
+        self._history = History(self._stats, self._on_news)
         config = self._config({})
-        journal = Journal(self._records, "json", "debug")
-        self._daemon = Daemon(None, config, Overrides(log_format="json", log_level="debug"), journal)
+        self._daemon = Daemon(None, config, Overrides(), Bus(self._stats, self._history), self._stats)
         self._in_force(config, {})
 
     def __repr__(self) -> str:
@@ -124,30 +126,38 @@ class _BaseProxy:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """The faults that struck so far, in order; the last 10,000."""
-        return self._records.faults
+        """The faults that were injected so far, in order; the last 10,000."""
+        return self._history.faults
 
     @property
-    def shadows(self) -> tuple[Fault, ...]:
-        """The faults that rules in shadow mode would have struck with so far."""
-        return self._records.shadows
+    def dry_runs(self) -> tuple[Fault, ...]:
+        """The faults that dry-run rules would have injected so far; the last 10,000."""
+        return self._history.dry_runs
 
     @property
     def connections(self) -> tuple[Connection, ...]:
         """The connections that are over, in the order of their ends; the last 1,000."""
-        return self._records.connections
+        return self._history.connections
 
     def times(self, rule: str) -> int:
-        """How often the faults of a rule struck so far. Raises ValueError for a rule that never was."""
+        """How often faults of a rule were injected so far. Raises ValueError for a rule that never was."""
         self._check_rule(rule)
-        return self._records.struck(rule=rule)
+        return self._history.count(rule=rule)
 
     def report(self) -> str:
-        """What happened so far, for people: where it listens, the rules, the faults, the connections that are over."""
-        struck = ", ".join(f"{name!r} {self._records.struck(rule=name)}" for name in self._rules) or "none"
+        """What happened so far, for people.
+
+        Where it listens; how many connections each rule matched, and how many faults it injected into them; the
+        faults; the connections that are over.
+        """
         listen = self.address if self._address is not None else self._settings["listen"]
-        head = f"{self._name}: {listen} for {self._settings['upstream']}, seed {self._seed}; rules that fired: {struck}"
-        return "\n".join(filter(None, [head, self._records.report()]))
+        matched = self._daemon.matched(self._name)  # without the rules that an update has removed
+        rules = ", ".join(
+            f"{name!r} {f'matched {matched[name]}, ' if name in matched else ''}injected {self.times(name)}"
+            for name in self._rules
+        )
+        head = f"{self._name}: {listen} for {self._settings['upstream']}, seed {self._seed}; rules: {rules or 'none'}"
+        return "\n".join(filter(None, [head, self._history.report()]))
 
     def check(self) -> None:
         """Raise ExpectationUnmet if a rule's ``expect``, or ``must_fire``, does not hold at this moment."""
@@ -163,19 +173,19 @@ class _BaseProxy:
         """
         if self._crash is not None:
             raise RuntimeError("the proxy ended before it was told to") from self._crash
-        crashes = self._records.crashes
+        crashes = self._history.crashes
         if crashes:
             raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")
         unmet = self._daemon.unmet()
         for name in self._that_must_fire():
             if name not in self._rules:
                 unmet.append(f'{self._name}: there never was a rule "{name}", which must fire')
-            elif not self._records.struck(rule=name) and not self._records.shadowed(name):
-                unmet.append(f'{self._name}: "{name}" never fired, and must have')
+            elif not self.times(name) and name not in self._stats.dry_runs(self._name):
+                unmet.append(f'{self._name}: "{name}" injected no fault, and must have')
         return unmet
 
-    def _tell(self) -> None:
-        """Something was logged."""
+    def _on_news(self) -> None:
+        """Something has happened that the history keeps."""
         raise NotImplementedError
 
     async def _live(self, signals: "trio.MemoryReceiveChannel[int]", started: Callable[[], None]) -> None:
@@ -210,8 +220,8 @@ class _BaseProxy:
 
     def _that_must_fire(self) -> Iterator[str]:
         if isinstance(self._must_fire, bool):
-            strikers = (rule for rule in self._rules.values() if not all(isinstance(f, Verdict) for f in rule.faults))
-            yield from (rule.name for rule in strikers if self._must_fire)
+            injecting = (rule for rule in self._rules.values() if not all(isinstance(f, Verdict) for f in rule.faults))
+            yield from (rule.name for rule in injecting if self._must_fire)
         else:
             yield from [self._must_fire] if isinstance(self._must_fire, str) else self._must_fire
 
@@ -298,13 +308,13 @@ class Proxy(_BaseProxy):
     def wait_for(
         self, fault: str | None = None, *, rule: str | None = None, count: int = 1, timeout: float = 2.0
     ) -> Fault:
-        """Block until this fault (of this rule) has struck ``count`` times since the start; the last of them.
+        """Block until this fault (of this rule) was injected ``count`` times since the start; the last of them.
 
         Raises FaultNotSeen after so many seconds.
         """
         __tracebackhide__ = True
         self._check_awaited(fault, rule, count)
-        found = self._wait(lambda: self._records.found(fault, rule, count), timeout)
+        found = self._wait(lambda: self._history.found(fault, rule, count), timeout)
         if found is None:
             raise self._not_seen(_what(fault, rule, count), timeout)
         return found
@@ -312,7 +322,7 @@ class Proxy(_BaseProxy):
     def wait_closed(self, count: int = 1, *, timeout: float = 2.0) -> tuple[Connection, ...]:
         """Block until ``count`` connections are over; their records. Raises FaultNotSeen after so many seconds."""
         __tracebackhide__ = True
-        if not self._wait(lambda: self._records.closed >= count, timeout):
+        if not self._wait(lambda: self._history.closed >= count, timeout):
             raise self._not_seen(_end_of(count), timeout)
         return self.connections
 
@@ -361,7 +371,7 @@ class Proxy(_BaseProxy):
         self._token.run_sync_soon(trio.lowlevel.spawn_system_task, call)
         done.result(_STOP_WITHIN_S)
 
-    def _tell(self) -> None:
+    def _on_news(self) -> None:
         with self._news:
             self._news.notify_all()
 
@@ -409,13 +419,13 @@ class AsyncProxy(_BaseProxy):
     async def wait_for(
         self, fault: str | None = None, *, rule: str | None = None, count: int = 1, timeout: float = 2.0
     ) -> Fault:
-        """Wait until this fault (of this rule) has struck ``count`` times since the start; the last of them.
+        """Wait until this fault (of this rule) was injected ``count`` times since the start; the last of them.
 
         Raises FaultNotSeen after so many seconds.
         """
         __tracebackhide__ = True
         self._check_awaited(fault, rule, count)
-        found = await self._wait(lambda: self._records.found(fault, rule, count), timeout)
+        found = await self._wait(lambda: self._history.found(fault, rule, count), timeout)
         if found is None:
             raise self._not_seen(_what(fault, rule, count), timeout)
         return found
@@ -423,7 +433,7 @@ class AsyncProxy(_BaseProxy):
     async def wait_closed(self, count: int = 1, *, timeout: float = 2.0) -> tuple[Connection, ...]:
         """Wait until ``count`` connections are over; their records. Raises FaultNotSeen after so many seconds."""
         __tracebackhide__ = True
-        if not await self._wait(lambda: self._records.closed >= count, timeout):
+        if not await self._wait(lambda: self._history.closed >= count, timeout):
             raise self._not_seen(_end_of(count), timeout)
         return self.connections
 
@@ -478,7 +488,7 @@ class AsyncProxy(_BaseProxy):
             ready.set()
             self._ended.set()
 
-    def _tell(self) -> None:
+    def _on_news(self) -> None:
         news, self._news = self._news, trio.Event()
         news.set()
 
@@ -497,7 +507,7 @@ def _given(**changes: object) -> dict[str, object]:
 
 def _what(fault: str | None, rule: str | None, count: int) -> str:
     of_rule = f" of {rule!r}" if rule is not None else ""
-    return f"{fault or 'a fault'}{of_rule}{f' to strike {count} times' if count > 1 else ' to strike'}"
+    return f"{fault or 'a fault'}{of_rule} to be injected{f' {count} times' if count > 1 else ''}"
 
 
 def _end_of(count: int) -> str:

@@ -54,8 +54,8 @@ def test_every_row_is_right(tmp_path: Path, columns: int | None) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "told"),
     [
-        ("expect: {min: 3, max: 3}", "expect: {min: 4}", 'retry: "cold start" fired 3 times, expected at least 4'),
-        ("expect: {min: 1, max: 1}", "expect: {max: 0}", 'pass: "all others" fired 1 time, expected at most 0'),
+        ("expect: {min: 3, max: 3}", "expect: {min: 4}", 'retry: "cold start" injected 3 faults, expected at least 4'),
+        ("expect: {min: 1, max: 1}", "expect: {max: 0}", 'pass: "all others" injected 1 fault, expected at most 0'),
         ("half_close: {after: 1kB}", "close: {after: 1kB}", "half: what the client wrote after the EOF never arrived"),
     ],
 )

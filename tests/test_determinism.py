@@ -71,7 +71,7 @@ def play(rules: list[dict[str, Any]], *, at_once: bool) -> Fates:
                 thread.join()
         else:
             got += [talk(proxy) for _ in range(CLIENTS)]
-        return {(fault.connection, fault.rule, fault.count, fault.fault) for fault in proxy.faults}, Counter(got)
+        return {(fault.connection, fault.rule, fault.ordinal, fault.fault) for fault in proxy.faults}, Counter(got)
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -151,7 +151,7 @@ def test_the_log_line_in_the_readme_is_a_log_line(tmp_path: Path, shop: int) -> 
         assert subprocess.run([sys.executable, "-c", fetch, url], check=False, stderr=subprocess.DEVNULL).returncode
     real = next(line for line in log if line["event"] == "fault.injected")
     assert list(example) == list(real)
-    same = ("level", "event", "proxy", "connection", "rule", "fault", "client_sees", "fidelity", "count")
+    same = ("level", "event", "proxy", "connection", "rule", "fault", "client_sees", "fidelity", "ordinal", "injected")
     assert {key: example[key] for key in same} == {key: real[key] for key in same}
 
 

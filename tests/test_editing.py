@@ -206,11 +206,11 @@ def test_counts_survive_an_edit(tmp_path: Path, echoes: Server) -> None:
         )
         assert [echoed(address), echoed(address)] == [None, None]
         assert fate(address) == RESET
-        assert proxy.wait_for("fault.injected")["count"] == 4
+        assert proxy.wait_for("fault.injected")["ordinal"] == 4
         proxy.edit(one(echoes.address, {**CUT, "when": {"nth": [5, 6]}}))
         assert fate(address) == RESET
         struck = proxy.wait_for("fault.injected", nth=2)
-        assert (struck["count"], struck["connection"]) == (5, "p#6")
+        assert (struck["ordinal"], struck["connection"]) == (5, "p#6")
 
 
 def test_endings_apply_to_connections_opened_later(tmp_path: Path, upstream: Upstream) -> None:

@@ -147,7 +147,8 @@ def test_what_the_log_says_of_a_fault(stage: Stage) -> None:
         "upstream": stage.upstreams["to_both"].address,
         "rule": "r",
         "fault": "reset",
-        "count": 1,
+        "ordinal": 1,
+        "injected": 1,
         "options": {"after": {"bytes": "1kB", "direction": "downstream"}, "to": "both"},
         "trigger": "1kB downstream",
         "client_sees": "ECONNRESET",
@@ -172,7 +173,7 @@ def test_a_time_trigger_is_never_early(stage: Stage, name: str, end: str, sees: 
         assert 0.2 <= monotonic() - began < 10
         struck = stage.struck(name)
     assert 200 <= struck["elapsed_ms"] < 10_000
-    assert (struck["trigger"], struck["client_sees"], struck["bytes_downstream"]) == ("0.2s", sees, 8)
+    assert (struck["trigger"], struck["client_sees"], struck["bytes_downstream"]) == ("200ms", sees, 8)
 
 
 def test_a_time_trigger_drops_what_is_held(stage: Stage) -> None:
@@ -271,7 +272,7 @@ def test_a_reset_after_a_half_close_is_a_broken_pipe(stage: Stage) -> None:
     half_close, reset = stage.struck("half_then_reset"), stage.struck("half_then_reset", nth=2)
     assert (half_close["fault"], half_close["client_sees"]) == ("half_close", "EOF")
     assert (reset["fault"], reset["client_sees"]) == ("reset", "EPIPE")
-    assert (half_close["count"], reset["count"]) == (1, 1)
+    assert (half_close["ordinal"], reset["ordinal"]) == (1, 1)
     assert stage.closed("half_then_reset")["faults"] == ["half_close", "reset"]
 
 
@@ -343,7 +344,7 @@ def test_pass_exempts(stage: Stage) -> None:
     stage.upstreams["exempt"].accept().close()
     stage.struck("exempt", 3)
     assert not stage.proxy.seen("fault.injected", connection="exempt#2")
-    assert [line["count"] for line in stage.proxy.seen("fault.injected", proxy="exempt")] == [1, 2]
+    assert [line["ordinal"] for line in stage.proxy.seen("fault.injected", proxy="exempt")] == [1, 2]
 
 
 def test_a_shadow_only_tells(stage: Stage) -> None:
@@ -351,9 +352,9 @@ def test_a_shadow_only_tells(stage: Stage) -> None:
     with stage.ends("shadow") as (client, server):
         server.sendall(b"0123456789")
         assert read_to_the_end(client) == (b"01234567", "EOF")
-    shadow = stage.proxy.wait_for("fault.shadowed", connection="shadow#1")
+    shadow = stage.proxy.wait_for("fault.dry_run", connection="shadow#1")
     assert (shadow["rule"], shadow["fault"], shadow["client_sees"]) == ("s", "reset", "ECONNRESET")
-    assert (shadow["trigger"], shadow["bytes_downstream"], shadow["count"]) == ("4B downstream", 4, 1)
+    assert (shadow["trigger"], shadow["bytes_downstream"], shadow["ordinal"]) == ("4B downstream", 4, 1)
     assert stage.struck("shadow")["rule"] == "real"
     assert stage.closed("shadow")["faults"] == ["close"]
 
@@ -363,7 +364,7 @@ def test_a_refuse_in_shadow_refuses_nobody(stage: Stage) -> None:
     with stage.ends("shadow_refuse") as (client, server):
         server.sendall(b"welcome")
         assert read_exactly(client, 7) == b"welcome"
-    shadow = stage.proxy.wait_for("fault.shadowed", connection="shadow_refuse#1")
+    shadow = stage.proxy.wait_for("fault.dry_run", connection="shadow_refuse#1")
     assert (shadow["fault"], shadow["client_sees"]) == ("refuse", "ECONNREFUSED")
 
 
@@ -387,7 +388,7 @@ def test_without_privileges_a_refuse_for_some_is_a_reset_and_says_so(tmp_path: P
             assert fate(stage.proxy.address("refuse_some")) == (b"", "ECONNRESET")
             struck = stage.struck("refuse_some", number)
             assert (struck["fault"], struck["client_sees"], struck["fidelity"]) == ("refuse", "ECONNRESET", "degraded")
-            assert (struck["trigger"], struck["count"]) == ("connect", number)
+            assert (struck["trigger"], struck["ordinal"]) == ("connect", number)
             assert struck["reason"] == f"the connection is accepted, then reset: {reason}"
         assert stage.upstreams["refuse_some"].is_left_alone()
         with stage.ends("refuse_some") as (client, server):
@@ -438,7 +439,7 @@ def test_a_unix_upstream_cannot_be_reset(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("clients", "code"), [(0, 3), (1, 0), (2, 0), (3, 3)])
 def test_expectations_decide_the_exit_code(tmp_path: Path, clients: int, code: int) -> None:
-    """With --expect the program exits 3, and says why, if a rule fired less or more often than it should."""
+    """With --expect the program exits 3, and says why, if a rule injected fewer or more faults than it should."""
     config = one("127.0.0.1:9", rule("cut", expect={"min": 1, "max": 2}, reset={"to": "client"}))
     with Faultproxy(tmp_path, config, "--expect", may_complain=True) as proxy:
         address = proxy.address("p")
@@ -446,7 +447,7 @@ def test_expectations_decide_the_exit_code(tmp_path: Path, clients: int, code: i
             assert fate(address) == (b"", "ECONNRESET")
             proxy.wait_for("fault.injected", connection=f"p#{number}")
         assert proxy.stop() == code
-    wrong = {0: "fired 0 times, expected at least 1", 3: "fired 3 times, expected at most 2"}
+    wrong = {0: "injected 0 faults, expected at least 1", 3: "injected 3 faults, expected at most 2"}
     assert proxy.errors == (f'p: "cut" {wrong[clients]}\n' if code else "")
 
 

@@ -181,7 +181,7 @@ def test_a_window_shapes_open_connections(tmp_path: Path) -> None:
     assert not seen[-1]
     assert [one for one, other in zip(seen, [not seen[0], *seen], strict=False) if one != other] == [False, True, False]
     assert struck["elapsed_ms"] <= 1300
-    assert struck["count"] == 1
+    assert struck["ordinal"] == 1
 
 
 def test_a_window_opens_again_and_again(tmp_path: Path) -> None:

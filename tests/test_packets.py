@@ -175,7 +175,7 @@ def test_a_server_that_answers_late_is_dialled_once(stage: Stage) -> None:
 def test_a_shadow_loses_nothing(stage: Stage) -> None:
     """It is told of at once, as of every shape in shadow."""
     with stage.ends("shadow") as (client, server):
-        assert stage.proxy.wait_for("fault.shadowed", proxy="shadow")["fault"] == "loss"
+        assert stage.proxy.wait_for("fault.dry_run", proxy="shadow")["fault"] == "loss"
         for _ in range(100):
             client.sendall(b"1234")
             read_exactly(server, 4)

@@ -225,7 +225,7 @@ def test_ordinals_count_what_holds(stage: Stage) -> None:
         is_served(stage, "nth", word)
     is_cut(stage, "nth", b"GET")
     is_served(stage, "nth", b"GET")
-    assert stage.struck("nth", 4)["count"] == 2
+    assert stage.struck("nth", 4)["ordinal"] == 2
 
 
 def test_a_limit_counts_what_holds(stage: Stage) -> None:
@@ -243,7 +243,7 @@ def test_who_speaks_first_is_counted_first(stage: Stage) -> None:
         say(early, [b"GET"])
         with stage.upstreams["first"].accept() as server:
             assert read_exactly(server, 3) == b"GET"
-    assert stage.struck("first", 2)["count"] == 1
+    assert stage.struck("first", 2)["ordinal"] == 1
 
 
 @pytest.mark.parametrize("name", ["below_a_pass", "below_a_first", "elsewhere"])

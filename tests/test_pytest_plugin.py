@@ -185,8 +185,8 @@ def test_a_failed_test_shows_its_faults_and_connections(said: str) -> None:
     report = story(said, "test_bad")
     assert re.search(r"^-+ faultproxy -+$", report, re.MULTILINE)
     told = report.partition(" faultproxy -")[2].splitlines()[1:]
-    assert re.match(r"redis: 127\.0\.0\.1:\d+ for \S+, seed 0; rules that fired: 'cut' 2$", told[0])
-    assert [line.split()[:2] for line in told[1:3]] == [["fault:", "redis#1"], ["fault:", "redis#2"]]
+    assert re.match(r"redis: 127\.0\.0\.1:\d+ for \S+, seed 0; rules: 'cut' matched 2, injected 2$", told[0])
+    assert [line.split()[:2] for line in told[1:3]] == [["injected:", "redis#1"], ["injected:", "redis#2"]]
     assert "reset, at once, client sees ECONNRESET" in told[1]
     assert told[3].startswith("closed: redis#1")
 
@@ -199,10 +199,10 @@ def test_a_failed_test_without_a_proxy_shows_nothing(said: str) -> None:
 @pytest.mark.parametrize(
     ("test", "why"),
     [
-        ("marker", '"never" never fired, and must have'),
-        ("marker_alone", '"never" never fired, and must have'),
-        ("argument", '"never" never fired, and must have'),
-        ("expect", '"cut" fired 1 time, expected at least 2'),
+        ("marker", '"never" injected no fault, and must have'),
+        ("marker_alone", '"never" injected no fault, and must have'),
+        ("argument", '"never" injected no fault, and must have'),
+        ("expect", '"cut" injected 1 fault, expected at least 2'),
     ],
 )
 def test_a_rule_that_did_not_fire_is_named(said: str, test: str, why: str) -> None:
@@ -213,7 +213,7 @@ def test_a_rule_that_did_not_fire_is_named(said: str, test: str, why: str) -> No
 def test_a_marker_may_name_rules_of_different_proxies(said: str) -> None:
     """A proxy that has no such rule is not asked; one of them must have had it."""
     assert story(said, "test_marker_names_more").splitlines()[1:3] == [
-        'proxy2: "never" never fired, and must have',
+        'proxy2: "never" injected no fault, and must have',
         'there never was a rule "ctu", which must fire',
     ]
 

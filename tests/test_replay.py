@@ -226,7 +226,7 @@ def test_outages_come_when_they_came() -> None:
 
 def test_what_did_not_strike_is_left_out() -> None:
     """Shadows, connections, and what else a log has."""
-    shadow = {**struck(1), "event": "fault.shadowed"}
+    shadow = {**struck(1), "event": "fault.dry_run"}
     assert rules(started("redis", CUT), shadow, line("connection.opened", proxy="redis"), line("proxy.draining")) == []
 
 

@@ -566,7 +566,7 @@ def test_a_shadow_shapes_nothing(stage: Stage) -> None:
     with stage.ends("shadow") as (client, server):
         client.sendall(b"x")
         assert read_exactly(server, 1) == b"x"
-        assert stage.proxy.wait_for("fault.shadowed", connection="shadow#1")["fault"] == "latency"
+        assert stage.proxy.wait_for("fault.dry_run", connection="shadow#1")["fault"] == "latency"
 
 
 def test_latency_loses_nothing_to_a_late_reset(stage: Stage) -> None:

@@ -101,7 +101,7 @@ def test_every_second_of_a_burst_is_refused(stage: Stage, name: str) -> None:
     assert {(line["fidelity"], line["client_sees"], line["trigger"]) for line in struck} == {
         ("exact", "ECONNREFUSED", "connect")
     }
-    assert [line["count"] for line in struck] == list(range(2, 401, 2))
+    assert [line["ordinal"] for line in struck] == list(range(2, 401, 2))
     assert len({line["client"] for line in struck}) == 200
     stage.proxy.wait_for("connection.opened", nth=200, proxy=name)
     opened = {line["connection"] for line in stage.proxy.seen("connection.opened", proxy=name)}
@@ -124,7 +124,7 @@ def test_unreachable(stage: Stage, name: str, expected: str) -> None:
     address = stage.proxy.address(name)
     assert [connect_error(address), connect_error(address)] == [expected, None]
     struck = stage.struck(name)
-    assert (struck["client_sees"], struck["fidelity"], struck["count"]) == (expected, "exact", 1)
+    assert (struck["client_sees"], struck["fidelity"], struck["ordinal"]) == (expected, "exact", 1)
 
 
 def test_connect_timeout(stage: Stage) -> None:
@@ -137,7 +137,7 @@ def test_connect_timeout(stage: Stage) -> None:
             client.connect(address)
         connect(address).close()
     struck = stage.struck("ignored", 2)
-    assert (struck["client_sees"], struck["fidelity"], struck["count"]) == ("ETIMEDOUT", "exact", 2)
+    assert (struck["client_sees"], struck["fidelity"], struck["ordinal"]) == ("ETIMEDOUT", "exact", 2)
     assert len(stage.proxy.seen("fault.injected", proxy="ignored")) == 1
 
 
@@ -152,7 +152,7 @@ def test_connect_timeout_over_ipv6_and_at_a_listener_of_all_addresses(stage: Sta
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
             client.setblocking(False)
             client.connect_ex(address)
-            stage.struck(name, number, count=number, client_sees="ETIMEDOUT", fidelity="exact")
+            stage.struck(name, number, ordinal=number, client_sees="ETIMEDOUT", fidelity="exact")
             clients.append(client)
         for client in clients:
             assert select.select([], [client], [], PATIENCE_S)[1]
@@ -211,11 +211,12 @@ def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
         client.sendall(b"no")
         assert read_exactly(server, 2) == b"no"
     for number in (1, 2, 3):
-        shadowed = stage.proxy.wait_for("fault.shadowed", connection=f"mixed#{number}")
-        assert (shadowed["rule"], shadowed["count"]) == ("shadow", number)
-    assert len(stage.proxy.seen("fault.shadowed", proxy="mixed")) == 3
+        shadowed = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
+        assert (shadowed["rule"], shadowed["ordinal"]) == ("shadow", number)
+    assert len(stage.proxy.seen("fault.dry_run", proxy="mixed")) == 3
     told = {
-        line["connection"]: (line["rule"], line["count"]) for line in stage.proxy.seen("fault.injected", proxy="mixed")
+        line["connection"]: (line["rule"], line["ordinal"])
+        for line in stage.proxy.seen("fault.injected", proxy="mixed")
     }
     assert told == {"mixed#1": ("cut", 1), "mixed#2": ("refused", 2), "mixed#3": ("peeked", 1)}
 

@@ -68,7 +68,7 @@ def test_the_example_of_the_issue(server: str) -> None:
     with faultproxy.Proxy(upstream=server, rules=rules) as proxy:
         assert {ask(proxy), ask(proxy)} <= {"ConnectionRefusedError", "ConnectionResetError"}
         assert ask(proxy) == b"hi"
-        assert [(fault.fault, fault.rule, fault.count) for fault in proxy.faults] == [
+        assert [(fault.fault, fault.rule, fault.ordinal) for fault in proxy.faults] == [
             ("refuse", "cold", 1),
             ("refuse", "cold", 2),
         ]
@@ -295,7 +295,7 @@ def test_an_update_changes_only_what_is_given(server: str) -> None:
         proxy.update(dial_timeout="1s")
         assert ask(proxy) == "ConnectionResetError"
         assert ask(proxy) == b"hi"
-        assert [fault.count for fault in proxy.faults] == [1, 2]
+        assert [fault.ordinal for fault in proxy.faults] == [1, 2]
 
 
 def test_an_update_knows_nothing_of_rules_that_were_changed_in_place(server: str) -> None:
@@ -355,7 +355,7 @@ def test_waiting_for_an_outage(server: str) -> None:
     """A listener that is shut is a fault too: a refuse of no connection, for every client."""
     with faultproxy.Proxy(server, [REFUSE]) as proxy:
         fault = proxy.wait_for("refuse", timeout=PATIENCE_S)
-        assert (fault.connection, fault.rule, fault.count, fault.client_sees) == (None, "down", 1, "ECONNREFUSED")
+        assert (fault.connection, fault.rule, fault.ordinal, fault.client_sees) == (None, "down", 1, "ECONNREFUSED")
 
 
 def test_waiting_in_vain_tells_what_did_happen(server: str) -> None:
@@ -366,8 +366,8 @@ def test_waiting_in_vain_tells_what_did_happen(server: str) -> None:
         with pytest.raises(faultproxy.FaultNotSeen) as caught:
             proxy.wait_for("reset", count=2, timeout=0.01)
     told = str(caught.value).splitlines()
-    assert told[0] == "waited 0.01 s in vain for reset to strike 2 times"
-    assert told[1].endswith("rules that fired: 'cut' 1, 'down' 0")
+    assert told[0] == "waited 0.01 s in vain for reset to be injected 2 times"
+    assert told[1].endswith("rules: 'cut' matched 1, injected 1, 'down' matched 0, injected 0")
     assert "proxy#1" in told[2]
     assert "'cut' no. 1: reset, at once, client sees ECONNRESET" in told[2]
     assert told[3].startswith("closed: proxy#1")
@@ -463,13 +463,13 @@ def test_the_last_thousand_records_are_kept(server: str) -> None:
         assert "closed: 960 earlier ones" in proxy.report()
 
 
-def test_shadows_are_kept_apart(server: str) -> None:
+def test_dry_runs_are_kept_apart(server: str) -> None:
     """A rule in shadow mode strikes nobody, and what it would have done is there to see."""
     with faultproxy.Proxy(server, [{**RESET, "mode": "shadow"}]) as proxy:
         assert ask(proxy) == b"hi"
         proxy.wait_closed(timeout=PATIENCE_S)
         assert proxy.faults == ()
-        assert [(fault.rule, fault.connection) for fault in proxy.shadows] == [("cut", "proxy#1")]
+        assert [(fault.rule, fault.connection) for fault in proxy.dry_runs] == [("cut", "proxy#1")]
 
 
 # ---- expectations
@@ -478,10 +478,10 @@ def test_shadows_are_kept_apart(server: str) -> None:
 @pytest.mark.parametrize(
     ("expect", "clients", "wrong"),
     [
-        ({"min": 1}, 0, "fired 0 times, expected at least 1"),
-        ({"max": 1}, 2, "fired 2 times, expected at most 1"),
-        ({"min": 2, "max": 3}, 1, "fired 1 time, expected at least 2"),
-        ({"min": 0, "max": 0}, 1, "fired 1 time, expected at most 0"),
+        ({"min": 1}, 0, "injected 0 faults, expected at least 1"),
+        ({"max": 1}, 2, "injected 2 faults, expected at most 1"),
+        ({"min": 2, "max": 3}, 1, "injected 1 fault, expected at least 2"),
+        ({"min": 0, "max": 0}, 1, "injected 1 fault, expected at most 0"),
         ({"min": 1, "max": 2}, 2, None),
         ({"min": 1}, 1, None),
         ({"max": 0}, 0, None),
@@ -511,7 +511,7 @@ def test_a_rule_that_must_fire(server: str) -> None:
     with pytest.raises(faultproxy.ExpectationUnmet) as caught:
         proxy.__exit__(None, None, None)
     assert str(caught.value).splitlines()[:2] == [
-        'proxy: "never" never fired, and must have',
+        'proxy: "never" injected no fault, and must have',
         proxy.report().splitlines()[0],
     ]
     for names in (["cut"], "cut"):
@@ -523,8 +523,8 @@ def test_an_update_does_not_take_back_what_was_expected(server: str) -> None:
     """A rule that is taken away must have fired before; one that stays is judged by its last expect."""
     cut = {**RESET, "when": {"client": "10.0.0.1"}, "expect": {"min": 1}}
     for rules, unmet in [
-        ([], ['proxy: "cut" fired 0 times, expected at least 1']),
-        ([{**cut, "expect": {"min": 2}}], ['proxy: "cut" fired 0 times, expected at least 2']),
+        ([], ['proxy: "cut" injected 0 faults, expected at least 1']),
+        ([{**cut, "expect": {"min": 2}}], ['proxy: "cut" injected 0 faults, expected at least 2']),
         ([{**cut, "expect": {"max": 2}}], []),
         ([RESET], []),
     ]:
@@ -642,7 +642,9 @@ async def test_an_async_update_is_in_force_when_it_returns(server: str) -> None:
 async def test_an_async_wait_in_vain(server: str) -> None:
     """It says what did happen."""
     async with faultproxy.AsyncProxy(server, [RESET]) as proxy:
-        with pytest.raises(faultproxy.FaultNotSeen, match=r"^waited 0\.01 s in vain for reset of 'cut' to strike\n"):
+        with pytest.raises(
+            faultproxy.FaultNotSeen, match=r"^waited 0\.01 s in vain for reset of 'cut' to be injected\n"
+        ):
             await proxy.wait_for("reset", rule="cut", timeout=0.01)
         with pytest.raises(faultproxy.FaultNotSeen, match="in vain for 2 connections to be over"):
             await proxy.wait_closed(2, timeout=0.01)
@@ -701,6 +703,6 @@ async def test_an_async_proxy_judges_its_rules(server: str) -> None:
     with pytest.raises(faultproxy.ExpectationUnmet, match="expected at least 1"):
         async with faultproxy.AsyncProxy(server, [{**RESET, "expect": {"min": 1}}]):
             pass
-    with pytest.raises(faultproxy.ExpectationUnmet, match="never fired"):
+    with pytest.raises(faultproxy.ExpectationUnmet, match="injected no fault"):
         async with faultproxy.AsyncProxy(server, [RESET], must_fire=True):
             pass

@@ -127,7 +127,7 @@ def test_the_report_is_what_pytest_prints(said: str) -> None:
 def test_the_page_names_what_there_is() -> None:
     """Attributes and errors of the page exist, and every field of a fault and of a connection is on it."""
     page = PAGE.read_text()
-    for name in ("faults", "shadows", "connections", "times", "report", "check", "wait_for", "wait_closed", "update"):
+    for name in ("faults", "dry_runs", "connections", "times", "report", "check", "wait_for", "wait_closed", "update"):
         assert f"`{name}" in page or f"{name}(" in page
         assert hasattr(faultproxy.Proxy, name)
         assert hasattr(faultproxy.AsyncProxy, name)

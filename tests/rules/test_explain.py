@@ -202,7 +202,7 @@ def test_two_hundred_foretold_are_two_hundred_real(tmp_path: Path) -> None:
             except OSError:
                 pass  # which one is for the tests of each fault to say
         for fault in proxy.faults:
-            real[int((fault.connection or "").rpartition("#")[2])].append((fault.rule, fault.fault, fault.count))
+            real[int((fault.connection or "").rpartition("#")[2])].append((fault.rule, fault.fault, fault.ordinal))
     assert {number: sorted(faults) for number, faults in real.items()} == foretold
     struck = {rule for faults in real.values() for rule, _, _ in faults}
     assert struck == {settings["name"] for settings in RULES} - {"others", "watch", "spare"}

@@ -1,6 +1,6 @@
-"""The log's way out: a line is rendered by structlog, queued, and written by a thread of its own.
+"""The log: each event as a line, rendered by structlog, queued, and written by a thread of its own.
 
-Whoever logs is never held up by whoever reads: ``write`` puts a line into a bounded queue and returns.
+Whoever publishes is never held up by whoever reads: ``write`` puts a line into a bounded queue and returns.
 A reader that stalls, a pipe without a reader and a full disk are one case: what is queued waits, further
 lines are dropped and counted, and when writing works again ``log.dropped`` says so in their place.
 """
@@ -13,31 +13,43 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isfinite
-from types import SimpleNamespace
-from typing import Literal, Protocol
+from types import MappingProxyType, SimpleNamespace
+from typing import Literal
 
 import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import EVENTS, Event, Level, LogDropped, log_fields
+
 Format = Literal["json", "console"]
-Level = Literal["debug", "info", "warning", "error"]
 
 MAX_BYTES = 4 * 2**20
 MAX_LINES = 2**16
 RETRY_S = 1.0
 _CLOSED = -1
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LEVELS = MappingProxyType({"debug": 10, "info": 20, "warning": 30, "error": 40})
 
 
-class Sink(Protocol):
-    """Where rendered lines go."""
+class Log:
+    """A subscriber that writes each event, from a level up, as a line. It asks ``stats`` for a fault's count."""
 
-    is_tty: bool
-    render_dropped: Callable[[int], bytes]
+    wants: frozenset[type[Event]]
 
-    def write(self, line: bytes) -> None:
-        """Take one line, its newline included. Never blocks, never raises."""
+    def __init__(self, writer: "LogWriter", stats: Stats, log_format: Format = "json", level: Level = "info") -> None:
+        self._writer = writer
+        self._stats = stats
+        self.configure(log_format, level)
+
+    def configure(self, log_format: Format, level: Level) -> None:
+        """Write all lines from now on in this format, from this level up."""
+        self._logger = make_logger(self._writer, log_format, level)
+        self.wants = frozenset(kind for kind in EVENTS if _LEVELS[kind.level] >= _LEVELS[level])
+
+    def receive(self, event: Event) -> None:
+        """Write its line."""
+        getattr(self._logger, event.level)(event.name, **log_fields(event, self._stats.count(event)))
 
 
 class LogWriter:
@@ -132,8 +144,8 @@ class LogWriter:
             return self._wake.wait_for(lambda: self._closing, timeout_s)
 
 
-def make_logger(writer: Sink, log_format: Format, level: Level) -> FilteringBoundLogger:
-    """A structlog logger of its own, sharing nothing global, whose lines go to this sink."""
+def make_logger(writer: LogWriter, log_format: Format, level: Level) -> FilteringBoundLogger:
+    """A structlog logger of its own, sharing nothing global, whose lines go to this writer."""
     line = _json_line if log_format == "json" else _console_line(writer.is_tty)
     writer.render_dropped = _dropped_renderer(line)
     out = SimpleNamespace(**dict.fromkeys(_LEVELS, writer.write))
@@ -143,7 +155,11 @@ def make_logger(writer: Sink, log_format: Format, level: Level) -> FilteringBoun
 
 def _dropped_renderer(line: Callable[[WrappedLogger, str, EventDict], bytes]) -> Callable[[int], bytes]:
     # Told at every level: lines that were to be seen are missing.
-    return lambda count: line(None, "warning", _head(None, "warning", {"event": "log.dropped", "count": count}))
+    return lambda count: line(
+        None,
+        LogDropped.level,
+        _head(None, LogDropped.level, {"event": LogDropped.name, **log_fields(LogDropped(count=count))}),
+    )
 
 
 def _head(_: WrappedLogger, level: str, fields: EventDict) -> EventDict:

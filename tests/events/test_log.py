@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from faultproxy.journal import log
-from faultproxy.journal.log import MAX_BYTES, MAX_LINES, LogWriter, make_logger
+from faultproxy.events import log
+from faultproxy.events.log import MAX_BYTES, MAX_LINES, Log, LogWriter, make_logger
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import ConnectionOpened, Level, OutageStarted, UpstreamFailed
+from tests.events.samples import FAULT, OPENED
 
 PATIENCE_S = 30.0
 LONG = b"x" * 1000 + b"\n"
@@ -349,7 +352,7 @@ def test_closing_does_not_wait_for_a_stalled_reader(pipe: Pipe) -> None:
 def test_a_process_ends_with_a_stalled_reader(pipe: Pipe) -> None:
     """The interpreter ends although its log is stuck in a pipe."""
     program = (
-        "from faultproxy.journal.log import LogWriter\n"
+        "from faultproxy.events.log import LogWriter\n"
         "writer = LogWriter()\n"
         "for _ in range(10000): writer.write(b'x' * 1000 + b'\\n')\n"
         "writer.close(0.1)\n"
@@ -454,3 +457,43 @@ def test_the_level_filters(pipe: Pipe) -> None:
     for tell in (logger.debug, logger.info, logger.warning, logger.error):
         tell("event")
     assert [event["level"] for event in read_log(finish(writer, pipe))] == ["warning", "error"]
+
+
+def test_each_event_is_a_line(pipe: Pipe) -> None:
+    """With its level and its fields; a fault's line has the count of its rule beside the ordinal."""
+    writer, stats = LogWriter(pipe.write_fd), Stats()
+    log = Log(writer, stats)
+    for _ in range(2):
+        stats.receive(FAULT)
+        log.receive(FAULT)
+    first, second = read_log(finish(writer, pipe))
+    assert list(first)[:4] == ["timestamp", "level", "event", "proxy"]
+    assert (first["level"], first["event"], first["ordinal"], first["injected"]) == ("info", "fault.injected", 3, 1)
+    assert second["injected"] == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "wanted"),
+    [("debug", {"debug", "info", "warning", "error"}), ("info", {"info", "warning", "error"}), ("error", {"error"})],
+)
+def test_only_what_is_written_is_wanted(pipe: Pipe, level: Level, wanted: set[str]) -> None:
+    """An event below the level need not be made."""
+    writer = LogWriter(pipe.write_fd)
+    log = Log(writer, Stats(), level=level)
+    assert {kind.level for kind in log.wants} == wanted
+    assert (ConnectionOpened in log.wants) == (level == "debug")
+    writer.close(PATIENCE_S)
+
+
+def test_format_and_level_change_while_running(pipe: Pipe) -> None:
+    """After configure, events come out in the new format, and from the new level up are wanted."""
+    writer = LogWriter(pipe.write_fd)
+    log = Log(writer, Stats(), "json", "debug")
+    log.receive(OPENED)
+    log.configure("console", "warning")
+    assert OutageStarted not in log.wants
+    assert UpstreamFailed in log.wants
+    log.receive(UpstreamFailed(proxy="a", connection="a#3", client="x", upstream="y", error="EIO", elapsed_ms=0.0))
+    first, second = finish(writer, pipe)
+    assert json.loads(first)["connection"] == "redis#17"
+    assert b"connection=a#3" in second

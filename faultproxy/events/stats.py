@@ -1,0 +1,68 @@
+"""How often faults were injected, and whether that is what was expected."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from faultproxy.events.types import ConnectionClosed, Event, FaultDryRun, FaultInjected, OutageStarted
+
+Expected = tuple[int | None, int | None]
+"""At least, at most; None where there is no bound."""
+
+
+class Stats:
+    """A subscriber that counts injected faults and dry runs by proxy and rule. An outage is one fault of its rule.
+
+    It subscribes before all who ask it for the count of an event that they are handed. Connections are counted, by
+    proxy and by who ended them, if that is asked for: else nobody need make events of them.
+    """
+
+    def __init__(self, *, counts_connections: bool = False) -> None:
+        self.wants: frozenset[type[Event]] = frozenset({FaultInjected, FaultDryRun, OutageStarted})
+        if counts_connections:
+            self.wants |= {ConnectionClosed}
+        self.connections: Counter[tuple[str, str]] = Counter()
+        self._injected: dict[str, Counter[str]] = {}
+        self._dry_runs: dict[str, Counter[str]] = {}
+
+    def receive(self, event: Event) -> None:
+        """Count it."""
+        match event:
+            case FaultInjected() | OutageStarted():
+                self._injected.setdefault(event.proxy, Counter())[event.rule] += 1
+            case FaultDryRun():
+                self._dry_runs.setdefault(event.proxy, Counter())[event.rule] += 1
+            case ConnectionClosed():
+                self.connections[event.proxy, event.ended_by] += 1
+
+    def count(self, event: Event) -> int | None:
+        """How many events of this kind its proxy and rule have had by now; None if it is none of a rule."""
+        match event:
+            case FaultInjected() | OutageStarted():
+                return self._injected[event.proxy][event.rule]
+            case FaultDryRun():
+                return self._dry_runs[event.proxy][event.rule]
+        return None
+
+    def injected(self, proxy: str) -> dict[str, int]:
+        """How often faults of each rule of a proxy were injected; rules of which none was are not in it."""
+        return dict(self._injected.get(proxy, {}))
+
+    def dry_runs(self, proxy: str) -> dict[str, int]:
+        """How often faults of each dry-run rule of a proxy would have been injected; rules without any are left out."""
+        return dict(self._dry_runs.get(proxy, {}))
+
+    def unmet(self, proxy: str, expected: Mapping[str, Expected]) -> list[str]:
+        """The rules of a proxy that did not inject as many faults as expected, each as a sentence."""
+        counts = self.injected(proxy)
+        verdicts = ((rule, _unmet(counts.get(rule, 0), bounds)) for rule, bounds in expected.items())
+        return [f'{proxy}: "{rule}" {verdict}' for rule, verdict in verdicts if verdict]
+
+
+def _unmet(count: int, expected: Expected) -> str | None:
+    least, most = expected
+    injected = f"injected {count} fault{'' if count == 1 else 's'}"
+    if least is not None and count < least:
+        return f"{injected}, expected at least {least}"
+    if most is not None and count > most:
+        return f"{injected}, expected at most {most}"
+    return None
