@@ -1,9 +1,13 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
-# .dockerignore lets in what the wheel is made of and nothing else.
+# .dockerignore lets in what the wheel is made of, and the lock, and nothing else.
 COPY . .
 RUN python -m venv --copies --without-pip /opt/faultproxy \
- && pip --python /opt/faultproxy install --no-cache-dir --disable-pip-version-check --root-user-action=ignore .
+ && alias pip='pip --no-cache-dir --disable-pip-version-check' \
+ && pip install --root-user-action=ignore --require-hashes -r requirements/build.txt \
+ && pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+ && pip --python /opt/faultproxy install --require-hashes -r requirements/run.txt \
+ && pip --python /opt/faultproxy install --no-deps /wheel/*.whl
 
 FROM python:3.13-slim
 COPY --from=build /opt/faultproxy /opt/faultproxy
