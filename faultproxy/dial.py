@@ -108,6 +108,6 @@ async def _finish(attempt: Attempt, poller: Poller) -> socket.socket:
             await poller.wait(sock, select.EPOLLOUT)
             sockets.finish_connect(sock)
     except BaseException:
-        sock.close()
+        sockets.reset(sock)
         raise
     return sock

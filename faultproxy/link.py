@@ -266,7 +266,7 @@ class Link:
                 nursery.start_soon(_see_off, sock)
         self._had_lost = self.has_lost
         for sock in socks:
-            sock.close()
+            sockets.end(sock)
 
 
 def _nobody(_degraded: str | None) -> None:

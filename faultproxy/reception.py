@@ -16,6 +16,7 @@ from faultproxy.dial import Attempt, begin, dial, error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjected, UpstreamFailed
 from faultproxy.faults.base import Connect, ConnectShape, options
+from faultproxy.kernel import sockets
 from faultproxy.relay import Poller
 from faultproxy.rules.conditions import Arrival
 from faultproxy.rules.decision import UNTOUCHED, Decision, Hit
@@ -253,7 +254,7 @@ class Reception:
             self._mirrored -= 1
             server = visit.take_server()
             if server is not None:
-                server.close()
+                sockets.end(server)
 
     def _tell_failure(self, knock: Knock, visit: Visit, error: str) -> None:
         """Once for a connection, however often its SYN comes again."""

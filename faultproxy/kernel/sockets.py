@@ -1,5 +1,6 @@
 """Stream sockets beyond what the standard library offers (tcp(7), socket(7), ioctl_tty(2))."""
 
+import ctypes
 import errno
 import socket
 import struct
@@ -9,11 +10,12 @@ from fcntl import ioctl
 
 _SIOCOUTQ = 0x5411
 _SIOCOUTQNSD = 0x894B
-_LINGER_0 = struct.pack("ii", 1, 0)
+_NO_ADDRESS = bytes(16)  # struct sockaddr with AF_UNSPEC
 _SO_MEMINFO = 55
 _MEMORY = struct.Struct("9I")
 _TCP_CLOSE = 7
 _LONGEST_MS = 2**31 - 1
+_LIBC = ctypes.CDLL(None)
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
 
@@ -124,11 +126,24 @@ def take_error(sock: socket.socket) -> int:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close a TCP socket with RST, dropping what it has not sent (socket(7), SO_LINGER with a time of 0)."""
+    """Send RST, dropping what is not sent, and close; a Unix socket's peer sees an end.
+
+    By connect(2) to AF_UNSPEC, which resets the connection (tcp_disconnect() in net/ipv4/tcp.c) although another
+    process, such as a forked child, may hold the socket too. A close with SO_LINGER would then do nothing, and costs
+    as much.
+    """
+    if _LIBC.connect(sock.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)):
+        end(sock)
+    else:
+        sock.close()
+
+
+def end(sock: socket.socket) -> None:
+    """Send FIN, unless it was sent, and close, whoever else holds the socket; what still comes is answered with RST."""
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+        sock.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # the peer was faster; what is left is to close
+        pass  # ENOTCONN: the peer has reset it
     sock.close()
 
 

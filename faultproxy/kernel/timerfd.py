@@ -41,5 +41,7 @@ class Timer:
             pass  # it was set again meanwhile
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.fd)
+        """Give the descriptor back; a second time nothing."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -25,6 +25,7 @@ from time import monotonic
 
 import trio
 
+from faultproxy.kernel.forks import on_fork
 from faultproxy.kernel.timerfd import Timer
 
 BUFFER_SIZE = 256 * 1024
@@ -79,6 +80,8 @@ class Poller:
         self._is_serving = False
         self._epoll.register(self._timer.fd, _IN)
         self._endpoints: dict[int, Endpoint] = {}
+        self._has_forked = False
+        on_fork(self, Poller._before_fork, Poller._close_in_child)
 
     def __enter__(self) -> "Poller":
         return self
@@ -166,8 +169,13 @@ class Poller:
             endpoint.interest = 0
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Call it never again. Closing its socket is what takes it out of the epoll."""
-        if self._endpoints.get(endpoint.fd) is endpoint:  # a second time the number may be another connection's
+        """Call it never again. Its socket is soon to be closed, which takes it out of the epoll.
+
+        Unless a child of this process may hold the socket too (epoll(7), Q6).
+        """
+        if self._has_forked:
+            self.ignore(endpoint)
+        elif self._endpoints.get(endpoint.fd) is endpoint:  # a second time the number may be another connection's
             del self._endpoints[endpoint.fd]
         endpoint.interest = 0
 
@@ -212,6 +220,15 @@ class Poller:
             callback()
         if self._timers:
             self._timer.set(self._timers[0][0] - _EARLY_S)
+
+    def _before_fork(self) -> None:
+        self._has_forked = True
+
+    def _close_in_child(self) -> None:
+        """Nothing of this is the child's, which another thread may have made, as in a test."""
+        for endpoint in self._endpoints.values():
+            endpoint.sock.close()
+        self.__exit__()
 
     def _unregister(self, fd: int) -> None:
         # An event of this batch may speak of what the batch has ended, and a listener may be closed while waited for.

@@ -3,7 +3,7 @@
 import errno
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -188,6 +188,34 @@ def test_reset(ends: Ends) -> None:
     sockets.reset(ours)
     sockets.reset(ours)
     assert read_to_the_end(peer)[1] == "ECONNRESET"
+
+
+def test_a_reset_of_a_socket_that_a_child_holds_too(ends: Ends) -> None:
+    """The peer is reset though another descriptor of the socket stays open."""
+    peer, ours = ends
+    with ours.dup():
+        sockets.reset(ours)
+        assert read_to_the_end(peer) == (b"", "ECONNRESET")
+
+
+def test_the_end_of_a_socket_that_a_child_holds_too(ends: Ends) -> None:
+    """The peer reads all data and the end, and what it sends then is answered with RST."""
+    peer, ours = ends
+    ours.send(b"bye")
+    with ours.dup():
+        sockets.end(ours)
+        assert read_to_the_end(peer) == (b"bye", "EOF")
+        peer.send(b"too late")
+        wait_until_broken(peer)
+
+
+@pytest.mark.parametrize("end", [sockets.reset, sockets.end])
+def test_the_end_of_a_unix_socket_that_a_child_holds_too(end: Callable[[socket.socket], None]) -> None:
+    """The peer reads the end, as a Unix socket knows no reset."""
+    peer, ours = socket.socketpair()
+    with peer, ours.dup():
+        end(ours)
+        assert read_to_the_end(peer) == (b"", "EOF")
 
 
 def test_shut_write(ends: Ends) -> None:

@@ -2,7 +2,10 @@
 
 import select
 import socket
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 from time import monotonic
 
 import trio
@@ -307,6 +310,42 @@ async def test_call_soon_from_a_task() -> None:
         await until(lambda: bool(called))
         assert not past(start, 0.5)
         assert called[0] is not trio.lowlevel.current_task()
+
+
+FORKS = """
+import os, time
+import trio
+from faultproxy.kernel import sockets
+from tests.relay.relaying import polling, read_exactly, read_to_the_end, relay_on, send_all
+
+async def main():
+    async with polling() as poller:
+        it = relay_on(poller)
+        it.relay.start()
+        await send_all(it.client, b"before")
+        copies = [sock.dup() for sock in it.ours]  # as a child has them that does not close them
+        if not os.fork():
+            os._exit(sum(sock.fileno() for sock in it.ours) != -2 or not poller._epoll.closed)
+        assert os.wait()[1] == 0
+        await send_all(it.client, b" and after")
+        assert await read_exactly(it.server, 16) == b"before and after"
+        it.relay.stop()
+        for sock in it.ours:
+            sockets.reset(sock)
+        assert await read_to_the_end(it.client) == (b"", "ECONNRESET")
+        began = time.process_time()
+        await trio.sleep(0.2)
+        assert time.process_time() - began < 0.1
+        it.close()
+        del copies
+
+trio.run(main)
+"""
+
+
+def test_a_fork() -> None:
+    """In the child the relayed sockets are closed; here they work on, and can be ended, whoever holds a copy."""
+    subprocess.run([sys.executable, "-c", FORKS], check=True, cwd=Path(__file__).parents[2])
 
 
 async def test_no_descriptor_is_left() -> None:
