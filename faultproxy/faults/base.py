@@ -6,7 +6,7 @@ docstring is its documentation. Nothing here does I/O: a fault is handed the lin
 
 import re
 from collections.abc import Callable
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -50,6 +50,15 @@ class Need(StrEnum):
     FILTER = "a socket filter"
     GATE = "raw sockets, and a socket filter on the listener"
     DESTROY = "to end the client's own socket, in this network namespace"
+
+
+class ListenerMode(Enum):
+    """What becomes of a client's SYN: the kernel refuses it, completes the handshake, drops it, or leaves it to us."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    SILENT = "silent"
+    INTERCEPTING = "intercepting"
 
 
 class Direction(StrEnum):
@@ -177,6 +186,8 @@ class Connect(BaseModel):
     key: ClassVar[str]
     needs: ClassVar[Need] = Need.GATE
     client_sees: ClassVar[ClientSees]
+    mode_for_all: ClassVar[ListenerMode | None] = None
+    """The mode in which the listener does this to every client, if there is one."""
 
     def connect_returns(self) -> ClientSees:
         """What the client sees with these options."""

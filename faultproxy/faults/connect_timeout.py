@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Connect, Knock
+from faultproxy.faults.base import ClientSees, Connect, Knock, ListenerMode
 
 
 class ConnectTimeout(Connect):
@@ -15,6 +15,7 @@ class ConnectTimeout(Connect):
 
     key: ClassVar[str] = "connect_timeout"
     client_sees: ClassVar[ClientSees] = "ETIMEDOUT"
+    mode_for_all: ClassVar[ListenerMode | None] = ListenerMode.SILENT
 
     def answer(self, knock: Knock) -> None:
         knock.ignore()

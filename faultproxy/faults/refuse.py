@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Connect, Knock
+from faultproxy.faults.base import ClientSees, Connect, Knock, ListenerMode
 
 
 class Refuse(Connect):
@@ -16,6 +16,7 @@ class Refuse(Connect):
 
     key: ClassVar[str] = "refuse"
     client_sees: ClassVar[ClientSees] = "ECONNREFUSED"
+    mode_for_all: ClassVar[ListenerMode | None] = ListenerMode.CLOSED
 
     def answer(self, knock: Knock) -> None:
         knock.refuse()
