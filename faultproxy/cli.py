@@ -34,10 +34,11 @@ from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
 from faultproxy.replay import CannotReplay, read_log
-from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import RuleBook
-from faultproxy.rules.explain import Fate, Reason, foretell
+from faultproxy.rules.conditions.base import Stage
+from faultproxy.rules.explain import Forecast, Reason, forecast
+from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
+from faultproxy.rules.rule_set import RuleSet
 from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
@@ -139,7 +140,7 @@ def check(files: tuple[Path, ...]) -> None:
 def explain(
     file: Path, proxy: str | None, connections: int, client: str, at: float, says: str, seed: int | None, as_json: bool
 ) -> None:
-    """Foretell what would become of the coming connections of FILE, and say why; nothing is opened.
+    """Say what would become of the coming connections of FILE, and why; nothing is opened.
 
     The connections come one after the other, each when the one before is over.
     """
@@ -150,20 +151,22 @@ def explain(
     if seed is None:
         seed = secrets.randbits(32)
         rules: list[BaseRule] = [rule for its in config.proxies.values() for rule in its.rules]
-        if any(rule.when.probability is not None for rule in rules):
-            click.echo(f"{file} has no seed; this is foretold for {seed}: run it with --seed {seed}", err=True)
+        if any(one.stage is Stage.CHANCE for rule in rules for one in rule.conditions):
+            click.echo(f"{file} has no seed; this is the forecast for {seed}: run it with --seed {seed}", err=True)
     console = _console()
     for name, its in config.proxies.items():
         if proxy not in (None, name):
             continue
-        arrivals = (Arrival(number, client, at, 1, os.fsencode(says)) for number in range(1, connections + 1))
-        fates = foretell(RuleBook.opened(name, seed, its.rules, 0.0), arrivals, enabled=its.enabled)
+        coming = (ConnectionFacts(number, client, at, 1, os.fsencode(says)) for number in range(1, connections + 1))
+        forecasts = forecast(RuleSet.open(name, seed, its.rules, 0.0), coming, enabled=its.enabled)
         if as_json:
-            for fate in fates:
-                click.echo(orjson.dumps(_fate_line(name, fate)))
+            for each in forecasts:
+                click.echo(orjson.dumps(_forecast_line(name, each)))
         else:
             when = f"{format_duration(at)} after the start" if at else "from the start"
-            console.print(_fate_table(f"{name}: {its.listen} for {its.upstream}; clients from {client}, {when}", fates))
+            console.print(
+                _forecast_table(f"{name}: {its.listen} for {its.upstream}; clients from {client}, {when}", forecasts)
+            )
 
 
 @main.command()
@@ -237,16 +240,16 @@ def _insist(*numbers: int) -> None:
         signal.signal(each, once)
 
 
-def _fate_line(proxy: str, fate: Fate) -> dict[str, Any]:
+def _forecast_line(proxy: str, each: Forecast) -> dict[str, Any]:
     return {
         "proxy": proxy,
-        "connection": fate.connection,
-        "faults": [asdict(fault) for fault in fate.faults],
-        "rules": [asdict(reason) for reason in fate.reasons],
+        "connection": each.connection,
+        "faults": [asdict(fault) for fault in each.faults],
+        "rules": [asdict(reason) for reason in each.reasons],
     }
 
 
-def _fate_table(title: str, fates: Iterable[Fate]) -> Table:
+def _forecast_table(title: str, forecasts: Iterable[Forecast]) -> Table:
     table = Table(
         box=box.HORIZONTALS,
         title=Text(title, "bold"),
@@ -258,12 +261,12 @@ def _fate_table(title: str, fates: Iterable[Fate]) -> Table:
     table.add_column("#", justify="right")
     table.add_column("what happens", ratio=2)
     table.add_column("what the rules say", ratio=5)
-    for fate in fates:
+    for each in forecasts:
         reasons = Text("\n").join(
             Text.assemble((reason.rule, "bold" if reason.holds else "dim"), (f": {reason.because}", _tone(reason)))
-            for reason in fate.reasons
+            for reason in each.reasons
         )
-        table.add_row(str(fate.connection), Text(fate.text, "bold red" if fate.faults else "green"), reasons)
+        table.add_row(str(each.connection), Text(each.text, "bold red" if each.faults else "green"), reasons)
     return table
 
 

@@ -25,9 +25,9 @@ from faultproxy.faults.pattern import Search
 from faultproxy.kernel import sockets
 from faultproxy.link import Link
 from faultproxy.relay import UNLIMITED, Poller, Relay
-from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import UNTOUCHED, Decision, Hit, draw
-from faultproxy.rules.opening import LARGEST_OPENING
+from faultproxy.rules.draw import draw
+from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.shaping import Shaping
 
 _LOOK_S = 0.05
@@ -44,7 +44,7 @@ class Home(Protocol):
     def seed(self) -> int:
         """What the draws are made from."""
 
-    def decide(self, arrival: Arrival) -> Decision | None:
+    def decide(self, arrival: ConnectionFacts) -> Plan | None:
         """What becomes of a connection; None as long as more of the client's first bytes could change it."""
 
     def reshape(self, connection: "Connection") -> None:
@@ -68,14 +68,14 @@ class Admission:
 class Pending:
     """An ending that waits for its trigger."""
 
-    hit: Hit
+    hit: Match
     ending: Ending
     search: Search | None = None
 
     @property
     def is_shadow(self) -> bool:
         """Whether it is told of, and not carried out."""
-        return self.hit.rule.mode == "shadow"
+        return self.hit.dry_run
 
 
 class Connection:
@@ -88,8 +88,8 @@ class Connection:
         dial_timeout_s: float,
         client: socket.socket,
         client_port: int,
-        arrival: Arrival,
-        decision: Decision | None,
+        arrival: ConnectionFacts,
+        decision: Plan | None,
         peek_timeout_s: float,
         admission: Admission = Admission(),
     ) -> None:
@@ -108,7 +108,7 @@ class Connection:
         self._pending: list[Pending] = []
         self._peek_by = arrival.at_s + peek_timeout_s
         self._client_reset = False
-        self._shaping = Shaping(self.decision.hits, self._roll, self._tell_shape)
+        self._shaping = Shaping(self.decision.matches, self._roll, self._tell_shape)
         self._faults = [*admission.faults]
         self._picked_later: str | None = None
         self._sleep: trio.CancelScope | None = None
@@ -126,7 +126,7 @@ class Connection:
             if bus.wants(ConnectionClosed):
                 self._record()
 
-    def strike(self, hits: Sequence[Hit]) -> None:
+    def strike(self, hits: Sequence[Match]) -> None:
         """Give an open connection the endings of these hits, as a live rule does when its window opens."""
         self._note_rules(hits)
         self._add(hits)
@@ -134,11 +134,11 @@ class Connection:
 
     def awaits(self, rule: str) -> bool:
         """Whether an ending of this rule waits for its trigger already."""
-        return any(pending.hit.rule.name == rule for pending in self._pending)
+        return any(pending.hit.rule == rule for pending in self._pending)
 
-    def reshape(self, decision: Decision, hits: Sequence[Hit]) -> None:
+    def reshape(self, decision: Plan, hits: Sequence[Match]) -> None:
         """Travel through the shapes of these hits from now on; what is under way arrives as it set out."""
-        self._note_rules(hit for hit in hits if hit.rule.name not in self.decision.answers)
+        self._note_rules(hit for hit in hits if hit.rule not in self.decision.answers)
         self.decision = decision
         self._shaping.look(self._link)
         self._shaping.set(hits)
@@ -164,7 +164,7 @@ class Connection:
             await self._listen()
         link, decision = self._link, self.decision
         self._shaping.install(link)
-        if decision.hits or decision.shadows:
+        if decision.matches or decision.dry_runs:
             await self._before_connecting()
         self._dial_at = trio.current_time() + self._dial_delay_s
         self._dial_by = self._dial_at + self._dial_timeout_s
@@ -196,8 +196,8 @@ class Connection:
         client, opening, heard_all = self._link.client, b"", False
         decision = None
         while decision is None and self._link.is_open:
-            heard_all = heard_all or len(opening) >= LARGEST_OPENING
-            self.arrival = replace(self.arrival, opening=opening, heard_all=heard_all)
+            heard_all = heard_all or len(opening) >= MOST_FIRST_BYTES
+            self.arrival = replace(self.arrival, first_bytes=opening, heard_all=heard_all)
             decision = self._home.decide(self.arrival)
             if decision is None:
                 sockets.report_from(client, len(opening) + 1)
@@ -213,7 +213,7 @@ class Connection:
 
     def _peek(self) -> bytes:
         try:
-            return sockets.peek(self._link.client, LARGEST_OPENING)
+            return sockets.peek(self._link.client, MOST_FIRST_BYTES)
         except OSError:
             self._client_reset = True  # the kernel tells it once
             return b""
@@ -223,20 +223,20 @@ class Connection:
             await self._make_up_for_the_gate(self._unscreened)
             if not self._link.is_open:
                 return
-        for hit in self.decision.shadows:
-            for shape in hit.rule.shapes:
+        for hit in self.decision.dry_runs:
+            for shape in hit.shapes:
                 self._tell_shape(hit, shape)
-        self._add((*self.decision.hits, *self.decision.shadows))
+        self._add((*self.decision.matches, *self.decision.dry_runs))
 
     async def _make_up_for_the_gate(self, reason: str) -> None:
         """Its SYN was not judged: what the rules ask for before the handshake is done after it, as near as can be."""
-        for hit in self.decision.shadows:
-            if hit.rule.connect is not None:
-                self._tell(hit, hit.rule.connect, "connect", hit.rule.connect.connect_returns(), None)
-            if hit.rule.connect_delay is not None:
-                self._tell(hit, hit.rule.connect_delay, "connect", hit.rule.connect_delay.client_sees, None)
-        for hit in self.decision.hits:
-            delay, refusal = hit.rule.connect_delay, hit.rule.connect
+        for hit in self.decision.dry_runs:
+            if hit.connect is not None:
+                self._tell(hit, hit.connect, "connect", hit.connect.connect_returns(), None)
+            if hit.connect_delay is not None:
+                self._tell(hit, hit.connect_delay, "connect", hit.connect_delay.client_sees, None)
+        for hit in self.decision.matches:
+            delay, refusal = hit.connect_delay, hit.connect
             if delay is not None and self.decision.refusal is None:
                 self._dial_delay_s += delay.delay
                 self._tell(hit, delay, "connect", delay.client_sees, f"the server is dialled later: {reason}")
@@ -248,8 +248,8 @@ class Connection:
                 await self._link.reset(Side.CLIENT)
                 return
 
-    def _add(self, hits: Iterable[Hit]) -> None:
-        self._pending += [Pending(hit, ending) for hit in hits for ending in hit.rule.endings]
+    def _add(self, hits: Iterable[Match]) -> None:
+        self._pending += [Pending(hit, ending) for hit in hits for ending in hit.triggered]
         if self._link.is_open:
             self._set_limits()
 
@@ -359,19 +359,19 @@ class Connection:
     def _roll(self, rule: str, *what: object) -> float:
         return draw(self._home.seed, self._home.name, rule, self.arrival.number, *what)
 
-    def _tell_shape(self, hit: Hit, shape: Shape, degraded: str | None = None) -> None:
+    def _tell_shape(self, hit: Match, shape: Shape, degraded: str | None = None) -> None:
         self._tell(hit, shape, "data", shape.client_sees if degraded is None else "nothing", degraded)
 
-    def _tell(self, hit: Hit, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
-        is_dry_run = hit.rule.mode == "shadow"
+    def _tell(self, hit: Match, fault: Fault, trigger: str, sees: str, degraded: str | None) -> None:
+        is_dry_run = hit.dry_run
         event = (FaultDryRun if is_dry_run else FaultInjected)(
             proxy=self._home.name,
             connection=self.id,
             client=self._client,
             upstream=str(self._upstream),
-            rule=hit.rule.name,
+            rule=hit.rule,
             fault=fault.key,
-            ordinal=hit.count,
+            ordinal=hit.ordinal,
             options=options(fault),
             trigger=trigger,
             client_sees=sees,
@@ -384,19 +384,19 @@ class Connection:
             self._faults.append(fault.key)
         self._home.bus.publish(event)
 
-    def _note_rules(self, hits: Iterable[Hit]) -> None:
+    def _note_rules(self, hits: Iterable[Match]) -> None:
         for hit in hits:
-            if hit.rule.mode != "shadow":
-                self._picked_later = hit.rule.name
+            if not hit.dry_run:
+                self._picked_later = hit.rule
 
     def _record(self) -> None:
-        hits = self.decision.hits
+        hits = self.decision.matches
         self._home.bus.publish(
             ConnectionClosed(
                 proxy=self._home.name,
                 connection=self.id,
                 client=self._client,
-                rule=self._picked_later or (hits[-1].rule.name if hits else None),
+                rule=self._picked_later or (hits[-1].rule if hits else None),
                 faults=tuple(self._faults),
                 bytes_upstream=self._link.delivered(Direction.UPSTREAM),
                 bytes_downstream=self._link.delivered(Direction.DOWNSTREAM),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from faultproxy.demo import Performance, Row, one_line, perform
 from faultproxy.events.types import FaultInjected, OutageStarted
-from faultproxy.faults.base import Fault, Need, Verdict
+from faultproxy.faults.base import Fault, ListenerMode, Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privileges
 from faultproxy.rules.rule import BaseRule
 
@@ -105,7 +105,7 @@ def _told(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Faul
     for event in row.events:
         if isinstance(event, OutageStarted):  # to close the listener is everyone's right; to silence it takes a filter
             rule = rules[event.rule]
-            yield rule, rule.faults[0], Need.NOTHING if rule.is_outage else Need.FILTER, None
+            yield rule, rule.faults[0], Need.NOTHING if rule.mode_for_all is ListenerMode.CLOSED else Need.FILTER, None
         elif isinstance(event, FaultInjected):
             rule = rules[event.rule]
             fault = next(fault for fault in rule.faults if fault.key == event.fault)

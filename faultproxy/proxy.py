@@ -24,13 +24,15 @@ from faultproxy.events.types import (
     ProxyDraining,
     ProxyStopped,
 )
-from faultproxy.faults.base import Need
+from faultproxy.faults.base import ListenerMode, Need, Verdict
 from faultproxy.gate import Gate, Newcomer
 from faultproxy.reception import Reception
 from faultproxy.relay import Poller
-from faultproxy.rules.conditions import Arrival, Bounds
-from faultproxy.rules.decision import Decision, Hit, RuleBook
+from faultproxy.rules.conditions.counts import Bounds
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import Match, Plan
 from faultproxy.rules.rule import BaseRule
+from faultproxy.rules.rule_set import RuleSet
 
 _BATCH = 64
 _RETRY_ACCEPT_S = 0.1
@@ -66,12 +68,12 @@ class Proxy:
         self._stats = stats
         self._capacity = capacity
         self._nursery = nursery
-        self._book = RuleBook.opened(name, seed, config.rules, trio.current_time())
+        self._book = RuleSet.open(name, seed, config.rules, trio.current_time())
         self._expected: dict[str, Bounds | None] = {}
         self._expect(config.rules)
         self._reception = Reception(self, nursery)
         self._unavailable: dict[str, list[str]] = {}
-        self._examined: tuple[RuleBook, str | None] | None = None
+        self._examined: tuple[RuleSet, str | None] | None = None
         self._connections: dict[Connection, None] = {}
         self._open_windows: set[str] = set()
         self._outage: BaseRule | None = None
@@ -93,19 +95,19 @@ class Proxy:
         """What the draws are made from."""
         return self._book.seed
 
-    def decide(self, arrival: Arrival) -> Decision | None:
+    def decide(self, arrival: ConnectionFacts) -> Plan | None:
         """What becomes of a connection; None as long as more of the client's first bytes could change it."""
-        return None if self._book.waits(arrival) else self._book.decide(arrival)
+        return None if self._book.needs_more_bytes(arrival) else self._book.decide(arrival)
 
-    def admit(self, host: str) -> tuple[Arrival, Decision]:
+    def admit(self, host: str) -> tuple[ConnectionFacts, Plan]:
         """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
         arrival = self._arrival(host)
         judged, decision = self._book.decide_on_syn(arrival)
         return replace(arrival, judged=judged), decision
 
-    def would_still(self, hit: Hit) -> bool:
+    def would_still(self, hit: Match) -> bool:
         """Whether the rule still has the connect fault that it had when it hit."""
-        return any(rule.name == hit.rule.name and rule.connect == hit.rule.connect for rule in self._book.rules)
+        return any(rule.name == hit.rule and rule.connect == hit.connect for rule in self._book.rules)
 
     def reshape(self, connection: Connection) -> None:
         """Have it travel through the shapes that act on it now."""
@@ -114,7 +116,7 @@ class Proxy:
     @property
     def matched(self) -> dict[str, int]:
         """How many connections each rule matched."""
-        return {rule.name: self._book.standings[rule.name].fired for rule in self._book.rules}
+        return {rule.name: self._book.states[rule.name].matched for rule in self._book.rules}
 
     def unmet(self) -> list[str]:
         """The rules that did not inject as many faults as their ``expect`` says, each as a sentence.
@@ -142,14 +144,14 @@ class Proxy:
         if gate is not self.gate:
             self._hand_over()
             self.gate = gate
-        if not config.enabled or book.outage(now) is not None:
+        if not config.enabled or _closing(book, now) is not None:
             self.shut_gate()
         had_shapes = _shapes(self._book)
         self.config, self._book = config, book
         self._expect(config.rules)
         if had_shapes or _shapes(book):
             self._reshape_all()
-        if config.enabled and book.outage(now) is None:
+        if config.enabled and _closing(book, now) is None:
             self._open()
         self._clock.cancel()
         if not config.enabled:
@@ -181,7 +183,7 @@ class Proxy:
 
     def look_again(self) -> None:
         """Bring the gate up to date, as after it was shut for a while."""
-        if self.config.enabled and self._book.outage(trio.current_time()) is None:
+        if self.config.enabled and _closing(self._book, trio.current_time()) is None:
             self._open()
         self._clock.cancel()
 
@@ -189,12 +191,12 @@ class Proxy:
         """Bring the gate and the live rules up to date; when to look again."""
         now = trio.current_time()
         self._follow_windows(now)
-        outage = self._book.outage(now)
+        outage = _closing(self._book, now)
         if outage is not None or not self.config.enabled:
             self.shut_gate()
         elif not self._open():
             return now + _RETRY_LISTEN_S
-        blackout = self._book.blackout(now) if self.gate.is_silent else None
+        blackout = self._book.lockout(now) if self.gate.is_silent else None
         self._tell_outage(outage or blackout if self.config.enabled else None)
         self._tell_unavailable()
         return min(self._next_edges(now), default=float("inf"))
@@ -209,13 +211,13 @@ class Proxy:
 
     def _follow_windows(self, now: float) -> None:
         self._strike_open_connections(now)
-        if any(rule.when.window is not None for rule in _shapes(self._book)):
+        if any(rule.window is not None for rule in _shapes(self._book)):
             self._reshape_all()
 
-    def _arrival(self, host: str) -> Arrival:
+    def _arrival(self, host: str) -> ConnectionFacts:
         now = trio.current_time()
         self.accepted += 1
-        return Arrival(
+        return ConnectionFacts(
             self.accepted,
             host,
             min(now, self._edge - _INSTANT_S),  # until the clock has struck, it is before the edge
@@ -225,12 +227,12 @@ class Proxy:
     def _expect(self, rules: Iterable[BaseRule]) -> None:
         self._expected |= {rule.name: rule.expect for rule in rules}
 
-    def _decide_unheard(self, arrival: Arrival) -> Decision | None:
+    def _decide_unheard(self, arrival: ConnectionFacts) -> Plan | None:
         return self.decide(replace(arrival, heard_all=False)) if self._book.peeks else self._book.decide(arrival)
 
     def _open(self) -> bool:
         self._screen()
-        if self.gate.syns is None and self._book.blackout(trio.current_time()) is not None:
+        if self.gate.syns is None and self._book.lockout(trio.current_time()) is not None:
             self._welcome(self.gate.silence())
         else:
             self.gate.speak()
@@ -262,7 +264,9 @@ class Proxy:
         before, self._unavailable = self._unavailable, {}
         for rule, fault, need in self._book.needs():
             reason = self.gate.why_unscreened if need is Need.GATE else host.unmet(need)
-            if reason is not None and not (rule.is_blackout and host.unmet(Need.FILTER) is None):
+            if reason is not None and not (
+                rule.mode_for_all is ListenerMode.SILENT and host.unmet(Need.FILTER) is None
+            ):
                 faults = self._unavailable.setdefault(reason, [])
                 if fault.key not in faults:
                     faults.append(fault.key)
@@ -279,23 +283,23 @@ class Proxy:
 
     def _next_edges(self, now: float) -> Iterator[float]:
         for rule in self._book.rules:
-            if rule.when.window is not None and (rule.live or rule.shuts_out or rule.shapes):
+            if rule.window is not None and (rule.live or rule.meets_everybody or rule.shapes):
                 elapsed = self._book.elapsed(rule, now)
-                edge = rule.when.window.next_edge(elapsed)
+                edge = rule.window.next_edge(elapsed)
                 if edge is not None:
                     yield now + edge - elapsed
 
     def _strike_open_connections(self, now: float) -> None:
         before, self._open_windows = self._open_windows, set()
         for rule in self._book.rules:
-            if not rule.live or rule.when.window is None or not rule.when.window.is_open(self._book.elapsed(rule, now)):
+            if not rule.live or rule.window is None or not rule.window.is_open(self._book.elapsed(rule, now)):
                 continue
             self._open_windows.add(rule.name)
             if rule.name not in before:
                 for connection in self._decided():
                     if connection.awaits(rule.name):
                         continue
-                    hit = self._book.revisit(rule, self._now(connection), connection.decision)
+                    hit = self._book.match_open(rule, self._now(connection), connection.decision)
                     if hit is not None:
                         connection.strike([hit])
 
@@ -307,7 +311,7 @@ class Proxy:
         """The open connections, oldest first, but for those whose first bytes are still waited for."""
         return [connection for connection in self._connections if connection.is_decided]
 
-    def _now(self, connection: Connection) -> Arrival:
+    def _now(self, connection: Connection) -> ConnectionFacts:
         return replace(connection.arrival, at_s=trio.current_time(), open_connections=self.open_connections)
 
     async def _accept(self) -> None:
@@ -376,7 +380,7 @@ class Proxy:
     def _tell_if_stopped(self) -> None:
         if self._is_retired and not self._connections:
             self._seeing_out.cancel()
-            never = {rule.name: 0 for rule in self._book.rules if rule.can_strike}
+            never = {rule.name: 0 for rule in self._book.rules if _injects(rule)}
             faults = never | self._stats.injected(self.name)
             self.bus.publish(ProxyStopped(proxy=self.name, connections=self.accepted, faults=faults))
 
@@ -386,16 +390,25 @@ def open_at_start(gate: Gate, config: ProxyConfig) -> None:
 
     Raises OSError.
     """
-    book = RuleBook.opened("", 0, config.rules, 0.0)
-    if config.enabled and book.outage(0.0) is None:
-        if book.needs_syns and not gate.screen() and book.blackout(0.0) is not None:
+    book = RuleSet.open("", 0, config.rules, 0.0)
+    if config.enabled and _closing(book, 0.0) is None:
+        if book.needs_syns and not gate.screen() and book.lockout(0.0) is not None:
             gate.silence()
         gate.open()
+
+
+def _closing(book: RuleSet, now: float) -> BaseRule | None:
+    lockout = book.lockout(now)
+    return lockout if lockout is not None and lockout.mode_for_all is ListenerMode.CLOSED else None
+
+
+def _injects(rule: BaseRule) -> bool:
+    return rule.mode != "shadow" and any(not isinstance(fault, Verdict) for fault in rule.faults)
 
 
 def _fault_of(outage: BaseRule) -> str:
     return outage.faults[0].key
 
 
-def _shapes(book: RuleBook) -> list[BaseRule]:
+def _shapes(book: RuleSet) -> list[BaseRule]:
     return [rule for rule in book.rules if rule.shapes]

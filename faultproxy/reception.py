@@ -18,8 +18,8 @@ from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjecte
 from faultproxy.faults.base import Connect, ConnectShape, options
 from faultproxy.kernel import sockets
 from faultproxy.relay import Poller
-from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import UNTOUCHED, Decision, Hit
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.syn_gate import Knock, SynGate
 
 _MOST_HELD = 4096
@@ -36,10 +36,10 @@ class Home(Protocol):
     bus: Bus
     poller: Poller
 
-    def admit(self, host: str) -> tuple[Arrival, Decision]:
+    def admit(self, host: str) -> tuple[ConnectionFacts, Plan]:
         """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
 
-    def would_still(self, hit: Hit) -> bool:
+    def would_still(self, hit: Match) -> bool:
         """Whether the rule still has the connect fault that it had when it hit."""
 
 
@@ -52,7 +52,7 @@ class Visit:
 
     __slots__ = ("arrival", "decision", "failure", "faults", "home", "is_exact", "server", "taken")
 
-    def __init__(self, home: Home, arrival: Arrival, decision: Decision) -> None:
+    def __init__(self, home: Home, arrival: ConnectionFacts, decision: Plan) -> None:
         self.home = home
         self.arrival = arrival
         self.decision = decision
@@ -147,8 +147,8 @@ class Reception:
 
     def _receive(self, knock: Knock, visit: Visit) -> None:
         decision = visit.decision
-        for hit in decision.shadows:
-            for fault in (hit.rule.connect, hit.rule.connect_delay):
+        for hit in decision.dry_runs:
+            for fault in (hit.connect, hit.connect_delay):
                 if fault is not None:
                     self._tell(knock, visit, hit, fault)
         refusal = decision.refusal
@@ -158,8 +158,8 @@ class Reception:
             return
         delay_s = 0.0
         degraded = _TOO_MANY if len(self._held) >= _MOST_HELD else None
-        for hit in decision.hits:
-            delay = hit.rule.connect_delay
+        for hit in decision.matches:
+            delay = hit.connect_delay
             if delay is not None:
                 delay_s += delay.delay
                 self._tell(knock, visit, hit, delay, degraded)
@@ -213,7 +213,7 @@ class Reception:
             self._mirrored -= 1
 
     def _mirrors(self, visit: Visit) -> bool:
-        endings = (ending for hit in visit.decision.hits for ending in hit.rule.endings)
+        endings = (ending for hit in visit.decision.matches for ending in hit.triggered)
         is_undialled = any(ending.after.at_once and not ending.touches_server for ending in endings)
         return self._mirrored < _MOST_MIRRORED and not is_undialled
 
@@ -274,18 +274,18 @@ class Reception:
         )
 
     def _tell(
-        self, knock: Knock, visit: Visit, hit: Hit, fault: Connect | ConnectShape, degraded: str | None = None
+        self, knock: Knock, visit: Visit, hit: Match, fault: Connect | ConnectShape, degraded: str | None = None
     ) -> None:
         sees = fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees
-        is_dry_run = hit.rule.mode == "shadow"
+        is_dry_run = hit.dry_run
         event = (FaultDryRun if is_dry_run else FaultInjected)(
             proxy=self._home.name,
             connection=self._id(visit),
             client=_client(knock),
             upstream=str(self._home.config.upstream),
-            rule=hit.rule.name,
+            rule=hit.rule,
             fault=fault.key,
-            ordinal=hit.count,
+            ordinal=hit.ordinal,
             options=options(fault),
             trigger="connect",
             client_sees=sees if degraded is None else "nothing",

@@ -8,15 +8,15 @@ from typing import Protocol
 from faultproxy.faults.base import Direction, PacketShape, Shape, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
 from faultproxy.link import Link
-from faultproxy.rules.decision import Hit
+from faultproxy.rules.plan import Match
 
-Acting = tuple[Hit, StreamShape]
+Acting = tuple[Match, StreamShape]
 
 
 class Tell(Protocol):
     """Is called when a shape first acts; or, with the reason, when it should, and cannot."""
 
-    def __call__(self, hit: Hit, shape: Shape, degraded: str | None = None) -> None: ...
+    def __call__(self, hit: Match, shape: Shape, degraded: str | None = None) -> None: ...
 
 
 class Shaping:
@@ -25,7 +25,7 @@ class Shaping:
     ``roll`` draws for a rule's name and whatever else is given.
     """
 
-    def __init__(self, hits: Iterable[Hit], roll: Callable[..., float], tell: Tell) -> None:
+    def __init__(self, hits: Iterable[Match], roll: Callable[..., float], tell: Tell) -> None:
         self.set(hits)
         self._roll = roll
         self._tell = tell
@@ -33,9 +33,9 @@ class Shaping:
         self._losing: list[tuple[str, PacketShape]] = []
         self._told: set[tuple[str, str]] = set()
 
-    def set(self, hits: Iterable[Hit]) -> None:
+    def set(self, hits: Iterable[Match]) -> None:
         """Let these rules' shapes act, once they are installed, and no others."""
-        acting = [(hit, shape) for hit in hits for shape in hit.rule.shapes]
+        acting = [(hit, shape) for hit in hits for shape in hit.shapes]
         self._streams = [(hit, shape) for hit, shape in acting if isinstance(shape, StreamShape)]
         self._packets = [(hit, shape) for hit, shape in acting if isinstance(shape, PacketShape)]
 
@@ -64,7 +64,7 @@ class Shaping:
                     self._tell_once(hit, shape)
 
     def _lose(self, link: Link) -> None:
-        losing = [(hit.rule.name, shape) for hit, shape in self._packets]
+        losing = [(hit.rule, shape) for hit, shape in self._packets]
         if losing != self._losing:
             self._losing = losing
             degraded = link.lose(1 - prod(1 - shape.loss for _, shape in losing))
@@ -72,9 +72,9 @@ class Shaping:
                 for hit, shape in self._packets:
                     self._tell_once(hit, shape, degraded)
 
-    def _shaper(self, hit: Hit, shape: StreamShape, direction: Direction) -> Shaper:
+    def _shaper(self, hit: Match, shape: StreamShape, direction: Direction) -> Shaper:
         """The shape at work, which goes on where it was when only others have changed."""
-        key = (hit.rule.name, shape.key, direction)
+        key = (hit.rule, shape.key, direction)
         if key not in self._at_work or self._at_work[key][0] != shape:
             self._at_work[key] = (shape, shape.shaper(partial(self._roll, *key)))
         return self._at_work[key][1]
@@ -82,10 +82,10 @@ class Shaping:
     def _acted(self, acting: Sequence[Acting], index: int) -> None:
         self._tell_once(*acting[index])
 
-    def _tell_once(self, hit: Hit, shape: Shape, degraded: str | None = None) -> None:
+    def _tell_once(self, hit: Match, shape: Shape, degraded: str | None = None) -> None:
         if not self._is_told(hit, shape):
-            self._told.add((hit.rule.name, shape.key))
+            self._told.add((hit.rule, shape.key))
             self._tell(hit, shape, degraded)
 
-    def _is_told(self, hit: Hit, shape: Shape) -> bool:
-        return (hit.rule.name, shape.key) in self._told
+    def _is_told(self, hit: Match, shape: Shape) -> bool:
+        return (hit.rule, shape.key) in self._told

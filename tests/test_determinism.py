@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import faultproxy
-from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import RuleBook, draw
+from faultproxy.rules.draw import draw
+from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule, Rule
+from faultproxy.rules.rule_set import RuleSet
 from tests.peers import Server, connect, name_of, read_to_the_end
 
 CLIENTS = 64
@@ -91,9 +92,9 @@ def hits(proxy: str, seed: int, *rules: BaseRule) -> list[set[int]]:
     """For each rule alone in its proxy: which of the connections it hits."""
     found = []
     for rule in rules:
-        book = RuleBook.opened(proxy, seed, [rule], 0.0)
-        arrivals = (Arrival(number, "127.0.0.1", 0.0, 1) for number in range(1, DRAWS + 1))
-        found.append({arrival.number for arrival in arrivals if book.decide(arrival).hits})
+        book = RuleSet.open(proxy, seed, [rule], 0.0)
+        arrivals = (ConnectionFacts(number, "127.0.0.1", 0.0, 1) for number in range(1, DRAWS + 1))
+        found.append({arrival.number for arrival in arrivals if book.decide(arrival).matches})
     return found
 
 

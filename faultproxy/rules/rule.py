@@ -19,8 +19,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, ConnectShape, Ending, Fault, Shape, Verdict
-from faultproxy.rules.conditions import PEEKED, Bounds, Count, When
+from faultproxy.faults.base import MODEL, Connect, ConnectShape, Ending, Fault, ListenerMode, Shape
+from faultproxy.rules.conditions import PEEKED
+from faultproxy.rules.conditions.base import Condition, Stage
+from faultproxy.rules.conditions.chance import Limit
+from faultproxy.rules.conditions.counts import Bounds
+from faultproxy.rules.conditions.window import Window
+from faultproxy.rules.when import BaseWhen, When
 from faultproxy.units import quote
 
 NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
@@ -46,7 +51,7 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
     } | {delay: {"properties": {"when": silent}} for delay in delays}
     schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
     schema["then"] = {
-        "properties": {"when": {"required": ["window"]}},
+        "properties": {"when": {"required": [Window.key]}},
         "required": ["when"],
         "anyOf": endings,
     }
@@ -63,8 +68,8 @@ class BaseRule(BaseModel):
         AfterValidator(_one_line),
         Field(json_schema_extra={"pattern": NAME_PATTERN}),
     ]
-    when: When = When()
-    limit: Count | None = None
+    when: BaseWhen = BaseWhen()
+    limit: Limit | None = None
     expect: Bounds | None = None
     mode: Literal["enforce", "shadow"] = "enforce"
     stop: StrictBool = False
@@ -77,23 +82,8 @@ class BaseRule(BaseModel):
 
     @cached_property
     def connect(self) -> Connect | None:
-        """The fault that strikes before the connection exists, if the rule has one."""
+        """The fault that keeps clients from connecting, if the rule has one."""
         return next((fault for fault in self.faults if isinstance(fault, Connect)), None)
-
-    @cached_property
-    def endings(self) -> tuple[Ending, ...]:
-        """The rule's endings, each with a trigger of its own."""
-        return tuple(fault for fault in self.faults if isinstance(fault, Ending))
-
-    @cached_property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The rule's shapes, which act as long as its window is open."""
-        return tuple(fault for fault in self.faults if isinstance(fault, Shape))
-
-    @cached_property
-    def can_strike(self) -> bool:
-        """Whether it has a fault that is carried out: not in shadow, and more than ``pass``."""
-        return self.mode != "shadow" and any(not isinstance(fault, Verdict) for fault in self.faults)
 
     @cached_property
     def connect_delay(self) -> ConnectShape | None:
@@ -101,38 +91,55 @@ class BaseRule(BaseModel):
         return next((fault for fault in self.faults if isinstance(fault, ConnectShape)), None)
 
     @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The rule's shapes, which act as long as its window is open."""
+        return tuple(fault for fault in self.faults if isinstance(fault, Shape))
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All that must hold for the rule to match, in the order in which it is judged."""
+        return self.when.conditions if self.limit is None else (*self.when.conditions, self.limit)
+
+    @cached_property
+    def counting(self) -> tuple[Condition, ...]:
+        """The conditions of which all must hold for the rule to count a connection."""
+        return tuple(one for one in self.conditions if one.stage <= Stage.FIRST_BYTES)
+
+    @cached_property
+    def choosing(self) -> tuple[Condition, ...]:
+        """The conditions that choose among the connections that are counted."""
+        return tuple(one for one in self.conditions if one.stage > Stage.FIRST_BYTES)
+
+    @cached_property
+    def peeks(self) -> bool:
+        """Whether it looks at the client's first bytes."""
+        return any(one.stage is Stage.FIRST_BYTES for one in self.conditions)
+
+    @cached_property
+    def window(self) -> Window | None:
+        """When it matches connections, and its shapes act; None for always."""
+        return next((one for one in self.conditions if isinstance(one, Window)), None)
+
+    @cached_property
     def acts_on_syns(self) -> bool:
-        """Whether it must see a client's first packet, before the connection exists. A shadow touches nothing."""
+        """Whether it must see a client's first packet, before the connection exists. A dry run touches nothing."""
         return self.mode != "shadow" and (self.connect is not None or self.connect_delay is not None)
 
     @cached_property
     def holds_verdict(self) -> bool:
-        """Whether this rule, once it matches, ends the reading. A shadow never does."""
-        return self.mode != "shadow" and self.gives_verdict
+        """Whether this rule, once it matches, ends the reading. A dry run never does."""
+        is_verdict = self.stop or any(not isinstance(fault, (Shape, ConnectShape)) for fault in self.faults)
+        return self.mode != "shadow" and is_verdict
 
     @cached_property
-    def gives_verdict(self) -> bool:
-        """Whether its faults, or its ``stop``, would end the reading were it carried out."""
-        return self.stop or any(not isinstance(fault, (Shape, ConnectShape)) for fault in self.faults)
+    def meets_everybody(self) -> bool:
+        """Whether every client meets its connect fault while its window is open, unless a verdict stands above it."""
+        return self.mode != "shadow" and self.connect is not None and self.conditions in ((), (self.window,))
 
-    @cached_property
-    def shuts_out(self) -> bool:
-        """Whether every client meets its connect fault (while its window is open).
-
-        The caller knows whether a verdict stands above it.
-        """
-        only_window = self.when.model_fields_set <= {"window"}
-        return self.connect is not None and only_window and self.limit is None and self.mode != "shadow"
-
-    @cached_property
-    def is_outage(self) -> bool:
-        """Whether it refuses every client, so that the listener can be shut."""
-        return self.shuts_out and self.connect is not None and self.connect.key == "refuse"
-
-    @cached_property
-    def is_blackout(self) -> bool:
-        """Whether it answers no client, so that the listener can be silenced."""
-        return self.shuts_out and self.connect is not None and self.connect.key == "connect_timeout"
+    @property
+    def mode_for_all(self) -> ListenerMode | None:
+        """The mode in which the listener does to every client what the rule says; None if there is none."""
+        return self.connect.mode_for_all if self.connect is not None and self.meets_everybody else None
 
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""
@@ -150,12 +157,12 @@ class BaseRule(BaseModel):
                 f"{self.connect.key} comes before there is a connection, so {others} cannot strike; use two rules",
             )
         early = self.connect or self.connect_delay
-        if early is not None and self.when.peeks:
+        if early is not None and self.peeks:
+            peeked = " and ".join(one.key for one in self.conditions if one.stage is Stage.FIRST_BYTES)
             raise PydanticCustomError(
-                "connect",
-                f"{early.key} strikes before the client can say anything; remove starts_with, matches and sni",
+                "connect", f"{early.key} strikes before the client can say anything; remove {peeked}"
             )
-        if self.live and not (self.endings and self.when.window):
+        if self.live and not (self.window and any(isinstance(fault, Ending) for fault in self.faults)):
             raise PydanticCustomError(
                 "live",
                 "is live, to strike open connections when a window opens; add a window and an ending, or remove live",
@@ -175,5 +182,7 @@ _FIELDS: Mapping[str, Any] = {
     _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
     for kind in CATALOGUE
 }
-Rule = create_model("Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", **_FIELDS)
+Rule = create_model(
+    "Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", when=(When, When()), **_FIELDS
+)
 """A rule with one optional field for each fault of the catalogue."""

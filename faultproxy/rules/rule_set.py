@@ -1,267 +1,209 @@
-"""The decision: read the rules from top to bottom for one connection, and say what becomes of it.
+"""The rules of one proxy: they are read from top to bottom for each connection, and say what becomes of it.
 
-Everything that decides lives here. Draws are pure functions of (seed, proxy, rule, connection), so a
-decision does not depend on timing, and deciding again gives the same answer.
+Everything that decides lives here. Draws are pure functions of (seed, proxy, rule, connection), so a plan does not
+depend on timing, and deciding again gives the same one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
 
-from faultproxy.faults.base import Connect, Fault, Need
-from faultproxy.rules.conditions import PEEKED, Arrival
+from faultproxy.faults.base import Fault, ListenerMode, Need
+from faultproxy.rules.conditions.base import Condition, Stage
+from faultproxy.rules.facts import ConnectionFacts, RuleState
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule import BaseRule
 
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A rule that picked a connection, and the rule's count at that moment."""
-
-    rule: BaseRule
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of a connection: the rules that hit it, those that only would have, and where reading ended.
-
-    ``answers`` is what the shaping rules that counted it have said: they keep to it as long as it is open.
-    """
-
-    hits: tuple[Hit, ...] = ()
-    shadows: tuple[Hit, ...] = ()
-    verdict: Hit | None = None
-    answers: Mapping[str, Hit | None] = field(default_factory=dict)
-
-    @property
-    def refusal(self) -> Connect | None:
-        """The fault that keeps the client from connecting at all."""
-        return self.verdict.rule.connect if self.verdict is not None else None
-
-
-UNTOUCHED = Decision()
-
-Told = Callable[[BaseRule, str | None], None]
-"""Is told of each rule that was read what kept it from a hit, by its key; None for a hit, which is not counted yet."""
-
-
-@dataclass(slots=True)
-class Standing:
-    """What a rule remembers: when it took effect, how many connections it counted, how often it fired."""
-
-    since_s: float
-    counted: int = 0
-    fired: int = 0
+Trace = Callable[[BaseRule, Condition | None], None]
+"""Is called for each rule that is read with the condition that does not hold, or None before the match is counted."""
 
 
 @dataclass(frozen=True)
-class RuleBook:
-    """The rules of one proxy with their standings; the only state that decisions have."""
+class RuleSet:
+    """The rules of one proxy and what they remember; the only state that decisions have."""
 
     proxy: str
     seed: int
     rules: tuple[BaseRule, ...]
-    standings: dict[str, Standing] = field(default_factory=dict)
+    states: Mapping[str, RuleState] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, proxy: str, seed: int, rules: Sequence[BaseRule], now_s: float) -> "RuleBook":
-        """A fresh book; every rule takes effect now."""
-        return cls(proxy, seed, tuple(rules), {rule.name: Standing(now_s) for rule in rules})
+    def open(cls, proxy: str, seed: int, rules: Sequence[BaseRule], now_s: float) -> "RuleSet":
+        """Rules that all take effect now, and have counted nothing."""
+        return cls(proxy, seed, tuple(rules), {rule.name: RuleState((seed, proxy, rule.name), now_s) for rule in rules})
 
-    def edited(self, seed: int, rules: Sequence[BaseRule], now_s: float) -> "RuleBook":
-        """The book after an edit. A rule that kept its name keeps its counts; one that changed restarts its clock."""
+    def edited(self, seed: int, rules: Sequence[BaseRule], now_s: float) -> "RuleSet":
+        """The rules after an edit. One that kept its name keeps its counts; one that changed restarts its clock.
+
+        This set stays as it is: the edit may yet be turned down.
+        """
         before = {rule.name: rule for rule in self.rules}
-        standings = {}
+        after = RuleSet.open(self.proxy, seed, rules, now_s)
+        states = dict(after.states)
         for rule in rules:
-            standing = self.standings.get(rule.name, Standing(now_s))
-            # This book's own standings stay as they are: the edit may yet be turned down.
-            standings[rule.name] = standing if before.get(rule.name) == rule else replace(standing, since_s=now_s)
-        return RuleBook(self.proxy, seed, tuple(rules), standings)
+            state = self.states.get(rule.name)
+            if state is not None:
+                since_s = state.since_s if before[rule.name] == rule else now_s
+                states[rule.name] = replace(state, drawn_from=states[rule.name].drawn_from, since_s=since_s)
+        return replace(after, states=states)
 
     @cached_property
     def peeks(self) -> bool:
         """Whether any rule looks at the client's first bytes."""
-        return any(rule.when.peeks for rule in self.rules)
+        return any(rule.peeks for rule in self.rules)
 
-    def decide(self, arrival: Arrival, told: Told | None = None) -> Decision:
+    @cached_property
+    def needs_syns(self) -> bool:
+        """Whether some rule acts on a client's first packet, other than by closing the listener to all alike."""
+        return any(need is Need.GATE for _, _, need in self.needs())
+
+    def decide(self, facts: ConnectionFacts, trace: Trace | None = None) -> Plan:
         """Judge a new connection. Counts it in every rule that the reading reaches and whose conditions hold."""
-        if not self.rules:
-            return UNTOUCHED
-        return self._read(self.rules, arrival, told)
+        return self._read(self.rules, facts, trace) if self.rules else UNTOUCHED
 
-    def decide_on_syn(self, arrival: Arrival) -> tuple[Mapping[str, int | None], Decision]:
+    def decide_on_syn(self, facts: ConnectionFacts) -> tuple[Mapping[str, int | None], Plan]:
         """Judge a client that has said nothing yet by the rules that act on its SYN, and by those above them.
 
-        Also returns what the rules have said, if others are yet to be asked: hand it to decide() in the arrival.
+        Also returns what the rules have said, if others are yet to be asked: hand it to decide() in the facts.
         """
         if not self.peeks:
-            return {}, self.decide(arrival)
+            return {}, self.decide(facts)
         judged: dict[str, int | None] = {}
         last = max((at for at, rule in enumerate(self.rules) if rule.acts_on_syns), default=-1)
-        decision = self._read([rule for rule in self.rules[: last + 1] if not rule.when.peeks], arrival, None, judged)
-        return judged, decision
+        plan = self._read([rule for rule in self.rules[: last + 1] if not rule.peeks], facts, None, judged)
+        return judged, plan
 
-    def waits(self, arrival: Arrival) -> bool:
+    def needs_more_bytes(self, facts: ConnectionFacts) -> bool:
         """Whether the decision must wait for more of the client's first bytes. Counts nothing."""
         for rule in self.rules:
-            if rule.name in arrival.judged:
-                if rule.holds_verdict and arrival.judged[rule.name]:
+            if rule.name in facts.judged:
+                if rule.holds_verdict and facts.judged[rule.name]:
                     return False
                 continue
-            unmet = self._unmet(rule, arrival)
-            if unmet in PEEKED and rule.when.is_waiting(arrival):
-                return True
-            standing = self.standings[rule.name]
-            counted = replace(standing, counted=standing.counted + 1)
-            if unmet is None and rule.holds_verdict and self._missed(rule, counted, arrival) is None:
-                return False
+            state = self.states[rule.name]
+            missed = self._first_missed(rule.counting, facts, state)
+            if missed is None:
+                counted = replace(state, considered=state.considered + 1)
+                if rule.holds_verdict and self._first_missed(rule.choosing, facts, counted) is None:
+                    return False
+            elif missed.stage is Stage.FIRST_BYTES and not facts.heard_all:
+                answers = [one.holds(facts, state) for one in rule.counting]
+                if None in answers and False not in answers:
+                    return True
         return False
 
-    def revisit(self, rule: BaseRule, arrival: Arrival, earlier: Decision) -> Hit | None:
+    def match_open(self, rule: BaseRule, facts: ConnectionFacts, earlier: Plan) -> Match | None:
         """Judge an open connection by one live rule, if the reading for that connection would have reached the rule."""
-        if earlier.verdict is not None and rule in self._below(earlier.verdict.rule):
+        names = [each.name for each in self.rules]
+        verdict = earlier.verdict.rule if earlier.verdict is not None else None
+        if verdict in names and rule.name in names[names.index(verdict) + 1 :]:
             return None
-        return self._choose(rule, arrival) if self._meets(rule, arrival) else None
+        return self._choose(rule, facts) if self._counts(rule, facts) else None
 
-    def reshape(self, arrival: Arrival, earlier: Decision) -> tuple[Decision, tuple[Hit, ...]]:
-        """What shapes an open connection now: those rules with an open window that have chosen it.
+    def reshape(self, facts: ConnectionFacts, earlier: Plan) -> tuple[Plan, tuple[Match, ...]]:
+        """What shapes an open connection now: those rules with an open window that match it.
 
         A rule that it meets for the first time counts it; one that it has met keeps its answer.
         """
         answers = dict(earlier.answers)
-        hits = []
+        matches = []
         for rule in self.rules:
             if rule.shapes:
-                if rule.name not in answers and self._meets(rule, arrival):
-                    answers[rule.name] = self._choose(rule, arrival)
-                hit = answers.get(rule.name)
-                if hit is not None and rule.mode != "shadow" and self._is_open(rule, arrival.at_s):
-                    hits.append(Hit(rule, hit.count))
-            if earlier.verdict is not None and earlier.verdict.rule.name == rule.name:
+                if rule.name not in answers and self._counts(rule, facts):
+                    match = self._choose(rule, facts)
+                    answers[rule.name] = match.ordinal if match is not None else None
+                ordinal = answers.get(rule.name)
+                if ordinal is not None and rule.mode != "shadow" and self._is_open(rule, facts.at_s):
+                    matches.append(_match(rule, ordinal))
+            if earlier.verdict is not None and earlier.verdict.rule == rule.name:
                 break
-        return replace(earlier, answers=answers), tuple(hits)
+        return replace(earlier, answers=answers), tuple(matches)
 
-    def outage(self, at_s: float) -> BaseRule | None:
-        """The rule that refuses everybody now, if one does."""
-        rule = self._shutting_out(at_s)
-        return rule if rule is not None and rule.is_outage else None
-
-    def blackout(self, at_s: float) -> BaseRule | None:
-        """The rule that leaves everybody without an answer now, if one does."""
-        rule = self._shutting_out(at_s)
-        return rule if rule is not None and rule.is_blackout else None
-
-    @property
-    def needs_syns(self) -> bool:
-        """Whether some rule acts on a client's first packet, and not as an outage does, on all of them alike."""
-        return any(need is Need.GATE for _, _, need in self.needs())
-
-    def needs(self) -> Iterator[tuple[BaseRule, Fault, Need]]:
-        """What each fault that is carried out needs of the host; an outage needs nothing, unless a verdict hides it."""
-        is_below_verdict = False
+    def lockout(self, at_s: float) -> BaseRule | None:
+        """The rule whose connect fault every client meets now, so that the listener's mode can do it, if one does."""
         for rule in self.rules:
-            if rule.mode == "shadow":
-                continue
-            for fault in rule.faults:
-                yield rule, fault, Need.NOTHING if rule.is_outage and not is_below_verdict else fault.needs
-            is_below_verdict = is_below_verdict or (rule.holds_verdict and not rule.is_outage)
-
-    def elapsed(self, rule: BaseRule, at_s: float) -> float:
-        """Seconds since a rule took effect."""
-        return at_s - self.standings[rule.name].since_s
-
-    def drawn(self, rule: BaseRule, arrival: Arrival) -> float:
-        """The number in [0, 1) that a rule's probability is held against; the same whenever it is asked for."""
-        return draw(self.seed, self.proxy, rule.name, arrival.number)
-
-    def _read(
-        self,
-        rules: Iterable[BaseRule],
-        arrival: Arrival,
-        told: Told | None,
-        judged: dict[str, int | None] | None = None,
-    ) -> Decision:
-        hits: list[Hit] = []
-        shadows: list[Hit] = []
-        answers: dict[str, Hit | None] = {}
-        verdict = None
-        for rule in rules:
-            is_met, hit = self._ask(rule, arrival, told)
-            if judged is not None:
-                judged[rule.name] = hit.count if hit is not None else 0 if is_met else None
-            if is_met and rule.shapes:
-                answers[rule.name] = hit
-            if hit is None:
-                continue
-            (shadows if rule.mode == "shadow" else hits).append(hit)
-            if rule.holds_verdict:
-                verdict = hit
-                break
-        return Decision(tuple(hits), tuple(shadows), verdict, answers) if hits or shadows or answers else UNTOUCHED
-
-    def _ask(self, rule: BaseRule, arrival: Arrival, told: Told | None) -> tuple[bool, Hit | None]:
-        """Whether a rule counts a connection, and whether it picks it; as it said before, if it was asked before."""
-        if rule.name in arrival.judged:
-            count = arrival.judged[rule.name]
-            return count is not None, Hit(rule, count) if count else None
-        unmet = self._unmet(rule, arrival)
-        if unmet is not None:
-            if told is not None:
-                told(rule, unmet)
-            return False, None
-        return True, self._choose(rule, arrival, told)
-
-    def _meets(self, rule: BaseRule, arrival: Arrival) -> bool:
-        return self._unmet(rule, arrival) is None
-
-    def _unmet(self, rule: BaseRule, arrival: Arrival) -> str | None:
-        return rule.when.unmet(arrival, self.elapsed(rule, arrival.at_s))
-
-    def _choose(self, rule: BaseRule, arrival: Arrival, told: Told | None = None) -> Hit | None:
-        standing = self.standings[rule.name]
-        standing.counted += 1
-        missed = self._missed(rule, standing, arrival)
-        if told is not None:
-            told(rule, missed)
-        if missed is not None:
-            return None
-        standing.fired += 1
-        return Hit(rule, standing.counted)
-
-    def _missed(self, rule: BaseRule, standing: Standing, arrival: Arrival) -> str | None:
-        missed = rule.when.missed(standing.counted)
-        if missed is not None:
-            return missed
-        if rule.when.probability is not None and self.drawn(rule, arrival) >= rule.when.probability:
-            return "probability"
-        if rule.limit is not None and standing.fired >= rule.limit:
-            return "limit"
-        return None
-
-    def _shutting_out(self, at_s: float) -> BaseRule | None:
-        """The rule whose connect fault everybody meets now: no verdict but such a rule's stands above it."""
-        for rule in self.rules:
-            if rule.shuts_out:
+            if rule.meets_everybody:
                 if self._is_open(rule, at_s):
-                    return rule
+                    return rule if rule.mode_for_all is not None else None
             elif rule.holds_verdict:
                 return None
         return None
 
+    def needs(self) -> Iterator[tuple[BaseRule, Fault, Need]]:
+        """What each fault that is carried out needs of the host; a closed listener needs nothing.
+
+        A rule below a verdict does not close the listener.
+        """
+        is_below_verdict = False
+        for rule in self.rules:
+            if rule.mode == "shadow":
+                continue
+            closes = rule.mode_for_all is ListenerMode.CLOSED
+            for fault in rule.faults:
+                yield rule, fault, Need.NOTHING if closes and not is_below_verdict else fault.needs
+            is_below_verdict = is_below_verdict or (rule.holds_verdict and not closes)
+
+    def elapsed(self, rule: BaseRule, at_s: float) -> float:
+        """Seconds since a rule took effect."""
+        return at_s - self.states[rule.name].since_s
+
+    def _read(
+        self,
+        rules: Iterable[BaseRule],
+        facts: ConnectionFacts,
+        trace: Trace | None,
+        judged: dict[str, int | None] | None = None,
+    ) -> Plan:
+        matches: list[Match] = []
+        dry_runs: list[Match] = []
+        answers: dict[str, int | None] = {}
+        verdict = None
+        for rule in rules:
+            if rule.name in facts.judged:
+                said = facts.judged[rule.name]
+                is_counted, match = said is not None, _match(rule, said) if said else None
+            else:
+                is_counted = self._counts(rule, facts, trace)
+                match = self._choose(rule, facts, trace) if is_counted else None
+            if judged is not None:
+                judged[rule.name] = match.ordinal if match is not None else 0 if is_counted else None
+            if is_counted and rule.shapes:
+                answers[rule.name] = match.ordinal if match is not None else None
+            if match is None:
+                continue
+            (dry_runs if match.dry_run else matches).append(match)
+            if rule.holds_verdict:
+                verdict = match
+                break
+        return Plan(tuple(matches), tuple(dry_runs), verdict, answers) if matches or dry_runs or answers else UNTOUCHED
+
+    def _counts(self, rule: BaseRule, facts: ConnectionFacts, trace: Trace | None = None) -> bool:
+        missed = self._first_missed(rule.counting, facts, self.states[rule.name])
+        if missed is not None and trace is not None:
+            trace(rule, missed)
+        return missed is None
+
+    def _choose(self, rule: BaseRule, facts: ConnectionFacts, trace: Trace | None = None) -> Match | None:
+        state = self.states[rule.name]
+        state.considered += 1
+        missed = self._first_missed(rule.choosing, facts, state)
+        if trace is not None:
+            trace(rule, missed)
+        if missed is not None:
+            return None
+        state.matched += 1
+        return _match(rule, state.considered)
+
+    @staticmethod
+    def _first_missed(conditions: tuple[Condition, ...], facts: ConnectionFacts, state: RuleState) -> Condition | None:
+        for condition in conditions:
+            if not condition.holds(facts, state):
+                return condition
+        return None
+
     def _is_open(self, rule: BaseRule, at_s: float) -> bool:
-        return rule.when.window is None or rule.when.window.is_open(self.elapsed(rule, at_s))
-
-    def _below(self, verdict: BaseRule) -> tuple[BaseRule, ...]:
-        names = [rule.name for rule in self.rules]
-        return self.rules[names.index(verdict.name) + 1 :] if verdict.name in names else ()
+        return rule.window is None or rule.window.is_open(self.elapsed(rule, at_s))
 
 
-def draw(seed: int, *parts: object) -> float:
-    """A number in [0, 1) that depends on the seed and on these parts, and on nothing else.
-
-    The parts are hashed with their lengths, so that no two lists of parts run together.
-    """
-    text = "".join(f"{len(str(part))}:{part}" for part in (seed, *parts))
-    # 53 bits, as many as a float holds: of 64 the largest would round up to 1.
-    return (int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 11) / 2**53
+def _match(rule: BaseRule, ordinal: int) -> Match:
+    return Match(rule.name, ordinal, rule.faults, rule.mode == "shadow")

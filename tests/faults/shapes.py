@@ -5,7 +5,7 @@ from functools import partial
 from itertools import pairwise
 
 from faultproxy.faults.base import Roll, Segment, Shaper
-from faultproxy.rules.decision import draw
+from faultproxy.rules.draw import draw
 
 
 def roll(seed: int = 1, *parts: object) -> Roll:

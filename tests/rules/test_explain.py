@@ -1,4 +1,4 @@
-"""What is foretold, and that it is what happens: the engine is one."""
+"""What is expected, and that it is what happens: the engine is one."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 import faultproxy
 from faultproxy.cli import main
-from faultproxy.rules.conditions import Arrival
-from faultproxy.rules.decision import RuleBook
-from faultproxy.rules.explain import Fate, foretell
+from faultproxy.rules.explain import Forecast, forecast
+from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule, Rule
+from faultproxy.rules.rule_set import RuleSet
 from tests.peers import Server, connect, echo, read_to_the_end
 
 Settings = dict[str, Any]
@@ -39,16 +39,16 @@ def rule(when: Settings | None = None, name: str = "cut", **keys: Any) -> BaseRu
     return Rule.model_validate({"name": name, "when": when or {}, **fault, **keys})
 
 
-def fates(
-    *rules: BaseRule, connections: int = 1, at_s: float = 0.0, opening: bytes = b"", enabled: bool = True
-) -> list[Fate]:
-    arrivals = [Arrival(number, "127.0.0.1", at_s, 1, opening) for number in range(1, connections + 1)]
-    return list(foretell(RuleBook.opened("redis", 42, rules, 0.0), arrivals, enabled=enabled))
+def forecasts(
+    *rules: BaseRule, connections: int = 1, at_s: float = 0.0, first_bytes: bytes = b"", enabled: bool = True
+) -> list[Forecast]:
+    coming = [ConnectionFacts(number, "127.0.0.1", at_s, 1, first_bytes) for number in range(1, connections + 1)]
+    return list(forecast(RuleSet.open("redis", 42, rules, 0.0), coming, enabled=enabled))
 
 
-def because(*rules: BaseRule, connections: int = 1, at_s: float = 0.0, opening: bytes = b"") -> str:
+def because(*rules: BaseRule, connections: int = 1, at_s: float = 0.0, first_bytes: bytes = b"") -> str:
     """What the last rule says to the last connection, after whether it holds."""
-    reason = fates(*rules, connections=connections, at_s=at_s, opening=opening)[-1].reasons[-1]
+    reason = forecasts(*rules, connections=connections, at_s=at_s, first_bytes=first_bytes)[-1].reasons[-1]
     return f"{'yes' if reason.holds else 'no'}: {reason.because}"
 
 
@@ -86,9 +86,9 @@ def one(*rules: Settings, **settings: Any) -> Settings:
         ({"first": 3}, 3, "yes: 3rd that it counts, of the first 3"),
         ({"skip": 3}, 3, "no: 3rd that it counts, one of the 3 to skip"),
         ({"skip": 3}, 4, "yes: 4th that it counts, past the 3 to skip"),
-        ({"nth": [2, 11]}, 12, "no: 12th that it counts; it picks the 2nd or 11th"),
+        ({"nth": [2, 11]}, 12, "no: 12th that it counts, not the 2nd or 11th"),
         ({"nth": 21}, 21, "yes: 21st that it counts, as asked"),
-        ({"every": 3}, 4, "no: 4th that it counts; it picks every 3rd"),
+        ({"every": 3}, 4, "no: 4th that it counts, not one of every 3rd"),
         ({"skip": 1, "every": 3}, 6, "yes: 6th that it counts, past the 1 to skip, every 3rd"),
         ({"starts_with": "GET /"}, 1, "no: its first bytes are asked for (starts_with), and this client says nothing"),
     ],
@@ -101,11 +101,11 @@ def test_every_condition_says_why(when: Settings, connections: int, said: str) -
 def test_chance_says_what_was_drawn() -> None:
     """The number is the one that decided, and so on which side of the probability it lies."""
     seen = set()
-    for fate in fates(rule({"probability": "40%"}), connections=50):
-        (reason,) = fate.reasons
+    for each in forecasts(rule({"probability": "40%"}), connections=50):
+        (reason,) = each.reasons
         drawn = float(reason.because.split()[1].rstrip(","))
         assert reason.because == f"drew {drawn:.6f}, {'below' if reason.holds else 'not below'} 0.4"
-        assert reason.holds == (drawn < 0.4) == bool(fate.faults)
+        assert reason.holds == (drawn < 0.4) == bool(each.faults)
         seen.add(reason.holds)
     assert seen == {True, False}
 
@@ -113,20 +113,20 @@ def test_chance_says_what_was_drawn() -> None:
 def test_a_limit_says_how_often_it_fired() -> None:
     """Up to the limit it counts, and then it says so."""
     assert because(rule(limit=2), connections=2) == "yes: no. 2 of at most 2"
-    assert because(rule(limit=2), connections=3) == "no: it has fired 2 times, its limit"
+    assert because(rule(limit=2), connections=3) == "no: it has matched 2 times, its limit"
 
 
 def test_first_bytes_say_what_was_said() -> None:
     """A client that says something is judged by it."""
     get = rule({"starts_with": "GET /"})
-    assert because(get, opening=b"GET /a") == 'yes: it says "GET /a"'
-    assert because(get, opening=b"PUT /a").endswith('this client says "PUT /a"')
+    assert because(get, first_bytes=b"GET /a") == 'yes: it says "GET /a"'
+    assert because(get, first_bytes=b"PUT /a").endswith('this client says "PUT /a"')
 
 
 def test_what_is_not_read_says_so() -> None:
     """A rule below the verdict names it; a shadow is no verdict and says what it is."""
     assert because(rule(), rule(name="below")) == 'no: not read: "cut" has decided'
-    assert because(rule(mode="shadow")) == "yes: it has no condition; in shadow: told, and not carried out"
+    assert because(rule(mode="shadow")) == "yes: it has no condition; a dry run: logged, and not carried out"
     assert because(rule(mode="shadow"), rule(name="below")) == "yes: it has no condition"
 
 
@@ -134,32 +134,32 @@ def test_an_outage_lets_nobody_in() -> None:
     """While it lasts nobody is counted, and its window says why."""
     outage = rule({"window": {"from": "10s"}}, "down", refuse=None)
     cut = rule({"first": 1})
-    assert [fate.text for fate in fates(outage, cut, connections=2, at_s=5.0)] == ["reset at once", "nothing"]
-    for fate in fates(outage, cut, connections=2, at_s=10.0):
-        assert (fate.text, [(fault.rule, fault.fault, fault.count) for fault in fate.faults]) == (
+    assert [each.text for each in forecasts(outage, cut, connections=2, at_s=5.0)] == ["reset at once", "nothing"]
+    for each in forecasts(outage, cut, connections=2, at_s=10.0):
+        assert (each.text, [(fault.rule, fault.fault, fault.count) for fault in each.faults]) == (
             "refuse",
             [("down", "refuse", 1)],
         )
-        assert [reason.holds for reason in fate.reasons] == [True, False]
-        assert fate.reasons[0].because == "an outage: the listener is shut; at 10s its window, from 10s on, is open"
+        assert [reason.holds for reason in each.reasons] == [True, False]
+        assert each.reasons[0].because == "an outage: the listener is closed; at 10s its window, from 10s on, is open"
 
 
 def test_a_proxy_that_is_not_enabled_lets_nobody_in() -> None:
     """There is no fault to tell then, but a reason."""
-    (fate,) = fates(rule(), enabled=False)
-    assert (fate.faults, fate.text) == ((), "refused: the proxy is not enabled")
+    (each,) = forecasts(rule(), enabled=False)
+    assert (each.faults, each.text) == ((), "refused: the proxy is not enabled")
 
 
-def test_a_fate_in_words() -> None:
+def test_a_forecast_in_words() -> None:
     """Every fault with its options and its trigger, in the order of the rules."""
     slow = rule(None, "slow", latency={"delay": "20ms", "jitter": "5ms"})
     cut = Rule.model_validate(
         {"name": "cut", "reset": {"after": "4KiB", "to": "client"}, "half_close": {"after": "2s"}}
     )
-    assert fates(slow, cut)[0].text == (
+    assert forecasts(slow, cut)[0].text == (
         "latency delay 20ms jitter 5ms, reset after 4KiB downstream to client, half_close after 2s"
     )
-    assert fates(rule(None, "spare", **{"pass": None}))[0].text == "pass"
+    assert forecasts(rule(None, "spare", **{"pass": None}))[0].text == "pass"
 
 
 @pytest.mark.parametrize(
@@ -173,21 +173,21 @@ def test_a_fate_in_words() -> None:
         ({"reset": {"after": "1B"}}, set()),
     ],
 )
-def test_a_shape_with_nothing_to_shape_is_not_foretold(end: Settings, idle: set[str]) -> None:
+def test_a_shape_with_nothing_to_shape_is_not_expected(end: Settings, idle: set[str]) -> None:
     """Of a client that is refused, or whose connection moves no byte."""
     delays = {"slow_connect": {"delay": "20ms"}, "latency": {"delay": "10ms"}}
     rules = [Rule.model_validate({"name": "slow", **delays}), Rule.model_validate({"name": "end", **end})]
-    (fate,) = fates(*rules)
-    assert {fault.fault for fault in fate.faults} == (delays.keys() - idle) | end.keys()
-    assert [part.split()[0] for part in fate.text.split(", ")] == [fault.fault for fault in fate.faults]
+    (each,) = forecasts(*rules)
+    assert {fault.fault for fault in each.faults} == (delays.keys() - idle) | end.keys()
+    assert [part.split()[0] for part in each.text.split(", ")] == [fault.fault for fault in each.faults]
 
 
-def test_two_hundred_foretold_are_two_hundred_real(tmp_path: Path) -> None:
-    """Each real connection meets the faults that were foretold for it, by the same rules, with the same counts."""
+def test_two_hundred_expected_are_two_hundred_real(tmp_path: Path) -> None:
+    """Each real connection meets the faults that were expected for it, by the same rules, with the same counts."""
     config = {"seed": 7, "proxies": {"p": {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "rules": RULES}}}
     told = explain(tmp_path, config, "--connections", "200", "--json")
     assert told.exit_code == 0
-    foretold = {
+    expected = {
         line["connection"]: sorted((fault["rule"], fault["fault"], fault["count"]) for fault in line["faults"])
         for line in map(json.loads, told.stdout.splitlines())
     }
@@ -203,7 +203,7 @@ def test_two_hundred_foretold_are_two_hundred_real(tmp_path: Path) -> None:
                 pass  # which one is for the tests of each fault to say
         for fault in proxy.faults:
             real[int((fault.connection or "").rpartition("#")[2])].append((fault.rule, fault.fault, fault.ordinal))
-    assert {number: sorted(faults) for number, faults in real.items()} == foretold
+    assert {number: sorted(faults) for number, faults in real.items()} == expected
     struck = {rule for faults in real.values() for rule, _, _ in faults}
     assert struck == {settings["name"] for settings in RULES} - {"others", "watch", "spare"}
 

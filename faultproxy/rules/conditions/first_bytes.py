@@ -1,15 +1,16 @@
-"""Conditions on the client's first bytes: whether they hold, do not, or cannot be told yet (None)."""
+"""starts_with, matches and sni: what the client says first. Each holds, does not, or cannot be told yet (None)."""
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from functools import cached_property
+from typing import Annotated, ClassVar, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
     GetJsonSchemaHandler,
+    RootModel,
     StrictStr,
-    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -17,36 +18,39 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from faultproxy.faults.base import MODEL
-from faultproxy.faults.pattern import compile_pattern
+from faultproxy.faults.pattern import Pattern, compile_pattern
 from faultproxy.rules.client_hello import NotYet, server_name
+from faultproxy.rules.conditions.base import ROOT, Condition, Stage, one_or_list
+from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts, RuleState
 from faultproxy.units import one_or_many, quote
-
-LARGEST_OPENING = 4096
-"""How many of the client's first bytes are looked at, at most."""
 
 _HEX_PATTERN = r"^(?:[0-9A-Fa-f]{2} ?)+$"
 _NAME_PATTERN = r"^[A-Za-z0-9_*?](?:[A-Za-z0-9_.*?-]{0,252})$"
 
 
-class Prefix(BaseModel):
-    """Bytes that a client may begin with: text, which stands for its UTF-8, or ``{hex: "16 03"}``."""
+class StartsWith(Condition, BaseModel):
+    """Clients that begin with these bytes: text, which stands for its UTF-8, or ``{hex: "16 03"}``."""
 
     model_config = MODEL
+    key: ClassVar[str] = "starts_with"
+    stage: ClassVar[Stage] = Stage.FIRST_BYTES
 
-    text: Annotated[StrictStr, Field(min_length=1, max_length=LARGEST_OPENING)] | None = None
-    hex: Annotated[StrictStr, Field(pattern=_HEX_PATTERN, max_length=3 * LARGEST_OPENING)] | None = None
+    text: Annotated[StrictStr, Field(min_length=1, max_length=MOST_FIRST_BYTES)] | None = None
+    hex: Annotated[StrictStr, Field(pattern=_HEX_PATTERN, max_length=3 * MOST_FIRST_BYTES)] | None = None
 
-    @property
+    @cached_property
     def wanted(self) -> bytes:
         """The bytes themselves."""
         return bytes.fromhex(self.hex) if self.hex is not None else (self.text or "").encode()
 
-    def holds(self, opening: bytes) -> bool | None:
+    def holds(self, facts: ConnectionFacts, state: RuleState) -> bool | None:
         """Decided at the first byte that differs, or with the last that is asked for."""
-        wanted = self.wanted
-        if opening.startswith(wanted):
+        if facts.first_bytes.startswith(self.wanted):
             return True
-        return None if wanted.startswith(opening) else False
+        return None if self.wanted.startswith(facts.first_bytes) else False
+
+    def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
+        return _explain(self.key, facts, holds=holds)
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +63,7 @@ class Prefix(BaseModel):
 
     @model_validator(mode="after")
     def _is_short(self) -> Self:
-        if len(self.wanted) > LARGEST_OPENING:
+        if len(self.wanted) > MOST_FIRST_BYTES:
             raise PydanticCustomError("prefix", "is longer than the 4 KiB that are looked at; write fewer bytes")
         return self
 
@@ -69,14 +73,14 @@ class Prefix(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        by_text = {"type": "string", "minLength": 1, "maxLength": LARGEST_OPENING, "examples": ["GET "]}
+        by_text = {"type": "string", "minLength": 1, "maxLength": MOST_FIRST_BYTES, "examples": ["GET "]}
         by_hex = {
             "type": "object",
             "properties": {
                 "hex": {
                     "type": "string",
                     "pattern": _HEX_PATTERN,
-                    "maxLength": 3 * LARGEST_OPENING,
+                    "maxLength": 3 * MOST_FIRST_BYTES,
                     "examples": ["16 03"],
                 }
             },
@@ -86,24 +90,46 @@ class Prefix(BaseModel):
         return {"anyOf": [by_text, by_hex]}
 
 
-def matches(pattern: str, opening: bytes) -> bool | None:
-    """Whether the expression is found in the opening; until it is, more may come."""
-    return True if compile_pattern(pattern).search(opening) else None
+class Matches(Condition, RootModel[Pattern]):
+    """Clients whose first bytes hold a match of a regular expression."""
+
+    model_config = ROOT
+    key: ClassVar[str] = "matches"
+    stage: ClassVar[Stage] = Stage.FIRST_BYTES
+
+    def holds(self, facts: ConnectionFacts, state: RuleState) -> bool | None:
+        return True if compile_pattern(self.root).search(facts.first_bytes) else None
+
+    def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
+        return _explain(self.key, facts, holds=holds)
 
 
-def names(patterns: tuple[str, ...], opening: bytes) -> bool | None:
-    """Whether the TLS server name is one of these; ``*`` stands for any characters, dots among them."""
-    try:
-        name = server_name(opening)
-    except NotYet:
-        return None
-    return name is not None and any(fnmatchcase(name, pattern.lower()) for pattern in patterns)
-
-
-_NAME: dict[str, object] = {"type": "string", "pattern": _NAME_PATTERN, "examples": ["*.example.com"]}
 ServerNames = Annotated[
     tuple[Annotated[StrictStr, Field(pattern=_NAME_PATTERN)], ...],
     BeforeValidator(one_or_many),
     Field(min_length=1),
-    WithJsonSchema({"anyOf": [_NAME, {"type": "array", "items": _NAME, "minItems": 1}]}),
+    one_or_list({"type": "string", "pattern": _NAME_PATTERN, "examples": ["*.example.com"]}),
 ]
+
+
+class ServerName(Condition, RootModel[ServerNames]):
+    """Clients that ask for one of these server names in a TLS ClientHello; ``*`` stands for any characters."""
+
+    model_config = ROOT
+    key: ClassVar[str] = "sni"
+    stage: ClassVar[Stage] = Stage.FIRST_BYTES
+
+    def holds(self, facts: ConnectionFacts, state: RuleState) -> bool | None:
+        try:
+            name = server_name(facts.first_bytes)
+        except NotYet:
+            return None
+        return name is not None and any(fnmatchcase(name, pattern.lower()) for pattern in self.root)
+
+    def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
+        return _explain(self.key, facts, holds=holds)
+
+
+def _explain(key: str, facts: ConnectionFacts, *, holds: bool) -> str:
+    says = quote(facts.first_bytes.decode(errors="replace")) if facts.first_bytes else "nothing"
+    return f"it says {says}" if holds else f"its first bytes are asked for ({key}), and this client says {says}"

@@ -8,26 +8,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from faultproxy.rules.conditions import Arrival, When
-from faultproxy.rules.opening import LARGEST_OPENING, Prefix, matches, names
+from faultproxy.rules.conditions.base import Condition
+from faultproxy.rules.conditions.first_bytes import Matches, ServerName, StartsWith
+from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts
+from faultproxy.rules.rule import Rule
+from faultproxy.rules.rule_set import RuleSet
+from tests.rules.conditions.judging import state
 from tests.rules.test_client_hello import client_hello
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
 
 
-def prefix(value: object) -> Prefix:
-    return Prefix.model_validate(value)
+def prefix(value: object) -> StartsWith:
+    return StartsWith.model_validate(value)
 
 
-def heard(when: dict[str, Any], opening: bytes, *, heard_all: bool = False) -> str:
-    """Whether the conditions hold, wait, or which of them does not."""
-    arrival = Arrival(1, "127.0.0.1", 0.0, 1, opening, heard_all)
-    conditions = When.model_validate(when)
-    return "waits" if conditions.is_waiting(arrival) else conditions.unmet(arrival, 0.0) or "holds"
+def said(first_bytes: bytes, *, heard_all: bool = False) -> ConnectionFacts:
+    return ConnectionFacts(1, "127.0.0.1", 0.0, 1, first_bytes, heard_all)
+
+
+def holds(condition: Condition, first_bytes: bytes) -> bool | None:
+    return condition.holds(said(first_bytes), state())
+
+
+def heard(when: dict[str, Any], first_bytes: bytes, *, heard_all: bool = False) -> str:
+    """Whether the conditions hold, need more bytes, or which of them does not hold."""
+    rules = RuleSet.open("redis", 42, [Rule.model_validate({"name": "r", "when": when, "reset": {}})], 0.0)
+    facts = said(first_bytes, heard_all=heard_all)
+    if rules.needs_more_bytes(facts):
+        return "waits"
+    missed: list[str] = []
+    rules.decide(facts, lambda _, condition: missed.append("holds" if condition is None else condition.key))
+    return missed[0]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "opening", "holds"),
+    ("wanted", "first_bytes", "is_met"),
     [
         ("GET ", b"", None),
         ("GET ", b"GE", None),
@@ -45,19 +61,19 @@ def heard(when: dict[str, Any], opening: bytes, *, heard_all: bool = False) -> s
         ({"hex": "fF 00 "}, b"\xff\x00", True),
     ],
 )
-def test_starts_with(wanted: object, opening: bytes, holds: bool | None) -> None:
+def test_starts_with(wanted: object, first_bytes: bytes, is_met: bool | None) -> None:
     """Decided at the first byte that differs, or at the last that is asked for; text stands for its UTF-8."""
-    assert prefix(wanted).holds(opening) is holds
+    assert holds(prefix(wanted), first_bytes) is is_met
 
 
 @PROPERTY
 @given(st.binary(min_size=1, max_size=6), st.binary(max_size=8))
-def test_starts_with_is_decided_once(wanted: bytes, opening: bytes) -> None:
-    """What is decided stays so whatever else comes, and is what the whole opening says."""
-    answers = [prefix({"hex": wanted.hex()}).holds(opening[:end]) for end in range(len(opening) + 1)]
+def test_starts_with_is_decided_once(wanted: bytes, first_bytes: bytes) -> None:
+    """What is decided stays so whatever else comes, and is what the whole first_bytes says."""
+    answers = [holds(prefix({"hex": wanted.hex()}), first_bytes[:end]) for end in range(len(first_bytes) + 1)]
     assert all(later == earlier for earlier, later in pairwise(answers) if earlier is not None)
-    assert answers[-1] is True or not opening.startswith(wanted)
-    differs = next((at for at, (one, other) in enumerate(zip(wanted, opening, strict=False)) if one != other), None)
+    assert answers[-1] is True or not first_bytes.startswith(wanted)
+    differs = next((at for at, (one, other) in enumerate(zip(wanted, first_bytes, strict=False)) if one != other), None)
     assert (answers[-1] is False) == (differs is not None)
     assert differs is None or answers[: differs + 2] == [None] * (differs + 1) + [False]
 
@@ -72,9 +88,9 @@ def test_written_as_read(value: object) -> None:
     "value",
     [
         "",
-        "n" * (LARGEST_OPENING + 1),
-        "é" * (LARGEST_OPENING // 2 + 1),
-        {"hex": "00" * (LARGEST_OPENING + 1)},
+        "n" * (MOST_FIRST_BYTES + 1),
+        "é" * (MOST_FIRST_BYTES // 2 + 1),
+        {"hex": "00" * (MOST_FIRST_BYTES + 1)},
         {"hex": "0"},
     ],
 )
@@ -86,11 +102,11 @@ def test_no_prefix(value: object) -> None:
 
 def test_longest_prefix() -> None:
     """As many bytes as are looked at may be asked for."""
-    assert prefix("n" * LARGEST_OPENING).holds(b"n" * LARGEST_OPENING) is True
+    assert holds(prefix("n" * MOST_FIRST_BYTES), b"n" * MOST_FIRST_BYTES) is True
 
 
 @pytest.mark.parametrize(
-    ("pattern", "opening", "found"),
+    ("pattern", "first_bytes", "found"),
     [
         ("^GET /admin", b"GET /admin HTTP/1.1", True),
         ("^GET /admin", b"PUT /", None),
@@ -101,13 +117,13 @@ def test_longest_prefix() -> None:
         ("a", b"", None),
     ],
 )
-def test_matches(pattern: str, opening: bytes, found: bool | None) -> None:
+def test_matches(pattern: str, first_bytes: bytes, found: bool | None) -> None:
     """It holds as soon as the expression is found anywhere; until then more may come."""
-    assert matches(pattern, opening) is found
+    assert holds(Matches.model_validate(pattern), first_bytes) is found
 
 
 @pytest.mark.parametrize(
-    ("patterns", "name", "holds"),
+    ("patterns", "name", "is_met"),
     [
         (("db.example.com",), "db.example.com", True),
         (("DB.Example.COM",), "db.example.com", True),
@@ -119,12 +135,13 @@ def test_matches(pattern: str, opening: bytes, found: bool | None) -> None:
         (("*",), None, False),
     ],
 )
-def test_names(patterns: tuple[str, ...], name: str | None, holds: bool) -> None:
+def test_names(patterns: tuple[str, ...], name: str | None, is_met: bool) -> None:
     """One of the names must fit, without regard to case; a client that names nobody fits none, not even ``*``."""
     hello = client_hello(name)
-    assert names(patterns, hello) is holds
-    assert names(patterns, hello[:20]) is None
-    assert names(patterns, b"GET / HTTP/1.1") is False
+    condition = ServerName.model_validate(list(patterns))
+    assert holds(condition, hello) is is_met
+    assert holds(condition, hello[:20]) is None
+    assert holds(condition, b"GET / HTTP/1.1") is False
 
 
 def test_all_must_hold() -> None:
@@ -148,9 +165,9 @@ def test_nothing_more_comes() -> None:
 
 @PROPERTY
 @given(st.binary(max_size=200))
-def test_any_bytes(opening: bytes) -> None:
+def test_any_bytes(first_bytes: bytes) -> None:
     """No bytes make a condition fail to answer."""
-    assert heard({"starts_with": "a", "matches": "b", "sni": "*"}, opening, heard_all=True) in (
+    assert heard({"starts_with": "a", "matches": "b", "sni": "*"}, first_bytes, heard_all=True) in (
         "starts_with",
         "matches",
         "sni",

@@ -1,129 +1,14 @@
-"""What a rule's conditions hold for."""
-
-from typing import Any
+"""A window is open at the moments that it says, to the microsecond."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from faultproxy.rules.conditions import Arrival, Bounds, When, Window
+from faultproxy.rules.conditions.window import Window
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
 TICKS_PER_S = 1_000_000
-
-
-def unmet(
-    when: dict[str, Any],
-    *,
-    client: str = "10.0.0.1",
-    number: int = 1,
-    open_connections: int = 1,
-    elapsed_s: float = 0.0,
-) -> str | None:
-    return When.model_validate(when).unmet(Arrival(number, client, 0.0, open_connections), elapsed_s)
-
-
-def chosen(when: dict[str, Any], most: int = 12) -> list[int]:
-    """Which of a rule's first connections its ordinals choose."""
-    conditions = When.model_validate(when)
-    return [count for count in range(1, most + 1) if conditions.missed(count) is None]
-
-
-@pytest.mark.parametrize(
-    ("networks", "client", "holds"),
-    [
-        ("10.0.0.0/8", "10.255.255.255", True),
-        ("10.0.0.0/8", "11.0.0.0", False),
-        ("10.0.0.1", "10.0.0.1", True),
-        ("10.0.0.1", "10.0.0.2", False),
-        (["192.168.0.0/16", "10.0.0.0/8"], "10.0.0.1", True),
-        (["192.168.0.0/16", "10.0.0.0/8"], "172.16.0.1", False),
-        ("2001:db8::/32", "2001:db8::1", True),
-        ("2001:db8::/32", "2001:db9::1", False),
-        ("fe80::/10", "fe80::1%eth0", True),
-        ("::/0", "10.0.0.1", False),
-        ("0.0.0.0/0", "::1", False),
-    ],
-)
-def test_client(networks: object, client: str, holds: bool) -> None:
-    """A client is in one of the networks; a bare address is a network of one; a zone does not matter."""
-    assert unmet({"client": networks}, client=client) == (None if holds else "client")
-
-
-@pytest.mark.parametrize(
-    ("bounds", "holding"),
-    [({"min": 2}, [2, 3, 4]), ({"max": 2}, [0, 1, 2]), ({"min": 1, "max": 2}, [1, 2]), ({"max": 0}, [0])],
-)
-def test_open_connections(bounds: dict[str, int], holding: list[int]) -> None:
-    """Bounds include both ends."""
-    assert [count for count in range(5) if Bounds.model_validate(bounds).holds(count)] == holding
-    assert [
-        count for count in range(5) if unmet({"open_connections": bounds}, open_connections=count) is None
-    ] == holding
-
-
-@pytest.mark.parametrize(("numbers", "holding"), [(2, [2]), ([3, 1], [1, 3])])
-def test_connection(numbers: object, holding: list[int]) -> None:
-    """A connection is chosen by the proxy's own number of it."""
-    assert [number for number in range(1, 5) if unmet({"connection": numbers}, number=number) is None] == holding
-
-
-def test_all_conditions_must_hold() -> None:
-    """One condition that does not hold is enough, and it is named."""
-    when = {
-        "client": "10.0.0.0/8",
-        "window": {"from": "1s", "to": "2s"},
-        "open_connections": {"min": 2},
-        "connection": 7,
-    }
-    all_hold: dict[str, Any] = {"client": "10.1.1.1", "elapsed_s": 1.5, "open_connections": 2, "number": 7}
-    assert unmet(when, **all_hold) is None
-    assert unmet(when, **{**all_hold, "client": "11.1.1.1"}) == "client"
-    assert unmet(when, **{**all_hold, "elapsed_s": 2.0}) == "window"
-    assert unmet(when, **{**all_hold, "open_connections": 1}) == "open_connections"
-    assert unmet(when, **{**all_hold, "number": 8}) == "connection"
-
-
-def test_no_condition_holds_for_everybody() -> None:
-    """Absent conditions hold for every connection."""
-    assert unmet({}) is None
-    assert chosen({}, most=4) == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(
-    ("when", "counts"),
-    [
-        ({"first": 3}, [1, 2, 3]),
-        ({"skip": 9}, [10, 11, 12]),
-        ({"nth": 5}, [5]),
-        ({"nth": [7, 2]}, [2, 7]),
-        ({"every": 4}, [4, 8, 12]),
-        ({"every": 1, "first": 2}, [1, 2]),
-        ({"skip": 3, "first": 6}, [4, 5, 6]),
-        ({"skip": 3, "every": 3}, [6, 9, 12]),
-        ({"skip": 2, "first": 10, "every": 2, "nth": [2, 4, 5, 12]}, [4]),
-        ({"skip": 3, "first": 3}, []),
-    ],
-)
-def test_ordinals(when: dict[str, Any], counts: list[int]) -> None:
-    """first, skip, nth and every choose among the rule's own counts from 1; together, all must hold."""
-    assert chosen(when) == counts
-
-
-COUNT = st.integers(1, 30)
-
-
-@PROPERTY
-@given(
-    when=st.fixed_dictionaries(
-        {}, optional={"first": COUNT, "skip": COUNT, "nth": st.lists(COUNT, min_size=1), "every": COUNT}
-    )
-)
-def test_ordinals_combine_as_sets(when: dict[str, Any]) -> None:
-    """What several ordinals choose is what each of them chooses."""
-    each = [set(chosen({key: value}, most=40)) for key, value in when.items()]
-    assert set(chosen(when, most=40)) == set(range(1, 41)).intersection(*each)
 
 
 def window(start: int | None = None, to: int | None = None, every: int | None = None) -> Window:
@@ -251,10 +136,3 @@ def test_a_window_that_makes_no_sense_is_refused(keys: dict[str, str]) -> None:
     """A window that is never open, or longer than its period, is an error."""
     with pytest.raises(ValidationError):
         Window.model_validate(keys)
-
-
-@pytest.mark.parametrize("keys", [{}, {"min": 3, "max": 2}, {"min": -1}, {"min": "3"}, {"min": True}])
-def test_bounds_that_make_no_sense_are_refused(keys: dict[str, Any]) -> None:
-    """Bounds that nothing can meet, that say nothing, or that are no counts are an error."""
-    with pytest.raises(ValidationError):
-        Bounds.model_validate(keys)

@@ -1,0 +1,45 @@
+"""What conditions judge: a connection, and what a rule remembers of the connections before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from faultproxy.rules.draw import draw
+
+MOST_FIRST_BYTES = 4096
+"""How many of the client's first bytes are looked at, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """A connection at the moment it is judged.
+
+    ``number`` is the proxy's own, from 1; ``client`` the address without its port; ``at_s`` the accept time on the
+    clock that the rules' windows started on; ``open_connections`` includes this one. ``first_bytes`` is what the client
+    has said so far, and ``heard_all`` that no more of it will be waited for. ``judged`` is what rules have said of it
+    already, on its SYN: the ordinal in those that match it, 0 for those that counted it and do not, None for others.
+    """
+
+    number: int
+    client: str
+    at_s: float
+    open_connections: int
+    first_bytes: bytes = b""
+    heard_all: bool = True
+    judged: Mapping[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RuleState:
+    """What a rule remembers: when it took effect, how many connections it counted, and how many it matched.
+
+    ``drawn_from`` is the seed, the proxy and the rule, which its draws are functions of.
+    """
+
+    drawn_from: tuple[int, str, str]
+    since_s: float
+    considered: int = 0
+    matched: int = 0
+
+    def draw(self, facts: ConnectionFacts) -> float:
+        """The number in [0, 1) that the rule's probability is held against; the same whenever it is asked for."""
+        return draw(*self.drawn_from, facts.number)

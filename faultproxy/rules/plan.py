@@ -1,0 +1,59 @@
+"""What becomes of a connection, as plain data: it can be pickled, and carried out in another process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from faultproxy.faults.base import Connect, ConnectShape, Ending, Fault, Shape
+
+
+@dataclass(frozen=True)
+class Match:
+    """A rule that matches a connection: its name, the connection's number among those that it counted, its faults."""
+
+    rule: str
+    ordinal: int
+    faults: tuple[Fault, ...]
+    dry_run: bool = False
+
+    @cached_property
+    def connect(self) -> Connect | None:
+        """The fault that keeps the client from connecting, if there is one."""
+        return next((fault for fault in self.faults if isinstance(fault, Connect)), None)
+
+    @cached_property
+    def connect_delay(self) -> ConnectShape | None:
+        """What delays the handshake, if something does."""
+        return next((fault for fault in self.faults if isinstance(fault, ConnectShape)), None)
+
+    @cached_property
+    def triggered(self) -> tuple[Ending, ...]:
+        """The faults that wait for a trigger, each for its own."""
+        return tuple(fault for fault in self.faults if isinstance(fault, Ending))
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes, which act as long as the rule's window is open."""
+        return tuple(fault for fault in self.faults if isinstance(fault, Shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rules that match a connection, those that do so as a dry run, and the one that ended the reading.
+
+    ``answers`` is what the shaping rules that counted it said: the ordinal if they match, else None. They keep to it
+    for as long as it is open.
+    """
+
+    matches: tuple[Match, ...] = ()
+    dry_runs: tuple[Match, ...] = ()
+    verdict: Match | None = None
+    answers: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> Connect | None:
+        """The fault that keeps the client from connecting at all."""
+        return self.verdict.connect if self.verdict is not None else None
+
+
+UNTOUCHED = Plan()
