@@ -27,18 +27,18 @@ from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config
 from faultproxy.daemon import CannotListen, Daemon, Overrides
-from faultproxy.demo import demo_console, run_demo
-from faultproxy.doctor import run_doctor
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
-from faultproxy.replay import CannotReplay, read_log
 from faultproxy.rules.conditions.base import Stage
 from faultproxy.rules.explain import Forecast, Reason, forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
+from faultproxy.tools.demo import demo_console, run_demo
+from faultproxy.tools.doctor import run_doctor
+from faultproxy.tools.replay import CannotReplay, read_log
 from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 import faultproxy
-from faultproxy import demo
 from faultproxy.cli import main
-from faultproxy.demo import Seen
-from faultproxy.doctor import Finding, examined, missing, remedies
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges
+from faultproxy.tools import demo
+from faultproxy.tools.demo import Seen
+from faultproxy.tools.doctor import Finding, examined, missing, remedies
 from tests.knocking import need_a_gate
 
 PACKAGE = Path(faultproxy.__file__).parent.parent

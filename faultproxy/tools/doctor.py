@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from faultproxy.demo import Performance, Row, one_line, perform
 from faultproxy.events.types import FaultInjected, OutageStarted
 from faultproxy.faults.base import Fault, ListenerMode, Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privileges
 from faultproxy.rules.rule import BaseRule
+from faultproxy.tools.demo import Performance, Row, one_line, perform
 
 
 @dataclass(frozen=True, slots=True)

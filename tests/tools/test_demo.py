@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import faultproxy
-from faultproxy import demo
 from faultproxy.cli import main
 from faultproxy.faults import CATALOGUE
+from faultproxy.tools import demo
 
 ROWS = 24
 PACKAGE = Path(faultproxy.__file__).parent.parent

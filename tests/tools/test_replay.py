@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from faultproxy.cli import main
 from faultproxy.config.loader import parse
-from faultproxy.replay import CannotReplay, read_log
+from faultproxy.tools.replay import CannotReplay, read_log
 from tests.peers import Address, Server, connect, name_of, read_to_the_end
 from tests.running import Faultproxy
 

@@ -1,0 +1,1 @@
+"""Programs around the proxy: the demo, the doctor, and a log replayed."""
