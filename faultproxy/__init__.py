@@ -6,16 +6,13 @@ For tests there are ``faultproxy.Proxy`` and, for trio, ``faultproxy.AsyncProxy`
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from faultproxy.testing import (
-        AsyncProxy,
-        CannotListen,
-        ConfigError,
-        Connection,
-        ExpectationUnmet,
-        Fault,
-        FaultNotSeen,
-        Proxy,
-    )
+    from faultproxy.config.loader import ConfigError
+    from faultproxy.daemon import CannotListen
+    from faultproxy.events.history import Fault
+    from faultproxy.events.types import ConnectionClosed as Connection
+    from faultproxy.testing.base import ExpectationUnmet, FaultNotSeen
+    from faultproxy.testing.threaded import Proxy
+    from faultproxy.testing.trio_proxy import AsyncProxy
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,11 +27,22 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
+    _MODULES = {
+        "AsyncProxy": "testing.trio_proxy",
+        "CannotListen": "daemon",
+        "ConfigError": "config.loader",
+        "Connection": "events.types",
+        "ExpectationUnmet": "testing.base",
+        "Fault": "events.history",
+        "FaultNotSeen": "testing.base",
+        "Proxy": "testing.threaded",
+    }
 
     def __getattr__(name):
         # Looked up when first asked for: pytest loads the plugin in every run, also where no test wants a proxy.
-        if name in __all__:
-            from faultproxy import testing  # noqa: PLC0415
+        if name in _MODULES:
+            from importlib import import_module  # noqa: PLC0415
 
-            return getattr(testing, name)
+            module = import_module(f"faultproxy.{_MODULES[name]}")
+            return getattr(module, "ConnectionClosed" if name == "Connection" else name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

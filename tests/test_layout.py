@@ -1,9 +1,14 @@
 """What is tested is what users install."""
 
+import os
+import subprocess
+import sys
 import sysconfig
 from importlib.metadata import entry_points, version
 from importlib.resources import files
 from pathlib import Path
+
+import pytest
 
 import faultproxy
 
@@ -37,3 +42,20 @@ def test_every_module_has_its_test_file() -> None:
     modules = {path.relative_to(package).with_suffix("") for path in package.rglob("*.py") if path.stem != "__init__"}
     untested = {str(module) for module in modules if not (tests / module.parent / f"test_{module.name}.py").exists()}
     assert untested <= TESTED_ELSEWHERE.keys() | NOT_YET
+
+
+def test_importing_it_costs_little() -> None:
+    """The package alone imports neither trio nor pydantic, because pytest loads its plugin in every run."""
+    program = (
+        "import sys, faultproxy.testing.pytest_plugin; print({'trio', 'pydantic', 'structlog'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-P", "-c", program], env=environment, capture_output=True, check=True)
+    assert done.stdout == b"set()\n"
+
+
+def test_all_names_are_there() -> None:
+    """What __all__ names can be had, and nothing else."""
+    assert all(getattr(faultproxy, name) for name in faultproxy.__all__)
+    with pytest.raises(AttributeError, match="Proxies"):
+        _ = faultproxy.Proxies  # type: ignore[attr-defined]

@@ -96,7 +96,15 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
         (folder / f"test_block_{number}.py").write_text(block)
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     environment |= {"PYTHONPATH": str(PACKAGE), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "84"}
-    options = ["-rA", "--tb=short", "-p", "faultproxy.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers"]
+    options = [
+        "-rA",
+        "--tb=short",
+        "-p",
+        "faultproxy.testing.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+        "--strict-markers",
+    ]
     command = [sys.executable, "-P", "-m", "pytest", *options, str(folder)]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from faultproxy.testing import MustFire, Proxy, Rules
+    from faultproxy.testing.base import MustFire, Rules
+    from faultproxy.testing.threaded import Proxy
 
 _MARKER = "faultproxy(must_fire): fail the test if a rule of its proxies injected nothing; True for all, or their names"
 
@@ -43,7 +44,7 @@ class Proxies:
         Raises ConfigError and CannotListen.
         """
         __tracebackhide__ = True
-        from faultproxy.testing import Proxy  # noqa: PLC0415
+        from faultproxy.testing.threaded import Proxy  # noqa: PLC0415
 
         number = len(self.made) + 1
         proxy = Proxy(

@@ -136,7 +136,7 @@ def run_pytest(folder: Path, upstream: str, suite: str, *options: str) -> str:
         "UPSTREAM": upstream,
         "COLUMNS": "200",
     }
-    plugin = ["-p", "faultproxy.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers", "-W", "error"]
+    plugin = ["-p", "faultproxy.testing.pytest_plugin", "-p", "no:cacheprovider", "--strict-markers", "-W", "error"]
     command = [sys.executable, "-P", "-m", "pytest", "-rA", *plugin, *options, str(folder)]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert not done.stderr, done.stderr
@@ -248,4 +248,4 @@ def test_it_comes_with_the_package() -> None:
     found = entry_points(group="pytest11", name="faultproxy")
     if not found:
         pytest.skip("faultproxy is not installed here, only its tree is on the path")
-    assert {entry.value for entry in found} == {"faultproxy.pytest_plugin"}
+    assert {entry.value for entry in found} == {"faultproxy.testing.pytest_plugin"}

@@ -1,0 +1,204 @@
+"""What proxies in tests have in common: they are asked what happened, and judged by it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from faultproxy.config.schema import TcpAddress
+from faultproxy.daemon import Daemon, Overrides
+from faultproxy.events.bus import Bus
+from faultproxy.events.history import Fault, History
+from faultproxy.events.stats import Stats
+from faultproxy.events.types import ConnectionClosed
+from faultproxy.faults.base import Verdict
+from faultproxy.lookup import lookups_over
+from faultproxy.testing.settings import Settings
+
+Rules = Sequence[Mapping[str, Any]]
+MustFire = bool | str | Sequence[str]
+
+NOT_RUNNING = "the proxy is not running"
+_LOOKUPS_OVER_WITHIN_S = 5.0
+_ALL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class FaultNotSeen(AssertionError):
+    """A fault that was waited for was not injected in time. The text says what did happen."""
+
+
+class ExpectationUnmet(AssertionError):
+    """A rule injected fewer or more faults than it should have. The text says which, and what did happen."""
+
+
+class BaseProxy:
+    """What a proxy in a test is made of and tells, whichever way it runs.
+
+    ``name`` is what its connections are called after (``proxy#1``), ``seed`` what all draws are made from.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        rules: Rules = (),
+        *,
+        name: str = "proxy",
+        listen: str = "127.0.0.1:0",
+        dial_timeout: str = "5s",
+        peek_timeout: str = "1s",
+        enabled: bool = True,
+        seed: int = 0,
+        must_fire: MustFire = False,
+    ) -> None:
+        """Validate, and open nothing yet.
+
+        The arguments are those of a proxy in a file (rules as mappings). ``seed`` is 0 unless another is given, so
+        that a test meets the same faults each time. ``must_fire`` names a rule or several, or says that all are
+        meant, of which each must have injected a fault by the end, or would have in a dry run. Raises ConfigError.
+        """
+        __tracebackhide__ = True
+        self.name = name
+        self.seed = seed
+        self._settings = Settings(
+            name,
+            seed,
+            {
+                "listen": listen,
+                "upstream": upstream,
+                "dial_timeout": dial_timeout,
+                "peek_timeout": peek_timeout,
+                "enabled": enabled,
+                "rules": rules,
+            },
+        )
+        self._must_fire = must_fire
+        self._address: TcpAddress | None = None
+        self._crash: BaseException | None = None
+        self._stats = Stats()
+        self._history = History(self._stats, self._on_news)
+        config = self._settings.config({})
+        self._daemon = Daemon(None, config, Overrides(), Bus(self._stats, self._history), self._stats)
+        self._settings.adopt(config, {})
+
+    def __repr__(self) -> str:
+        listen = f"at {self.address}" if self._address is not None else "not started"
+        return f"<{type(self).__name__} {self.name!r} {listen}, for {self._settings['upstream']}>"
+
+    @property
+    def host(self) -> str:
+        """The host that it listens at, or this host's own address if it is all of them."""
+        return self._listens().host
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        return self._listens().port
+
+    @property
+    def address(self) -> str:
+        """Host and port, such as ``127.0.0.1:41234``."""
+        return str(self._listens())
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The faults that were injected so far, in order; the last 10,000."""
+        return self._history.faults
+
+    @property
+    def dry_runs(self) -> tuple[Fault, ...]:
+        """The faults that dry-run rules would have injected so far; the last 10,000."""
+        return self._history.dry_runs
+
+    @property
+    def connections(self) -> tuple[ConnectionClosed, ...]:
+        """The connections that are over, in the order of their ends; the last 1,000."""
+        return self._history.connections
+
+    def times(self, rule: str) -> int:
+        """How often faults of a rule were injected so far. Raises ValueError for a rule that never was."""
+        self._settings.check_rule(rule)
+        return self._history.count(rule=rule)
+
+    def report(self) -> str:
+        """What happened so far, for people.
+
+        Where it listens; how many connections each rule matched, and how many faults it injected into them; the
+        faults; the connections that are over.
+        """
+        listen = self.address if self._address is not None else self._settings["listen"]
+        matched = self._daemon.matched(self.name)  # without the rules that an update has removed
+        rules = ", ".join(
+            f"{name!r} {f'matched {matched[name]}, ' if name in matched else ''}injected {self.times(name)}"
+            for name in self._settings.rules
+        )
+        head = f"{self.name}: {listen} for {self._settings['upstream']}, seed {self.seed}; rules: {rules or 'none'}"
+        return "\n".join(filter(None, [head, self._history.report()]))
+
+    def check(self) -> None:
+        """Raise ExpectationUnmet if a rule's ``expect``, or ``must_fire``, does not hold at this moment."""
+        __tracebackhide__ = True
+        unmet = self.unmet()
+        if unmet:
+            raise ExpectationUnmet("\n".join([*unmet, self.report()]))
+
+    def unmet(self) -> list[str]:
+        """The rules of which ``expect`` or ``must_fire`` does not hold at this moment, each as a sentence.
+
+        Raises RuntimeError if a bug of faultproxy's own has shown.
+        """
+        if self._crash is not None:
+            raise RuntimeError("the proxy ended before it was told to") from self._crash
+        crashes = self._history.crashes
+        if crashes:
+            raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")
+        unmet = self._daemon.unmet()
+        for name in self._those_that_must_fire():
+            if name not in self._settings.rules:
+                unmet.append(f'{self.name}: there never was a rule "{name}", which must fire')
+            elif not self.times(name) and name not in self._stats.dry_runs(self.name):
+                unmet.append(f'{self.name}: "{name}" injected no fault, and must have')
+        return unmet
+
+    def _on_news(self) -> None:
+        """Something has happened that the history keeps."""
+        raise NotImplementedError
+
+    async def _live(self, signals: "trio.MemoryReceiveChannel[int]", started: Callable[[], object]) -> None:
+        """From start to end, no thread left behind, unless the system's resolver does not let go of one."""
+
+        def note_address() -> None:
+            listens = self._daemon.addresses[self.name]
+            self._address = TcpAddress(_ALL_ADDRESSES.get(listens.host, listens.host), listens.port)
+            started()
+
+        await self._daemon.run(signals, note_address)
+        with trio.move_on_after(_LOOKUPS_OVER_WITHIN_S):
+            await lookups_over()
+
+    def _listens(self) -> TcpAddress:
+        if self._address is None:
+            raise RuntimeError("the proxy has not been started; use it in a with statement")
+        return self._address
+
+    def _those_that_must_fire(self) -> Iterator[str]:
+        if isinstance(self._must_fire, bool):
+            rules = self._settings.rules.values() if self._must_fire else ()
+            yield from (rule.name for rule in rules if not all(isinstance(fault, Verdict) for fault in rule.faults))
+        else:
+            yield from [self._must_fire] if isinstance(self._must_fire, str) else self._must_fire
+
+
+def no_fault(proxy: BaseProxy, fault: str | None, rule: str | None, count: int, timeout: float) -> FaultNotSeen:
+    """What is raised when a fault was waited for in vain."""
+    of_rule = f" of {rule!r}" if rule is not None else ""
+    times = f" {count} times" if count > 1 else ""
+    return _in_vain(proxy, f"{fault or 'a fault'}{of_rule} to be injected{times}", timeout)
+
+
+def no_end(proxy: BaseProxy, count: int, timeout: float) -> FaultNotSeen:
+    """What is raised when connections were waited for in vain to be over."""
+    return _in_vain(proxy, f"{count} connections to be over" if count > 1 else "a connection to be over", timeout)
+
+
+def _in_vain(proxy: BaseProxy, what: str, timeout: float) -> FaultNotSeen:
+    return FaultNotSeen(f"waited {timeout:g} s in vain for {what}\n{proxy.report()}")

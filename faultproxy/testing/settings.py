@@ -1,0 +1,61 @@
+"""What a proxy in a test is made of: one proxy's mapping of a configuration file, and the rules that it ever had."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+
+from faultproxy.config.loader import ConfigError, build
+from faultproxy.config.schema import Config
+from faultproxy.faults import CATALOGUE
+from faultproxy.rules.rule import BaseRule
+
+
+class Settings:
+    """A proxy's mapping, as it stands in a file. ``rules`` holds each rule that it has, or had, by its name."""
+
+    def __init__(self, name: str, seed: int, mapping: Mapping[str, object]) -> None:
+        self.rules: dict[str, BaseRule] = {}
+        self._name = name
+        self._seed = seed
+        self._mapping = mapping
+
+    def __getitem__(self, key: str) -> object:
+        return self._mapping[key]
+
+    def config(self, changes: Mapping[str, object]) -> Config:
+        """The configuration with these changes. Raises ConfigError, with places inside the proxy's mapping."""
+        __tracebackhide__ = True
+        proxies = {self._name: {**self._mapping, **changes}}
+        try:
+            return build({"seed": self._seed, "drain": "0s", "proxies": proxies})
+        except ConfigError as error:
+            above = f"proxies.{self._name}."
+            raise ConfigError(tuple(line.removeprefix(above) for line in error.errors)) from None
+
+    def adopt(self, config: Config, changes: Mapping[str, object]) -> None:
+        """The configuration that these changes gave is in force."""
+        # A copy: what the caller does to its rules afterwards must not come into force with the next update.
+        self._mapping = deepcopy({**self._mapping, **changes})
+        rules: tuple[BaseRule, ...] = config.proxies[self._name].rules
+        self.rules |= {rule.name: rule for rule in rules}
+
+    def check_rule(self, rule: str | None) -> None:
+        """Raise ValueError for a rule that never was."""
+        if rule is not None and rule not in self.rules:
+            there_are = f"write one of {', '.join(map(repr, self.rules))}" if self.rules else "there are no rules"
+            raise ValueError(f"no rule is called {rule!r}; {there_are}")
+
+    def check_awaited(self, fault: str | None, rule: str | None, count: int) -> None:
+        """Raise ValueError for what can never come."""
+        keys = [kind.key for kind in CATALOGUE]
+        if fault is not None and fault not in keys:
+            near = get_close_matches(fault, keys, 1) or [", ".join(keys)]
+            raise ValueError(f"no fault is called {fault!r}; write {near[0]}")
+        self.check_rule(rule)
+        if count < 1:
+            raise ValueError(f"a fault cannot be waited for {count} times; write a count of 1 or more")
+
+
+def given(**changes: object) -> dict[str, object]:
+    """The changes that are given, which those that are None are not."""
+    return {key: value for key, value in changes.items() if value is not None}
