@@ -10,7 +10,6 @@ from typing import Protocol
 import trio
 
 from faultproxy.config.schema import UpstreamAddress
-from faultproxy.dial import dial, error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import (
     ConnectionClosed,
@@ -29,6 +28,7 @@ from faultproxy.rules.draw import draw
 from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.shaping import Shaping
+from faultproxy.upstream.dial import Target, dial, error_name
 
 _LOOK_S = 0.05
 
@@ -39,6 +39,7 @@ class Home(Protocol):
     name: str
     bus: Bus
     poller: Poller
+    target: Target
 
     @property
     def seed(self) -> int:
@@ -99,6 +100,7 @@ class Connection:
         self.ended_by: EndedBy = "drain"
         self._home = home
         self._upstream = upstream
+        self._target = home.target
         self._dial_timeout_s = dial_timeout_s
         self._dial_delay_s = 0.0
         self._unscreened = admission.unscreened
@@ -200,13 +202,13 @@ class Connection:
             self.arrival = replace(self.arrival, first_bytes=opening, heard_all=heard_all)
             decision = self._home.decide(self.arrival)
             if decision is None:
-                sockets.report_from(client, len(opening) + 1)
+                sockets.set_low_water(client, len(opening) + 1)
                 with trio.CancelScope(deadline=self._peek_by) as self._sleep:
                     await self._home.poller.wait(client, select.EPOLLIN)
                 before, opening = opening, self._peek() or opening
                 heard_all = self._sleep.cancelled_caught or len(opening) == len(before)
         if decision is not None:
-            sockets.report_from(client, 1)
+            sockets.set_low_water(client, 1)
             self.decision = decision
             self.is_decided = True
             self._home.reshape(self)
@@ -257,7 +259,7 @@ class Connection:
         if self._dial_delay_s:
             await trio.sleep_until(self._dial_at)
         try:
-            server = self._link.server or await dial(self._upstream, self._home.poller)
+            server = self._link.server or await dial(self._target, self._home.poller)
         except OSError as error:
             self._upstream_failed(error_name(error))
             return

@@ -13,15 +13,16 @@ import trio
 from faultproxy.capacity import Capacity
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config, LogOptions, ProxyConfig, TcpAddress
-from faultproxy.dial import error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.gate import Gate
-from faultproxy.kernel.holder import holder
+from faultproxy.kernel.port_owner import find_port_owner
 from faultproxy.proxy import Proxy, open_at_start
 from faultproxy.relay import Poller
+from faultproxy.upstream.dial import error_name
+from faultproxy.upstream.resolver import resolve
 
 _LOOK_EVERY_S = 0.25
 Stamp = tuple[int, int, int, int] | None
@@ -84,7 +85,7 @@ class Daemon:
 
         ``ready`` is called once clients may come.
         """
-        gates = self._bind(self._config.proxies)
+        gates = self._bind(self._config.proxies, await self._resolve_listen(self._config.proxies))
         with Poller() as poller:
             async with trio.open_nursery() as services:
                 services.start_soon(poller.run)
@@ -111,7 +112,7 @@ class Daemon:
 
     async def apply(self, config: Config) -> None:
         """Make this the configuration, and return when it is in force. Raises CannotListen; then nothing changed."""
-        self._edit(config)
+        await self._edit(config)
         # The proxies bring their gates up to date in the first step of their tasks: after two of ours all have had it.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
@@ -169,14 +170,14 @@ class Daemon:
         try:
             config = await trio.to_thread.run_sync(load, path)
             if not (quietly and config == self._config):
-                self._edit(config)
+                await self._edit(config)
         except ConfigError as error:
             self._bus.publish(ConfigRejected(file=str(path), errors=error.errors))
         except CannotListen as error:
             self._bus.publish(ConfigRejected(file=str(path), errors=(str(error),)))
 
-    def _edit(self, config: Config) -> None:
-        changes = self._swap(config)
+    async def _edit(self, config: Config) -> None:
+        changes = self._swap(config, await self._resolve_listen(config.proxies))
         dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
         self._bus.publish(
             ConfigLoaded(
@@ -187,10 +188,23 @@ class Daemon:
             )
         )
 
-    def _swap(self, config: Config) -> "Changes":
+    async def _resolve_listen(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, str]:
+        """The IP address at which each proxy is to listen that does not listen there yet. Raises CannotListen."""
+        bound = {proxy.gate.listen for proxy in self._proxies.values()}
+        hosts = {}
+        for name, config in proxies.items():
+            if config.listen.host and config.listen not in bound:
+                try:
+                    ((_, address), *_) = await resolve(config.listen.host, config.listen.port)
+                except OSError as error:
+                    raise CannotListen(_why_not(name, config.listen, error)) from error
+                hosts[name] = str(address[0])
+        return hosts
+
+    def _swap(self, config: Config, hosts: Mapping[str, str]) -> "Changes":
         """Bring up what is new, then swap, with no checkpoint in between. Raises CannotListen: nothing changed."""
         changes = Changes.between(self._config, config)
-        gates = self._gates_for(config.proxies)
+        gates = self._gates_for(config.proxies, hosts)
         seed = self._seed_of(config, drawn=self._seed)
         moved = [
             f"proxy {name}: now at {gate.address}"
@@ -219,7 +233,7 @@ class Daemon:
     def _count_listeners(self) -> None:
         self._capacity.listeners = sum(proxy.gate.descriptors for proxy in self._proxies.values())
 
-    def _gates_for(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
+    def _gates_for(self, proxies: Mapping[str, ProxyConfig], hosts: Mapping[str, str]) -> dict[str, Gate]:
         """A gate for each proxy: the one that listens there already, whoever has it, or a new one."""
         free = {proxy.gate.listen: proxy.gate for proxy in self._proxies.values() if proxy.gate.listen.port}
         gates = {}
@@ -236,18 +250,18 @@ class Daemon:
         for proxy in in_the_way:
             proxy.shut_gate()  # 127.0.0.1:80 becomes :80: the old listener must go before the new one can come
         try:
-            return gates | self._bind(missing)
+            return gates | self._bind(missing, hosts)
         except CannotListen:
             for proxy in in_the_way:
                 proxy.look_again()
             raise
 
-    def _bind(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
+    def _bind(self, proxies: Mapping[str, ProxyConfig], hosts: Mapping[str, str]) -> dict[str, Gate]:
         """New gates for these proxies, open where the rules have them so; all of them or none."""
         gates: dict[str, Gate] = {}
         for name, config in proxies.items():
             try:
-                gates[name] = Gate(config.listen)
+                gates[name] = Gate(config.listen, hosts.get(name))
                 open_at_start(gates[name], config)
             except OSError as error:
                 for gate in gates.values():
@@ -303,5 +317,5 @@ def _why_not(name: str, listen: TcpAddress, error: OSError) -> str:
     text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
     if error.errno != errno.EADDRINUSE:
         return text
-    who = holder(listen.port)
+    who = find_port_owner(listen.port)
     return f"{text}; {who + ' holds it' if who else 'another process holds it'}: stop that, or choose another port"

@@ -13,6 +13,7 @@ from faultproxy.relay import Poller
 from faultproxy.syn_gate import Knock, Memory, NotAllowed, SynGate
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+_KEEPALIVE_S = 60.0  # accepted sockets inherit it
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 Newcomer = tuple[socket.socket, str, int]
@@ -21,13 +22,15 @@ Newcomer = tuple[socket.socket, str, int]
 class Gate:
     """A listening socket that can be shut and opened again while its connections live on.
 
-    Bound when made, shut at first. Raises OSError if the address cannot be had; close() ends it. ``syns`` is the SYN
+    Bound when made, shut at first. ``host`` is the address of ``listen``, if that has a name. Raises OSError if the
+    address cannot be had; close() ends it. ``syns`` is the SYN
     gate while it is screened; ``why_unscreened`` why it could not be.
     """
 
-    def __init__(self, listen: TcpAddress) -> None:
+    def __init__(self, listen: TcpAddress, host: str | None = None) -> None:
         self.listen = listen
-        self._sock = sockets.bind(listen.host, listen.port)
+        self._sock = sockets.bind(listen.host if host is None else host, listen.port)
+        sockets.keep_alive(self._sock, _KEEPALIVE_S)
         self.is_open = False
         self.syns: SynGate | None = None
         self.why_unscreened: str | None = None

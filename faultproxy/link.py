@@ -131,7 +131,7 @@ class Link:
         self._take_effect(None)
         self.frozen_until = float("inf") if for_s is None else trio.current_time() + for_s
         if for_s is None:
-            sockets.keep_alive(self.client)
+            sockets.keep_alive(self.client, 30)
         if self.relay is not None:
             self.relay.freeze(for_ever=for_s is None)
 
@@ -153,7 +153,7 @@ class Link:
         try:
             self._filter()
             if for_s is None:
-                sockets.bear_silence(self.client, for_ever=True)  # only a reset comes through the filter
+                sockets.set_user_timeout(self.client, for_ever=True)  # only a reset comes through the filter
         except OSError as error:
             self._is_isolated = False
             undelivered = f"what is sent is acknowledged: {host.no_filter(error)}"
@@ -227,7 +227,7 @@ class Link:
         if self.relay is not None:
             self.relay.stop()
         if self._is_isolated and self.client.fileno() >= 0:
-            sockets.bear_silence(self.client, for_ever=False)  # or the kernel would keep it as long after its close
+            sockets.set_user_timeout(self.client, for_ever=False)  # or the kernel would keep it as long after its close
 
     def _filter(self) -> None:
         for side, sock in self._sockets():

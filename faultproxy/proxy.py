@@ -8,9 +8,8 @@ import trio
 
 from faultproxy import host
 from faultproxy.capacity import Capacity, OutOfResources
-from faultproxy.config.schema import ProxyConfig
+from faultproxy.config.schema import ProxyConfig, UnixAddress, UpstreamAddress
 from faultproxy.connection import Admission, Connection
-from faultproxy.dial import error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import (
@@ -33,6 +32,7 @@ from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import Match, Plan
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
+from faultproxy.upstream.dial import Target, error_name
 
 _BATCH = 64
 _RETRY_ACCEPT_S = 0.1
@@ -64,6 +64,7 @@ class Proxy:
         self.gate = gate
         self.bus = bus
         self.poller = poller
+        self.target = _target(config.upstream)
         self.accepted = 0
         self._stats = stats
         self._capacity = capacity
@@ -147,7 +148,7 @@ class Proxy:
         if not config.enabled or _closing(book, now) is not None:
             self.shut_gate()
         had_shapes = _shapes(self._book)
-        self.config, self._book = config, book
+        self.config, self._book, self.target = config, book, _target(config.upstream)
         self._expect(config.rules)
         if had_shapes or _shapes(book):
             self._reshape_all()
@@ -404,6 +405,12 @@ def _closing(book: RuleSet, now: float) -> BaseRule | None:
 
 def _injects(rule: BaseRule) -> bool:
     return rule.mode != "shadow" and any(not isinstance(fault, Verdict) for fault in rule.faults)
+
+
+def _target(upstream: UpstreamAddress) -> Target:
+    if isinstance(upstream, UnixAddress):
+        return Target.unix(upstream.path)
+    return Target.tcp(upstream.host, upstream.port)
 
 
 def _fault_of(outage: BaseRule) -> str:

@@ -12,7 +12,6 @@ from typing import Protocol
 import trio
 
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.dial import Attempt, begin, dial, error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjected, UpstreamFailed
 from faultproxy.faults.base import Connect, ConnectShape, options
@@ -21,6 +20,7 @@ from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.syn_gate import Knock, SynGate
+from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
 _MOST_HELD = 4096
 _TOO_MANY = f"it is let in at once: {_MOST_HELD} clients are held already"
@@ -35,6 +35,7 @@ class Home(Protocol):
     config: ProxyConfig
     bus: Bus
     poller: Poller
+    target: Target
 
     def admit(self, host: str) -> tuple[ConnectionFacts, Plan]:
         """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
@@ -173,7 +174,7 @@ class Reception:
         begun = None
         if not delay_s:
             try:
-                begun = begin(self._home.config.upstream)
+                begun = begin(self._home.target)
             except OSError as error:
                 self._turn_down(knock, visit, error)
                 return
@@ -223,7 +224,7 @@ class Reception:
         patience = trio.move_on_after(min(timeout_s, _MIRRORED_S))
         try:
             with patience:
-                return await dial(self._home.config.upstream, self._home.poller, begun)
+                return await dial(self._home.target, self._home.poller, begun)
         except OSError as error:
             self._turn_down(knock, visit, error)
         if patience.cancelled_caught:

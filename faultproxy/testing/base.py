@@ -12,8 +12,8 @@ from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed
 from faultproxy.faults.base import Verdict
-from faultproxy.lookup import lookups_over
 from faultproxy.testing.settings import Settings
+from faultproxy.upstream.resolver import lookups_over
 
 Rules = Sequence[Mapping[str, Any]]
 MustFire = bool | str | Sequence[str]
