@@ -17,6 +17,9 @@ _TCP_CLOSE = 7
 _LONGEST_MS = 2**31 - 1
 _LIBC = ctypes.CDLL(None)
 
+# A plain number: the enums of the socket module cost more than the call that every connection makes with them.
+STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # spares an ioctl(2)
+
 Address = tuple[str, int] | tuple[str, int, int, int] | str
 
 
@@ -27,15 +30,14 @@ def family_of(host: str) -> int | None:
             socket.inet_pton(family, host)
         except OSError:
             continue
-        return family
+        return int(family)
     return None
 
 
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet, at an IP address; an empty host means all, of IPv6 and IPv4 (ipv6(7)).
 
-    What set_up() sets is inherited by the sockets accepted from it. Nothing is looked up, so nothing is waited for: a
-    name is resolved before. Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for
+    Made by tcp_socket(). Nothing is looked up, so nothing is waited for: a name is resolved before. Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for
     what is no address, is one. The caller closes it.
     """
     infos = socket.getaddrinfo(  # noqa: TID251  # AI_NUMERICHOST: asks nobody
@@ -70,16 +72,14 @@ def _bind(family: int, address: tuple[object, ...], *, dual_stack: bool) -> sock
 
 
 def tcp_socket(family: int) -> socket.socket:
-    """A non-blocking TCP socket, set up as set_up() does. The caller closes it."""
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # spares an ioctl(2)
-    set_up(sock)
-    return sock
+    """A non-blocking TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7)).
 
-
-def set_up(sock: socket.socket) -> None:
-    """Prepare a TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7))."""
+    What is accepted from it inherits both. The caller closes it.
+    """
+    sock = socket.socket(family, STREAM)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    return sock
 
 
 def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:
@@ -206,16 +206,15 @@ def keep_alive(sock: socket.socket, idle_s: float | None) -> None:
 
     It is gone, and the socket fails with ETIMEDOUT, when three times no answer came within 10 s each: after 90 s, with
     60. One that is gone, and whose host says so, is found at the first. Whole seconds, at least one. What is accepted
-    from a listener inherits it. A Unix socket's peer cannot vanish.
+    from a listener inherits it. TCP only: a Unix socket's peer cannot vanish.
     """
-    if sock.family == socket.AF_UNIX:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, idle_s is not None)
+    set_option = sock.setsockopt
+    set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, idle_s is not None)
     if idle_s is not None:
         whole_s = max(1, round(idle_s))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, whole_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(whole_s, 10))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        set_option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, whole_s)
+        set_option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(whole_s, 10))
+        set_option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 def set_user_timeout(sock: socket.socket, *, for_ever: bool) -> None:

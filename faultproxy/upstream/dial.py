@@ -15,6 +15,7 @@ from faultproxy.kernel.sockets import Address
 from faultproxy.relay import Poller
 from faultproxy.upstream.resolver import resolve
 
+_UNIX = int(socket.AF_UNIX)
 _QUEUE_FULL_RETRY_S, _QUEUE_FULL_RETRY_MOST_S = 0.01, 0.25
 
 
@@ -40,7 +41,7 @@ class Target:
     @classmethod
     def unix(cls, path: str) -> "Target":
         """A server at a Unix stream socket (unix(7))."""
-        return cls(socket.AF_UNIX, path)
+        return cls(_UNIX, path)
 
 
 class Attempt(NamedTuple):
@@ -105,12 +106,10 @@ async def _connect(family: int, address: Address, keepalive_s: float | None, pol
 
 
 def _begin(family: int, address: Address, keepalive_s: float | None) -> Attempt:
-    if family == socket.AF_UNIX:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    else:
-        sock = sockets.tcp_socket(family)
+    is_unix = family == _UNIX
+    sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
     try:
-        if keepalive_s is not None:
+        if keepalive_s is not None and not is_unix:
             sockets.keep_alive(sock, keepalive_s)
         return Attempt(sock, sockets.start_connect(sock, address))
     except BaseException:

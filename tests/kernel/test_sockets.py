@@ -364,13 +364,6 @@ def test_a_peer_that_vanished_is_found() -> None:
                 assert sockets.take_error(accepted) == errno.ETIMEDOUT
 
 
-def test_a_unix_peer_cannot_vanish() -> None:
-    """There is nothing to be asked."""
-    one, other = socket.socketpair()
-    with one, other:
-        sockets.keep_alive(one, 60)
-
-
 def test_silence_is_borne(ends: Ends) -> None:
     """A peer that never answers is asked again and again, and not given up; unless it is told to be."""
     _, ours = ends
