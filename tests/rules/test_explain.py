@@ -278,7 +278,7 @@ def test_a_seed_that_is_drawn_is_told(tmp_path: Path) -> None:
         (["--proxy", "rdis"], "there is no proxy rdis; it has redis"),
         (["--client", "localhost"], '"localhost" is not an IP address; write one such as 10.0.0.1'),
         (["--at", "30"], '"30" is not a duration'),
-        (["--connections", "0"], "0 is not in the range"),
+        (["--connections", "0"], '"0" is not a number from 1 to 1000000'),
     ],
 )
 def test_a_wrong_option(tmp_path: Path, options: list[str], wrong: str) -> None:
