@@ -37,8 +37,9 @@ def family_of(host: str) -> int | None:
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet, at an IP address; an empty host means all, of IPv6 and IPv4 (ipv6(7)).
 
-    Made by tcp_socket(). Nothing is looked up, so nothing is waited for: a name is resolved before. Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for
-    what is no address, is one. The caller closes it.
+    Made by tcp_socket(). Nothing is looked up, so nothing is waited for: a name is resolved before. Raises OSError
+    (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for what is no address, is one. The caller
+    closes it.
     """
     infos = socket.getaddrinfo(  # noqa: TID251  # AI_NUMERICHOST: asks nobody
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
