@@ -73,7 +73,7 @@ class Pending:
     search: Search | None = None
 
     @property
-    def is_shadow(self) -> bool:
+    def is_dry_run(self) -> bool:
         """Whether it is told of, and not carried out."""
         return self.hit.dry_run
 
@@ -304,11 +304,11 @@ class Connection:
         hit, ending, link = pending.hit, pending.ending, self._link
         sees, sees_instead = ending.client_sees(link), ending.client_sees_instead(link)
         trigger = str(ending.after)
-        if pending.is_shadow:
+        if pending.is_dry_run:
             self._tell(hit, ending, trigger, sees, None)
             return
         link.drains = bool(ending.after.bytes or ending.after.match)
-        others = (other.ending.after.time for other in self._pending if not other.is_shadow)
+        others = (other.ending.after.time for other in self._pending if not other.is_dry_run)
         times = (time for time in others if time is not None)
         link.drains_until = self.arrival.at_s + min(times, default=float("inf"))
         link.on_effect = lambda degraded: self._tell(

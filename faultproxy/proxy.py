@@ -403,7 +403,7 @@ def _closing(book: RuleSet, now: float) -> BaseRule | None:
 
 
 def _injects(rule: BaseRule) -> bool:
-    return rule.mode != "shadow" and any(not isinstance(fault, Verdict) for fault in rule.faults)
+    return not rule.dry_run and any(not isinstance(fault, Verdict) for fault in rule.faults)
 
 
 def _fault_of(outage: BaseRule) -> str:

@@ -62,7 +62,7 @@ SCENES = {
     ),
     "mixed": Scene(
         [
-            rule("shadow", mode="shadow", refuse=None),
+            rule("dry run", dry_run=True, refuse=None),
             rule("peeked", when={"starts_with": "no"}, latency={"delay": "1ms"}),
             rule("refused", when={"every": 2}, refuse=None),
             rule("cut", when={"starts_with": "cut"}, reset=None),
@@ -198,7 +198,7 @@ def test_slow_connect_over_ipv6_and_at_a_listener_of_all_addresses(
     assert (closed["client"], closed["faults"]) == (who, ["slow_connect"])
 
 
-def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
+def test_a_dry_run_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
     """One reading of the rules: some judge the SYN, others what the client says; none counts it twice."""
     address = stage.proxy.address("mixed")
     with connect(address) as client:
@@ -211,8 +211,8 @@ def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
         client.sendall(b"no")
         assert read_exactly(server, 2) == b"no"
     for number in (1, 2, 3):
-        shadowed = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
-        assert (shadowed["rule"], shadowed["ordinal"]) == ("shadow", number)
+        dry_run = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
+        assert (dry_run["rule"], dry_run["ordinal"]) == ("dry run", number)
     assert len(stage.proxy.seen("fault.dry_run", proxy="mixed")) == 3
     told = {
         line["connection"]: (line["rule"], line["ordinal"])

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from faultproxy.config import wording
+from faultproxy.config import messages
 from faultproxy.config.schema import Config, TcpAddress, parse_listen
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
@@ -134,8 +134,8 @@ def _validate(root: Node) -> tuple[Config | None, list[Problem], int]:
         errors = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
     told = {error["loc"] for error in errors}
     gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in told]
-    problems = [wording.problem(error, root) for error in errors[:_MOST_WORDED]]
-    problems += [wording.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
+    problems = [messages.problem(error, root) for error in errors[:_MOST_WORDED]]
+    problems += [messages.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
     return config, problems, len(errors) + len(gaps) - len(problems)
 
 
@@ -199,9 +199,8 @@ def _too_late(root: Node) -> Iterator[Problem]:
 
 
 def _ends_reading(rule: Node) -> bool:
-    mode, stop = rule.child("mode"), rule.child("stop")
-    is_shadow, stops = mode is not None and mode.value == "shadow", stop is not None and stop.value is True
-    return not is_shadow and (stops or bool(_keys(rule) & _VERDICTS))
+    is_true = {key for key in ("dry_run", "stop") if (node := rule.child(key)) is not None and node.value is True}
+    return "dry_run" not in is_true and ("stop" in is_true or bool(_keys(rule) & _VERDICTS))
 
 
 def _twice_listening(root: Node) -> Iterator[Problem]:

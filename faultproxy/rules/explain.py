@@ -80,7 +80,7 @@ def _judged(rules: RuleSet, facts: ConnectionFacts) -> Forecast:
             said[rule.name] = Reason(rule.name, False, counted + missed.explain(facts, state, holds=False))
         else:
             held = _held(rule, facts, state) or ["it has no condition"]
-            dry_run = ["a dry run: logged, and not carried out"] if rule.mode == "shadow" else []
+            dry_run = ["a dry run: logged, and not carried out"] if rule.dry_run else []
             said[rule.name] = Reason(rule.name, True, "; ".join(held + dry_run))
 
     plan = rules.decide(facts, trace)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -71,7 +71,7 @@ class BaseRule(BaseModel):
     when: BaseWhen = BaseWhen()
     limit: Limit | None = None
     expect: Bounds | None = None
-    mode: Literal["enforce", "shadow"] = "enforce"
+    dry_run: StrictBool = False
     stop: StrictBool = False
     live: StrictBool = False
 
@@ -123,18 +123,18 @@ class BaseRule(BaseModel):
     @cached_property
     def acts_on_syns(self) -> bool:
         """Whether it must see a client's first packet, before the connection exists. A dry run touches nothing."""
-        return self.mode != "shadow" and (self.connect is not None or self.connect_delay is not None)
+        return not self.dry_run and (self.connect is not None or self.connect_delay is not None)
 
     @cached_property
     def holds_verdict(self) -> bool:
         """Whether this rule, once it matches, ends the reading. A dry run never does."""
         is_verdict = self.stop or any(not isinstance(fault, (Shape, ConnectShape)) for fault in self.faults)
-        return self.mode != "shadow" and is_verdict
+        return not self.dry_run and is_verdict
 
     @cached_property
     def meets_everybody(self) -> bool:
         """Whether every client meets its connect fault while its window is open, unless a verdict stands above it."""
-        return self.mode != "shadow" and self.connect is not None and self.conditions in ((), (self.window,))
+        return not self.dry_run and self.connect is not None and self.conditions in ((), (self.window,))
 
     @property
     def mode_for_all(self) -> ListenerMode | None:

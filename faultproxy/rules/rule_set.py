@@ -113,7 +113,7 @@ class RuleSet:
                     match = self._choose(rule, facts)
                     answers[rule.name] = match.ordinal if match is not None else None
                 ordinal = answers.get(rule.name)
-                if ordinal is not None and rule.mode != "shadow" and self._is_open(rule, facts.at_s):
+                if ordinal is not None and not rule.dry_run and self._is_open(rule, facts.at_s):
                     matches.append(_match(rule, ordinal))
             if earlier.verdict is not None and earlier.verdict.rule == rule.name:
                 break
@@ -136,7 +136,7 @@ class RuleSet:
         """
         is_below_verdict = False
         for rule in self.rules:
-            if rule.mode == "shadow":
+            if rule.dry_run:
                 continue
             closes = rule.mode_for_all is ListenerMode.CLOSED
             for fault in rule.faults:
@@ -206,4 +206,4 @@ class RuleSet:
 
 
 def _match(rule: BaseRule, ordinal: int) -> Match:
-    return Match(rule.name, ordinal, rule.faults, rule.mode == "shadow")
+    return Match(rule.name, ordinal, rule.faults, rule.dry_run)

@@ -225,9 +225,9 @@ def test_outages_come_when_they_came() -> None:
 
 
 def test_what_did_not_strike_is_left_out() -> None:
-    """Shadows, connections, and what else a log has."""
-    shadow = {**struck(1), "event": "fault.dry_run"}
-    assert rules(started("redis", CUT), shadow, line("connection.opened", proxy="redis"), line("proxy.draining")) == []
+    """Dry runs, connections, and what else a log has."""
+    dry_run = {**struck(1), "event": "fault.dry_run"}
+    assert rules(started("redis", CUT), dry_run, line("connection.opened", proxy="redis"), line("proxy.draining")) == []
 
 
 def test_other_words_around_the_lines_do_not_matter() -> None:

@@ -14,6 +14,8 @@ from faultproxy.config.yaml_tree import Node, Path, Problem
 from faultproxy.units import quote
 
 _LONGEST_TYPO = 40
+_FORMER = MappingProxyType({"mode": "dry_run: true for mode: shadow, nothing for mode: enforce"})
+"""Keys that there were, and what is written in their place."""
 
 
 def problem(error: ErrorDetails, root: Node) -> Problem:
@@ -48,6 +50,8 @@ def _say(error: ErrorDetails, node: Node, path: Path) -> str:
 def _unknown_key(error: ErrorDetails, _: Node, path: Path) -> str:
     key = str(error["loc"][-1])
     keys = valid_keys(path[:-1])
+    if key in _FORMER and _FORMER[key].partition(":")[0] in keys:
+        return f"{quote(key)} is no longer a key; write {_FORMER[key]}"
     near = get_close_matches(key.lower(), keys, 1) if len(key) <= _LONGEST_TYPO else []
     if near:
         return f"{quote(key)} is not a key here; write {near[0]}"
