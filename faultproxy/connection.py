@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from faultproxy.config.schema import UpstreamAddress
+from faultproxy.addresses import UpstreamAddress, host_port
 from faultproxy.dial import dial, error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import (
@@ -407,8 +407,7 @@ class Connection:
 
     @property
     def _client(self) -> str:
-        host = self.arrival.client
-        return f"[{host}]:{self._client_port}" if ":" in host else f"{host}:{self._client_port}"
+        return host_port(self.arrival.client, self._client_port)
 
     @property
     def _looks(self) -> bool:

@@ -10,9 +10,10 @@ from signal import SIGHUP
 
 import trio
 
+from faultproxy.addresses import TcpAddress
 from faultproxy.capacity import Capacity
 from faultproxy.config.loader import ConfigError, load
-from faultproxy.config.schema import Config, LogOptions, ProxyConfig, TcpAddress
+from faultproxy.config.schema import Config, LogOptions, ProxyConfig
 from faultproxy.dial import error_name
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import trio
 
-from faultproxy.config.schema import TcpAddress, UnixAddress, UpstreamAddress
+from faultproxy.addresses import TcpAddress, UnixAddress, UpstreamAddress
 from faultproxy.kernel import sockets
 from faultproxy.lookup import look_up
 from faultproxy.relay import Poller

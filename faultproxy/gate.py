@@ -6,8 +6,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
+from faultproxy.addresses import TcpAddress
 from faultproxy.capacity import OutOfResources
-from faultproxy.config.schema import TcpAddress
 from faultproxy.kernel import socket_filter, sockets
 from faultproxy.relay import Poller
 from faultproxy.syn_gate import Knock, Memory, NotAllowed, SynGate

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import trio
 
+from faultproxy.addresses import host_port
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.dial import Attempt, begin, dial, error_name
 from faultproxy.events.bus import Bus
@@ -307,4 +308,4 @@ class Reception:
 
 def _client(knock: Knock) -> str:
     host, port, _ = knock.key
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(host, port)

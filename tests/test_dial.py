@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from faultproxy.config.schema import TcpAddress, UnixAddress, parse_upstream
+from faultproxy.addresses import TcpAddress, UnixAddress, parse_upstream
 from faultproxy.dial import begin, dial, error_name
 from faultproxy.relay import Poller
 from tests.peers import SilentUpstream, Upstream, nobody

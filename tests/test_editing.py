@@ -395,7 +395,7 @@ def test_an_address_in_use_rejects_the_whole_edit(tmp_path: Path, echoes: Server
         edition = proxies(
             p=at("127.0.0.1:0", echoes.address, CUT),
             fresh=at(fresh, echoes.address),
-            q=at(taken, echoes.address),
+            q=at(taken, "127.0.0.1:1"),
         )
         rejected = proxy.edit(edition)
         assert rejected["event"] == "config.rejected"

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from faultproxy.config.schema import TcpAddress
+from faultproxy.addresses import TcpAddress
 from faultproxy.daemon import Daemon, Overrides
 from faultproxy.events.bus import Bus
 from faultproxy.events.history import Fault, History

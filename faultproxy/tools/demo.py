@@ -30,8 +30,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import parse
-from faultproxy.config.schema import Config, TcpAddress
+from faultproxy.config.schema import Config
 from faultproxy.daemon import Daemon, Overrides
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
