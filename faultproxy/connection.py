@@ -283,6 +283,8 @@ class Connection:
     async def _see_the_end(self, relay: Relay) -> None:
         if not self._link.is_open:
             return
+        if relay.error is not None:
+            raise relay.error
         if relay.broken is not None:
             self.ended_by = relay.broken
             await self._link.carry_reset(Side(relay.broken))

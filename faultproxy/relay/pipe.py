@@ -15,10 +15,11 @@ from time import monotonic
 from typing import Protocol
 
 from faultproxy.kernel import sockets
-from faultproxy.relay.poller import BUFFER_SIZE, Endpoint, Poller
+from faultproxy.relay.poller import Endpoint, Poller
 
 UNLIMITED = 1 << 62
-_MOST_PIECES = 16384  # of whatever size: each costs some 250 bytes beside its own
+_MOST_PIECES = 16384
+_PIECE_SIZE = 250  # what a piece takes beside its bytes, about
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -62,13 +63,15 @@ class Pipe:
     ``bytes_written`` counts what the sink's kernel has taken. ``limit`` is how many bytes it may pass on before
     ``on_limit`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
     this was passed on; ``on_end`` is called then. ``was_reset`` says that the source is known to be reset: its end,
-    when it comes, is RST, whatever the kernel says. ``reverse`` is the pipe of the other direction.
+    when it comes, is RST, whatever the kernel says. ``on_failure`` is called when there is no memory to go on.
+    ``reverse`` is the pipe of the other direction.
     """
 
     __slots__ = (
-        "_flush_at", "_is_started", "_is_transformed", "_matchers", "_on_end", "_on_limit", "_poller", "_queue",
-        "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read", "bytes_written", "has_ended", "is_done",
-        "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
+        "_flush_at", "_held", "_is_started", "_is_transformed", "_is_waiting", "_matchers", "_memory", "_on_end",
+        "_on_failure", "_on_limit", "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read",
+        "bytes_written", "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source",
+        "was_reset",
     )  # fmt: skip
 
     reverse: "Pipe"
@@ -80,18 +83,23 @@ class Pipe:
         sink: Endpoint,
         on_limit: Callable[[], None],
         on_end: Callable[["Pipe", End], None],
+        on_failure: Callable[[MemoryError], None],
     ) -> None:
         self._poller = poller
+        self._memory = poller.memory
         self.source = source
         self.sink = sink
         self._on_limit = on_limit
         self._on_end = on_end
+        self._on_failure = on_failure
         self._recv_into = source.sock.recv_into
         self._send = sink.sock.send
         self._shaper: Shaper | None = None
         self._matchers: Sequence[Matcher] = ()
         self._is_transformed = False
         self._queue: deque[Piece] | None = None
+        self._held = 0
+        self._is_waiting = False
         self._flush_at = 0.0
         self._tell_reset = False
         self._is_started = False
@@ -119,30 +127,32 @@ class Pipe:
         queue, now = self._queue, monotonic()
         if self.is_frozen:
             return
-        while queue and self.bytes_written < self.limit:
-            due, data, own_segment = queue[0]
-            if due > now:
-                if self._flush_at != due:
-                    self._flush_at = due
-                    self._poller.call_at(due, self.flush)
-                break
-            if isinstance(data, End):
-                queue.popleft()
-                self._pass_on(data)
-                continue
-            try:
+        try:
+            while queue and self.bytes_written < self.limit:
+                due, data, own_segment = queue[0]
+                if due > now:
+                    if self._flush_at != due:
+                        self._flush_at = due
+                        self._poller.call_at(due, self.flush)
+                    break
+                if isinstance(data, End):
+                    queue.popleft()
+                    self._pass_on(data)
+                    continue
                 sent = self._send(data[: self.limit - self.bytes_written], socket.MSG_EOR if own_segment else 0)
-            except BlockingIOError:
-                is_blocked = True
-                break
-            except OSError:
-                self._sink_broke()
-                return
-            self.bytes_written += sent
-            if sent == len(data):
-                queue.popleft()
-            else:
-                queue[0] = (due, memoryview(data)[sent:], own_segment)
+                self.bytes_written += sent
+                if sent == len(data):
+                    queue.popleft()
+                else:
+                    queue[0] = (due, memoryview(data)[sent:], own_segment)
+        except BlockingIOError:
+            is_blocked = True
+        except OSError:
+            self._sink_broke()
+            return
+        except MemoryError as error:
+            self._on_failure(error)
+            return
         if not queue:
             self._queue = None
         if self.bytes_written == self.limit:
@@ -193,6 +203,7 @@ class Pipe:
         """Drop what is held, the shaper and the matchers."""
         self._queue = None
         self._shaper = None
+        self._count_held()
         self._matchers = ()
         self._is_transformed = False
 
@@ -200,59 +211,65 @@ class Pipe:
         """Whether there is a point in reading the source."""
         if self.has_ended or self.is_frozen or self.reverse.was_reset:
             return False
-        if self._shaper is not None:
-            pieces = len(self._queue) if self._queue is not None else 0
-            return self.bytes_read - self.bytes_written < self._shaper.max_buffered and pieces < _MOST_PIECES
-        return not self._queue and self.bytes_read < self.limit
+        if self._shaper is None or not self._queue:
+            return not self._queue and self.bytes_read < self.limit
+        held = self.bytes_read - self.bytes_written
+        return held < self._shaper.max_buffered and len(self._queue) < _MOST_PIECES and not self._memory.is_full
 
     def _read(self) -> None:
         """Read once from the source and send it on."""
-        if self._is_transformed:
-            self._read_transformed()
-            return
-        room = self.limit - self.bytes_read
-        if room > BUFFER_SIZE:
-            room = BUFFER_SIZE
-        buffer = self._poller.buffer
         try:
-            count = self._recv_into(buffer, room)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._source_ended(End.RST)
-            return
-        if not count:
-            self._source_ended(End.FIN)
-            return
-        if self.is_shut:
-            return
-        self.bytes_read += count
-        try:
-            sent = self._send(buffer[:count])
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._sink_broke()
-            return
-        self.bytes_written += sent
-        if sent != count:
-            self._queue = deque([(0.0, memoryview(bytes(buffer[sent:count])), False)])
-            self._settle(is_blocked=True)
-        elif self.bytes_read == self.limit:
-            self._settle()
-            self._on_limit()
+            if self._is_transformed:
+                self._read_transformed()
+                return
+            room = self.limit - self.bytes_read
+            if room > self._memory.max_read:
+                room = self._memory.max_read
+            buffer = self._poller.buffer
+            try:
+                count = self._recv_into(buffer, room)
+            except BlockingIOError:
+                return
+            except OSError:
+                count = -1
+            if count <= 0:
+                self._source_ended(End.RST if count else End.FIN)
+                return
+            if self.is_shut:
+                return
+            self.bytes_read += count
+            try:
+                sent = self._send(buffer[:count])
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._sink_broke()
+                return
+            self.bytes_written += sent
+            if sent != count:
+                self._queue = deque([(0.0, memoryview(bytes(buffer[sent:count])), False)])
+                self._settle(is_blocked=True)
+            elif self.bytes_read == self.limit:
+                self._settle()
+                self._on_limit()
+        except MemoryError as error:
+            self._on_failure(error)
 
     def _read_transformed(self) -> None:
-        shaper = self._shaper
+        shaper, most = self._shaper, self._memory.max_read
+        if shaper is not None:
+            if not self.has_room():  # memory has become full since
+                self._settle(is_blocked=bool(self.sink.interest & _OUT))
+                return
+            most = min(most, shaper.max_read)
         try:
-            count = self._recv_into(self._poller.buffer, BUFFER_SIZE if shaper is None else shaper.max_read)
+            count = self._recv_into(self._poller.buffer, most)
         except BlockingIOError:
             return
         except OSError:
-            self._source_ended(End.RST)
-            return
-        if not count:
-            self._source_ended(End.FIN)
+            count = -1
+        if count <= 0:
+            self._source_ended(End.RST if count else End.FIN)
             return
         self.bytes_read += count
         data = bytes(self._poller.buffer[:count])
@@ -275,10 +292,26 @@ class Pipe:
     def _settle(self, is_blocked: bool = False) -> None:
         """Watch for just what this pipe can go on with."""
         source, sink = self.source, self.sink
+        self._count_held()
+        if self._memory.is_full and self._queue and self._shaper is not None and not self._is_waiting:
+            self._is_waiting = True
+            self._memory.wait(self._resume)
         if bool(sink.interest & _OUT) != is_blocked:
             self._poller.watch(sink, sink.interest ^ _OUT)
         if bool(source.interest & _IN) != self.has_room():
             self._poller.watch(source, source.interest ^ _IN)
+
+    def _count_held(self) -> None:
+        held = 0
+        if self._queue and not self.is_shut:
+            held = self.bytes_read - self.bytes_written + _PIECE_SIZE * len(self._queue)
+        if held != self._held:
+            more, self._held = held - self._held, held
+            self._memory.add(more)
+
+    def _resume(self) -> None:
+        self._is_waiting = False
+        self._settle(is_blocked=bool(self.sink.interest & _OUT))
 
     def _source_failed(self, events: int) -> None:
         """The source has an error, or both its directions have ended, while it is not read."""
