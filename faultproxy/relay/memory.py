@@ -1,6 +1,6 @@
 """How much all pipes hold together is bounded by not reading; no byte that was read is dropped."""
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 BUFFER_SIZE = 256 * 1024
@@ -20,7 +20,7 @@ class Memory:
         self.is_full = False
         self.max_read = BUFFER_SIZE
         self._limit = limit
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: OrderedDict[Callable[[], None], None] = OrderedDict()
 
     def add(self, size: int) -> None:
         """So much more is held, or, if it is negative, less. Whoever waits for room is called, the first first."""
@@ -32,8 +32,8 @@ class Memory:
         self.max_read = _SMALL_READ if self.is_full else BUFFER_SIZE
         while room > 0 and self._waiting:
             room -= BUFFER_SIZE
-            self._waiting.popleft()()
+            self._waiting.popitem(last=False)[0]()
 
     def wait(self, callback: Callable[[], None]) -> None:
-        """Call a function once, which must not add(), when there is room and those who came before were called."""
-        self._waiting.append(callback)
+        """Call a function, once however often it waits, when there is room and those who came before were called."""
+        self._waiting[callback] = None

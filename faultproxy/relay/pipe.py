@@ -68,7 +68,7 @@ class Pipe:
     """
 
     __slots__ = (
-        "_flush_at", "_held", "_is_started", "_is_transformed", "_is_waiting", "_matchers", "_memory", "_on_end",
+        "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_memory", "_on_end",
         "_on_failure", "_on_limit", "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read",
         "bytes_written", "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source",
         "was_reset",
@@ -99,7 +99,6 @@ class Pipe:
         self._is_transformed = False
         self._queue: deque[Piece] | None = None
         self._held = 0
-        self._is_waiting = False
         self._flush_at = 0.0
         self._tell_reset = False
         self._is_started = False
@@ -157,13 +156,12 @@ class Pipe:
             self._queue = None
         if self.bytes_written == self.limit:
             self._on_limit()
-        self._settle(is_blocked)
+        self._settle(is_blocked=is_blocked)
 
     def set_limit(self, limit: int) -> None:
         """Call ``on_limit`` once ``limit`` bytes in all are written; never less than are written already."""
         self.limit = max(limit, self.bytes_written)
-        if self._is_started:
-            self.flush()
+        self.flush()
 
     def set_matchers(self, matchers: Sequence[Matcher]) -> None:
         """Show these every byte that is read from now on, as it will be written; an end they find is a limit."""
@@ -174,14 +172,13 @@ class Pipe:
         """Shape what is read from now on; what is held already leaves when it is due, in order."""
         self._shaper = shaper
         self._is_transformed = shaper is not None or bool(self._matchers)
-        if self._is_started:
-            self._settle(is_blocked=bool(self.sink.interest & _OUT))
+        self._settle()
 
     def freeze(self, *, tell_reset: bool = False) -> None:
         """Read nothing and send nothing; ``tell_reset``: but call ``on_end`` if the source is reset meanwhile."""
         self.is_frozen = True
         self._tell_reset = tell_reset
-        self._settle()
+        self._settle(is_blocked=False)
 
     def thaw(self) -> None:
         """Go on where it was frozen."""
@@ -196,20 +193,20 @@ class Pipe:
         self.limit = UNLIMITED
         if self.has_ended:
             self._pass_on(End.FIN)
-        elif self._is_started:
+        else:
             self._settle()
 
     def clear(self) -> None:
         """Drop what is held, the shaper and the matchers."""
         self._queue = None
         self._shaper = None
-        self._count_held()
         self._matchers = ()
         self._is_transformed = False
+        self._settle(is_blocked=False)
 
     def has_room(self) -> bool:
         """Whether there is a point in reading the source."""
-        if self.has_ended or self.is_frozen or self.reverse.was_reset:
+        if not self._is_started or self.has_ended or self.is_frozen or self.reverse.was_reset:
             return False
         if self._shaper is None or not self._queue:
             return not self._queue and self.bytes_read < self.limit
@@ -259,7 +256,7 @@ class Pipe:
         shaper, most = self._shaper, self._memory.max_read
         if shaper is not None:
             if not self.has_room():  # memory has become full since
-                self._settle(is_blocked=bool(self.sink.interest & _OUT))
+                self._settle()
                 return
             most = min(most, shaper.max_read)
         try:
@@ -287,31 +284,21 @@ class Pipe:
             self.flush()
         else:  # what is before them is waited for already
             self._queue += pieces
-            self._settle(is_blocked=bool(self.sink.interest & _OUT))
+            self._settle()
 
-    def _settle(self, is_blocked: bool = False) -> None:
-        """Watch for just what this pipe can go on with."""
+    def _settle(self, *, is_blocked: bool | None = None) -> None:
+        """Count what is held, and watch for just what this pipe can go on with; None: the sink is as it was."""
         source, sink = self.source, self.sink
-        self._count_held()
-        if self._memory.is_full and self._queue and self._shaper is not None and not self._is_waiting:
-            self._is_waiting = True
-            self._memory.wait(self._resume)
-        if bool(sink.interest & _OUT) != is_blocked:
-            self._poller.watch(sink, sink.interest ^ _OUT)
-        if bool(source.interest & _IN) != self.has_room():
-            self._poller.watch(source, source.interest ^ _IN)
-
-    def _count_held(self) -> None:
-        held = 0
-        if self._queue and not self.is_shut:
-            held = self.bytes_read - self.bytes_written + _PIECE_SIZE * len(self._queue)
+        held = self.bytes_read - self.bytes_written + _PIECE_SIZE * len(self._queue) if self._queue else 0
         if held != self._held:
             more, self._held = held - self._held, held
             self._memory.add(more)
-
-    def _resume(self) -> None:
-        self._is_waiting = False
-        self._settle(is_blocked=bool(self.sink.interest & _OUT))
+        if self._memory.is_full and self._queue and self._shaper is not None:
+            self._memory.wait(self._settle)
+        if is_blocked is not None and bool(sink.interest & _OUT) != is_blocked:
+            self._poller.watch(sink, sink.interest ^ _OUT)
+        if bool(source.interest & _IN) != self.has_room():
+            self._poller.watch(source, source.interest ^ _IN)
 
     def _source_failed(self, events: int) -> None:
         """The source has an error, or both its directions have ended, while it is not read."""
@@ -350,6 +337,5 @@ class Pipe:
         # The sink may have sent data before it broke: the other pipe reads that, then finds the end.
         self.reverse.was_reset = True
         self.clear()
-        self._settle()
         if self.reverse.has_ended:
             self.reverse._source_ended(End.RST)  # noqa: SLF001  # it does not read its source any more

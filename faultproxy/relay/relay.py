@@ -55,8 +55,9 @@ class Relay:
         self._on_change = None
         for pipe in (self.upstream, self.downstream):
             self._poller.forget(pipe.source)
-            pipe.clear()
             pipe.is_frozen = True  # a timer may still be set; the descriptor may soon be another's
+        for pipe in (self.upstream, self.downstream):
+            pipe.clear()
 
     @property
     def is_finished(self) -> bool:
@@ -87,6 +88,6 @@ class Relay:
     def _failed(self, error: MemoryError) -> None:
         self.error = error
         for pipe in (self.upstream, self.downstream):
+            pipe.is_frozen = True
             pipe.clear()
-            pipe.freeze()
         self._changed()
