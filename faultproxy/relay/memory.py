@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-BUFFER_SIZE = 256 * 1024
+BUFFER_SIZE = 512 * 1024  # beyond this bulk gains nothing more
 _SMALL_READ = 16 * 1024
 
 

@@ -107,7 +107,7 @@ async def test_what_a_broken_sink_had_sent_is_delivered() -> None:
 @pytest.mark.parametrize("limit", [1, 4096, 65_537, BUFFER_SIZE, 300_000])
 async def test_a_limit_is_exact(limit: int, shaped: bool) -> None:
     """The owner is told when so many bytes have been written, and no other byte has."""
-    data = pattern(400_000)
+    data = pattern(700_000)
     async with relaying(start=False) as it, trio.open_nursery() as nursery:
         pipe = it.relay.upstream
         pipe.set_limit(limit)
