@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from faultproxy import __version__
+from faultproxy import __version__, failures
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config
@@ -67,7 +67,21 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands. What the system refuses ends one with a sentence on standard error and exit code 1."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except Exception as error:
+            sentence = failures.sentence(error)
+            if sentence is None:
+                raise
+            _give_up_output()
+            _fail(sentence, _COULD_NOT_RUN)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """A TCP proxy that injects faults: refused, reset, half-closed, by rule, and told in the log."""
@@ -287,6 +301,14 @@ def _load(file: Path) -> Config:
         return load(file)
     except ConfigError as error:
         _fail("\n".join(error.errors), _BAD_CONFIG)
+
+
+def _give_up_output() -> None:
+    """What is still buffered goes nowhere, if it cannot go out: Python would complain of that at the end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str, code: int) -> NoReturn:

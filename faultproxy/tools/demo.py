@@ -6,6 +6,7 @@ would meet (``client_sees``, to the byte), and every rule of the file injected a
 
 import errno
 import os
+import resource
 import select
 import socket
 import sys
@@ -50,6 +51,7 @@ _HURRY_S = 0.15
 _LONG_PATIENCE_S = 20.0  # a packet that is lost time and again comes after twice as long each time
 _LOOK_AGAIN_S = 0.002
 _TCP_INFO_SIZE = 104
+_DESCRIPTORS = 200  # more than all proxies, their clients and the server have open at any time
 _LONG_MS = 90  # nobody is this slow on his own account
 _WIDTH = 110
 _ENDS = {"EOF", "silence", *errno.errorcode.values()}
@@ -103,7 +105,9 @@ async def run_demo(console: Console) -> bool:
 
 
 async def perform() -> Performance:
-    """Let every client meet its fault. Writes no file."""
+    """Let every client meet its fault. Writes no file. Raises OSError where there cannot be enough descriptors."""
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _DESCRIPTORS:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     path = demo_file()
     text = path.read_bytes()
     heard: list[bytes] = []
