@@ -72,10 +72,10 @@ def test_without_privileges() -> None:
 def test_a_client_that_sees_something_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's word counts, not the log's; and it is exit code 1."""
 
-    def shrug(visit: demo.Visit) -> None:
-        visit.connect()
+    def shrug(client: demo.Client) -> None:
+        client.connect()
         with suppress(OSError):
-            visit.receive()
+            client.receive()
 
     monkeypatch.setattr(demo, "CLIENTS", {**demo.CLIENTS, "late": demo.once(shrug)})
     result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
@@ -131,7 +131,7 @@ def test_what_no_capability_cures() -> None:
 
 async def test_faults_that_need_two_things_have_two_rows() -> None:
     """An outage needs nothing, a refusal for some does; so it is with hang."""
-    findings = examined(await demo.perform())
+    findings = examined(await demo.try_faults())
     needs = [(found.fault, found.needs) for found in findings]
     assert len(set(needs)) == len(needs)
     assert {("refuse", Need.NOTHING), ("refuse", Need.GATE)} <= set(needs)
