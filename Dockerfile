@@ -2,9 +2,9 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 # .dockerignore lets in what the wheel is made of, and the lock, and nothing else.
 COPY . .
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --copies --without-pip /opt/faultproxy \
- && alias pip='pip --no-cache-dir --disable-pip-version-check' \
- && pip install --root-user-action=ignore --require-hashes -r requirements/build.txt \
+ && pip install --require-hashes -r requirements/build.txt \
  && pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
  && pip --python /opt/faultproxy install --require-hashes -r requirements/run.txt \
  && pip --python /opt/faultproxy install --no-deps /wheel/*.whl

@@ -6,11 +6,10 @@ import secrets
 import signal
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import asdict
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from types import FrameType
 from typing import Any, BinaryIO, NoReturn
 
 import click
@@ -22,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from faultproxy import __version__
+from faultproxy import __version__, daemon, failures
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config
-from faultproxy.daemon import CannotListen, Daemon, Overrides
+from faultproxy.control.manager import CannotListen, Manager, Overrides
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
@@ -43,11 +42,25 @@ from faultproxy.units import format_duration, parse_duration, quote
 
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
-_PATIENCE_S = 1
+_ECHO_S = 0.1
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH = 120
 _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
-_SEED = click.IntRange(0, 2**63 - 1)
+
+
+class _Number(click.IntRange):
+    """A whole number; what is none is told with what to write."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{quote(str(value))} is not a number from {self.min} to {self.max}; write one, such as 42")
+        return number
+
+
+_SEED = _Number(0, 2**63 - 1)
 
 
 def _address(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -67,7 +80,21 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands. What the system refuses ends one with a sentence on standard error and exit code 1."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except Exception as error:
+            sentence = failures.sentence(error)
+            if sentence is None:
+                raise
+            _give_up_output()
+            _fail(sentence, _COULD_NOT_RUN)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """A TCP proxy that injects faults: refused, reset, half-closed, by rule, and told in the log."""
@@ -83,23 +110,24 @@ def main() -> None:
 @click.option("--expect", is_flag=True, help="Exit 3 if a rule injected fewer or more faults than its expect says.")
 def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT; a second signal ends it at once."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to obey it
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
     writer = LogWriter()
     options, stats = overrides.log(config.log), Stats()
     log = Log(writer, stats, options.format, options.level)
-    daemon = Daemon(file, config, overrides, Bus(stats, log), stats, log)
+    manager = Manager(config, Bus(stats, log), overrides, lambda options: log.configure(options.format, options.level))
     # What is loaded by now stays: it need not be searched for garbage while bytes wait.
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        trio.run(_run, daemon)
+        trio.run(_run, manager, stats, file)
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     finally:
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)  # it is ending, and the log's end is to be written
         writer.close(_FLUSH_S)
-    unmet = daemon.unmet() if expect else []
+    unmet = manager.unmet() if expect else []
     if unmet:
         _fail("\n".join(unmet), _UNMET)
 
@@ -125,9 +153,7 @@ def check(files: tuple[Path, ...]) -> None:
 @main.command()
 @click.argument("file", type=_FILE)
 @click.option("--proxy", metavar="NAME", help="Of this proxy only.")
-@click.option(
-    "--connections", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="So many of each."
-)
+@click.option("--connections", type=_Number(1, 1_000_000), default=20, show_default=True, help="So many of each.")
 @click.option(
     "--client", metavar="IP", callback=_address, default="127.0.0.1", show_default=True, help="They come from here."
 )
@@ -213,31 +239,29 @@ def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
         sys.exit(_COULD_NOT_RUN)
 
 
-async def _run(daemon: Daemon) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        _insist(signal.SIGTERM, signal.SIGINT)
-        await daemon.run(signals)
+async def _run(manager: Manager, stats: Stats, file: Path) -> None:
+    early: list[int] = []  # until somebody listens; and what comes when nobody listens any more changes nothing
+    for number in _ENDING:
+        signal.signal(number, lambda came, _: early.append(came))
+    with trio.open_signal_receiver(*_ENDING, signal.SIGHUP) as signals:
+        for came in tuple(early):
+            signal.raise_signal(came)
+        await daemon.run(manager, stats, _without_echoes(signals), file=file)
 
 
-def _insist(*numbers: int) -> None:
-    """Have the kernel end the process a second after a second of these signals, should the daemon not have done so.
+async def _without_echoes(signals: AsyncIterator[int]) -> AsyncIterator[int]:
+    """All SIGHUPs, and of the signals that end it those that come 100 ms or more after the one before.
 
-    It cannot while a regular expression of the user's goes through all the ways in which it does not match.
+    Who presses Ctrl-C once may send two: the terminal's, and the one that a wrapper forwards.
     """
-    obey = signal.getsignal(numbers[0])
-    assert callable(obey)
-
-    def once(number: int, frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, again)
-        obey(number, frame)
-
-    def again(number: int, frame: FrameType | None) -> None:
-        signal.alarm(_PATIENCE_S)
-        obey(number, frame)
-
-    for each in numbers:
-        signal.signal(each, once)
+    meant_at = float("-inf")
+    async for number in signals:
+        now = trio.current_time()
+        if number == signal.SIGHUP:
+            yield number
+        elif now >= meant_at + _ECHO_S:
+            meant_at = now
+            yield number
 
 
 def _forecast_line(proxy: str, each: Forecast) -> dict[str, Any]:
@@ -287,6 +311,14 @@ def _load(file: Path) -> Config:
         return load(file)
     except ConfigError as error:
         _fail("\n".join(error.errors), _BAD_CONFIG)
+
+
+def _give_up_output() -> None:
+    """What is still buffered goes nowhere, if it cannot go out: Python would complain of that at the end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str, code: int) -> NoReturn:

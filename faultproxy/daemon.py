@@ -1,307 +1,57 @@
-"""The daemon: proxies, their configuration while it runs, and the end of it all."""
+"""The daemon: the tree of tasks, signals, and the end of it all."""
 
-import errno
-import os
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from signal import SIGHUP
 
 import trio
 
-from faultproxy.capacity import Capacity
-from faultproxy.config.loader import ConfigError, load
-from faultproxy.config.schema import Config, LogOptions, ProxyConfig, TcpAddress
-from faultproxy.dial import error_name
-from faultproxy.events.bus import Bus
-from faultproxy.events.log import Log
+from faultproxy.control.file import WatchedFile
+from faultproxy.control.manager import Manager, memory_limit
 from faultproxy.events.stats import Stats
-from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
-from faultproxy.gate import Gate
-from faultproxy.kernel.holder import holder
-from faultproxy.proxy import Proxy, open_at_start
+from faultproxy.listener.limits import ConnectionLimit
+from faultproxy.proxy.settings import Services
 from faultproxy.relay import Poller
 
-_LOOK_EVERY_S = 0.25
-Stamp = tuple[int, int, int, int] | None
 
+async def run(
+    manager: Manager,
+    stats: Stats,
+    signals: AsyncIterator[int],
+    *,
+    file: Path | None = None,
+    ready: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; another one ends it at once.
 
-class CannotListen(Exception):
-    """An address cannot be had. The text says which, why, and who may hold it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the command line said, which stands above the file."""
-
-    seed: int | None = None
-    log_format: str | None = None
-    log_level: str | None = None
-
-    def log(self, options: LogOptions) -> LogOptions:
-        """How the log is written, all things considered."""
-        given = {"format": self.log_format, "level": self.log_level}
-        return LogOptions.model_validate(options.model_dump() | {key: value for key, value in given.items() if value})
-
-
-class Daemon:
-    """Runs the proxies of one file, and follows its edits; without a file, those that apply() brings."""
-
-    def __init__(
-        self,
-        path: Path | None,
-        config: Config,
-        overrides: Overrides,
-        bus: Bus,
-        stats: Stats,
-        log: Log | None = None,
-    ) -> None:
-        self._path = path
-        self._config = config
-        self._overrides = overrides
-        self._bus = bus
-        self._stats = stats
-        self._log = log
-        self._run_id = secrets.token_hex(4)
-        self._seed = self._seed_of(config, drawn=secrets.randbits(32))
-        self._capacity = Capacity()
-        self._proxies: dict[str, Proxy] = {}
-        self._hangup = trio.Event()
-
-    @property
-    def addresses(self) -> dict[str, TcpAddress]:
-        """Where each proxy really listens."""
-        return {name: proxy.gate.address for name, proxy in self._proxies.items()}
-
-    @property
-    def seed(self) -> int:
-        """What all draws are made from."""
-        return self._seed
-
-    async def run(self, signals: AsyncIterator[int], ready: Callable[[], object] = lambda: None) -> None:
-        """Serve until SIGTERM or SIGINT, then drain; a second one ends it at once. Raises CannotListen at the start.
-
-        ``ready`` is called once clients may come.
-        """
-        gates = self._bind(self._config.proxies)
-        with Poller() as poller:
-            async with trio.open_nursery() as services:
-                services.start_soon(poller.run)
-                async with trio.open_nursery() as connections:
-                    async with trio.open_nursery() as serving:
-                        services.start_soon(self._obey, signals, serving.cancel_scope, connections.cancel_scope)
-                        self._start(gates, poller, connections, serving)
-                        if self._path is not None:
-                            serving.start_soon(self._watch, self._path)
-                        ready()
-                    connections.cancel_scope.deadline = trio.current_time() + self._config.drain
-                    for proxy in self._proxies.values():
-                        proxy.close_gate()
-                        proxy.retire()
-                services.cancel_scope.cancel()
-
-    def unmet(self) -> list[str]:
-        """The rules that did not inject as many faults as they should have, each as a sentence."""
-        return [sentence for proxy in self._proxies.values() for sentence in proxy.unmet()]
-
-    def matched(self, proxy: str) -> dict[str, int]:
-        """How many connections each rule of a proxy matched; empty while there is no such proxy."""
-        return self._proxies[proxy].matched if proxy in self._proxies else {}
-
-    async def apply(self, config: Config) -> None:
-        """Make this the configuration, and return when it is in force. Raises CannotListen; then nothing changed."""
-        self._edit(config)
-        # The proxies bring their gates up to date in the first step of their tasks: after two of ours all have had it.
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
-
-    def _start(
-        self, gates: Mapping[str, Gate], poller: Poller, connections: trio.Nursery, serving: trio.Nursery
-    ) -> None:
-        def add(name: str, gate: Gate) -> None:
-            config = self._config.proxies[name]
-            proxy = Proxy(name, config, self._seed, gate, self._bus, self._stats, poller, self._capacity, connections)
-            self._proxies[name] = proxy
-            self._bus.publish(
-                ProxyStarted(
-                    proxy=name,
-                    listen=str(gate.address),
-                    upstream=str(config.upstream),
-                    rules=len(config.rules),
-                    seed=self._seed,
-                    run=self._run_id,
-                    config=config.dump(),
-                )
-            )
-            serving.start_soon(proxy.serve)
-
-        self._add = add
-        for name, gate in gates.items():
-            add(name, gate)
-        self._count_listeners()
-
-    async def _obey(self, signals: AsyncIterator[int], *scopes: trio.CancelScope) -> None:
-        """SIGHUP looks at the file again; any other signal cancels the first scope, the next signal the second."""
-        waiting = iter(scopes)
-        async for number in signals:
-            if number == SIGHUP:
-                self._hangup.set()
-            else:
-                next(waiting, scopes[-1]).cancel()
-
-    async def _watch(self, path: Path) -> None:
-        """Look at the file four times a second, and load it once it has changed and come to rest."""
-        loaded: Stamp = None  # it may have changed since it was read for the start, so it is read once more
-        seen: Stamp = None
-        while True:
-            with trio.move_on_after(_LOOK_EVERY_S):
-                await self._hangup.wait()
-            before, seen = seen, await trio.to_thread.run_sync(_stamp, path)
-            asked = self._hangup.is_set()
-            if asked or (seen != loaded and seen == before):
-                self._hangup = trio.Event()
-                await self._reload(path, quietly=loaded is None and not asked)
-                loaded = seen
-
-    async def _reload(self, path: Path, *, quietly: bool = False) -> None:
-        """Take the file for the configuration; ``quietly``: say nothing when it already is."""
-        try:
-            config = await trio.to_thread.run_sync(load, path)
-            if not (quietly and config == self._config):
-                self._edit(config)
-        except ConfigError as error:
-            self._bus.publish(ConfigRejected(file=str(path), errors=error.errors))
-        except CannotListen as error:
-            self._bus.publish(ConfigRejected(file=str(path), errors=(str(error),)))
-
-    def _edit(self, config: Config) -> None:
-        changes = self._swap(config)
-        dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
-        self._bus.publish(
-            ConfigLoaded(
-                source="python" if self._path is None else "file",
-                file=None if self._path is None else str(self._path),
-                changes=changes.texts,
-                config=dumps,
-            )
-        )
-
-    def _swap(self, config: Config) -> "Changes":
-        """Bring up what is new, then swap, with no checkpoint in between. Raises CannotListen: nothing changed."""
-        changes = Changes.between(self._config, config)
-        gates = self._gates_for(config.proxies)
-        seed = self._seed_of(config, drawn=self._seed)
-        moved = [
-            f"proxy {name}: now at {gate.address}"
-            for name, gate in gates.items()
-            if not gate.listen.port and name in self._proxies and self._proxies[name].gate is not gate
-        ]
-        kept = set(map(id, gates.values()))
-        for name, proxy in tuple(self._proxies.items()):
-            if id(proxy.gate) not in kept:
-                proxy.close_gate()
-            if name not in config.proxies:
-                del self._proxies[name]
-                proxy.retire()
-        self._config, self._seed = config, seed
-        if self._log is not None:
-            log = self._overrides.log(config.log)
-            self._log.configure(log.format, log.level)
-        for name, proxy_config in config.proxies.items():
-            if name in self._proxies:
-                self._proxies[name].update(proxy_config, seed, gates[name])
-            else:
-                self._add(name, gates[name])
-        self._count_listeners()
-        return replace(changes, texts=(*changes.texts, *moved))
-
-    def _count_listeners(self) -> None:
-        self._capacity.listeners = sum(proxy.gate.descriptors for proxy in self._proxies.values())
-
-    def _gates_for(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
-        """A gate for each proxy: the one that listens there already, whoever has it, or a new one."""
-        free = {proxy.gate.listen: proxy.gate for proxy in self._proxies.values() if proxy.gate.listen.port}
-        gates = {}
-        for name, config in proxies.items():
-            old = self._proxies.get(name)
-            if config.listen in free:
-                gates[name] = free.pop(config.listen)
-            elif old is not None and old.gate.listen == config.listen:
-                gates[name] = old.gate  # port 0: the number that the kernel gave stays
-        leaving = [proxy for proxy in self._proxies.values() if proxy.gate not in gates.values()]
-        missing = {name: config for name, config in proxies.items() if name not in gates}
-        ports = {config.listen.port for config in missing.values()}
-        in_the_way = [proxy for proxy in leaving if proxy.gate.address.port in ports]
-        for proxy in in_the_way:
-            proxy.shut_gate()  # 127.0.0.1:80 becomes :80: the old listener must go before the new one can come
-        try:
-            return gates | self._bind(missing)
-        except CannotListen:
-            for proxy in in_the_way:
-                proxy.look_again()
-            raise
-
-    def _bind(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
-        """New gates for these proxies, open where the rules have them so; all of them or none."""
-        gates: dict[str, Gate] = {}
-        for name, config in proxies.items():
-            try:
-                gates[name] = Gate(config.listen)
-                open_at_start(gates[name], config)
-            except OSError as error:
-                for gate in gates.values():
-                    gate.close()
-                raise CannotListen(_why_not(name, config.listen, error)) from error
-        return gates
-
-    def _seed_of(self, config: Config, drawn: int) -> int:
-        given = self._overrides.seed if self._overrides.seed is not None else config.seed
-        return given if given is not None else drawn
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What an edit changed: the proxies whose configuration is another, and a line on each change."""
-
-    proxies: frozenset[str]
-    texts: tuple[str, ...]
-
-    @classmethod
-    def between(cls, old: Config, new: Config) -> "Changes":
-        """Compare two configurations."""
-        texts = [f"{key} changed" for key in ("seed", "log", "drain") if getattr(old, key) != getattr(new, key)]
-        changed = set()
-        for name in [*old.proxies, *(name for name in new.proxies if name not in old.proxies)]:
-            before, after = old.proxies.get(name), new.proxies.get(name)
-            if before == after:
-                continue
-            if after is not None:
-                changed.add(name)
-            if before is None or after is None:
-                texts.append(f"proxy {name} {'added' if before is None else 'removed'}")
-            else:
-                fields = [key for key in type(after).model_fields if getattr(before, key) != getattr(after, key)]
-                texts.append(f"proxy {name}: {', '.join(fields)} changed")
-        return cls(frozenset(changed), tuple(texts))
-
-
-def _stamp(path: Path) -> Stamp:
-    """What changes when a file is written, replaced, may be read again, or a link on its path is turned.
-
-    None if it is not there. The time of its last change of any kind stands for that of its content, which a copy may
-    have kept.
+    ``file`` is followed, if given; SIGHUP looks at it again. ``ready`` is called once clients may come. Raises
+    CannotListen at the start.
     """
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size
+    with Poller(memory_limit(manager.config)) as poller:
+        limit = ConnectionLimit()
+        await manager.listen(poller)
+        async with trio.open_nursery() as background:
+            async with trio.open_nursery() as connections:
+                manager.start(Services(poller, manager.bus, stats, limit, connections))
+                background.start_soon(poller.run)
+                async with trio.open_nursery() as serving:
+                    watched = WatchedFile(file, manager) if file is not None else None
+                    background.start_soon(_obey, signals, watched, serving.cancel_scope, connections.cancel_scope)
+                    if watched is not None:
+                        serving.start_soon(watched.watch)
+                    ready()
+                    await trio.sleep_forever()
+                connections.cancel_scope.deadline = trio.current_time() + manager.config.drain
+                manager.drain()
+            background.cancel_scope.cancel()
 
 
-def _why_not(name: str, listen: TcpAddress, error: OSError) -> str:
-    text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
-    if error.errno != errno.EADDRINUSE:
-        return text
-    who = holder(listen.port)
-    return f"{text}; {who + ' holds it' if who else 'another process holds it'}: stop that, or choose another port"
+async def _obey(signals: AsyncIterator[int], watched: WatchedFile | None, *scopes: trio.CancelScope) -> None:
+    """SIGHUP looks at the file again; any other signal cancels the first scope, a later one the second."""
+    waiting = iter(scopes)
+    async for number in signals:
+        if number == SIGHUP:
+            if watched is not None:
+                watched.look_now()
+        else:
+            next(waiting, scopes[-1]).cancel()

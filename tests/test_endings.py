@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.knocking import Namespaces, inside
+from tests.network import Namespaces, inside
 from tests.peers import (
     Background,
     Server,
@@ -81,8 +81,8 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
     "dialled": Scene([rule(reset=None)]),
     "reset_server_at_once": Scene([rule(reset={"to": "server"})]),
     "exempt": Scene([rule("health", when={"nth": [2]}, **{"pass": None}), rule("all", reset=None)]),
-    "shadow": Scene([rule("s", mode="shadow", reset={"after": "4B"}), rule("real", close={"after": "8B"})]),
-    "shadow_refuse": Scene([rule("s", mode="shadow", when={"first": 1}, refuse=None)]),
+    "dry_run": Scene([rule("s", dry_run=True, reset={"after": "4B"}), rule("real", close={"after": "8B"})]),
+    "dry_run_refuse": Scene([rule("s", dry_run=True, when={"first": 1}, refuse=None)]),
     "limit": Scene([rule(limit=2, reset=None)]),
 }
 
@@ -347,25 +347,25 @@ def test_pass_exempts(stage: Stage) -> None:
     assert [line["ordinal"] for line in stage.proxy.seen("fault.injected", proxy="exempt")] == [1, 2]
 
 
-def test_a_shadow_only_tells(stage: Stage) -> None:
-    """Where a rule in shadow mode would strike the log says so, and nothing else happens; the rules below are read."""
-    with stage.ends("shadow") as (client, server):
+def test_a_dry_run_only_tells(stage: Stage) -> None:
+    """Where a rule with dry_run would strike the log says so, and nothing else happens; the rules below are read."""
+    with stage.ends("dry_run") as (client, server):
         server.sendall(b"0123456789")
         assert read_to_the_end(client) == (b"01234567", "EOF")
-    shadow = stage.proxy.wait_for("fault.dry_run", connection="shadow#1")
-    assert (shadow["rule"], shadow["fault"], shadow["client_sees"]) == ("s", "reset", "ECONNRESET")
-    assert (shadow["trigger"], shadow["bytes_downstream"], shadow["ordinal"]) == ("4B downstream", 4, 1)
-    assert stage.struck("shadow")["rule"] == "real"
-    assert stage.closed("shadow")["faults"] == ["close"]
+    dry_run = stage.proxy.wait_for("fault.dry_run", connection="dry_run#1")
+    assert (dry_run["rule"], dry_run["fault"], dry_run["client_sees"]) == ("s", "reset", "ECONNRESET")
+    assert (dry_run["trigger"], dry_run["bytes_downstream"], dry_run["ordinal"]) == ("4B downstream", 4, 1)
+    assert stage.struck("dry_run")["rule"] == "real"
+    assert stage.closed("dry_run")["faults"] == ["close"]
 
 
-def test_a_refuse_in_shadow_refuses_nobody(stage: Stage) -> None:
+def test_a_dry_run_of_refuse_refuses_nobody(stage: Stage) -> None:
     """The connection lives, and the log tells what it would have seen."""
-    with stage.ends("shadow_refuse") as (client, server):
+    with stage.ends("dry_run_refuse") as (client, server):
         server.sendall(b"welcome")
         assert read_exactly(client, 7) == b"welcome"
-    shadow = stage.proxy.wait_for("fault.dry_run", connection="shadow_refuse#1")
-    assert (shadow["fault"], shadow["client_sees"]) == ("refuse", "ECONNREFUSED")
+    dry_run = stage.proxy.wait_for("fault.dry_run", connection="dry_run_refuse#1")
+    assert (dry_run["fault"], dry_run["client_sees"]) == ("refuse", "ECONNREFUSED")
 
 
 def test_limit_ends_a_rule(stage: Stage) -> None:

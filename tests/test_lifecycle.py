@@ -39,19 +39,6 @@ def exchange(client: socket.socket, server: socket.socket) -> None:
     assert read_exactly(client, 4) == b"pong"
 
 
-def wait_until_busy(pid: int) -> None:
-    """Wait until a process has taken another tenth of a second of a processor's time."""
-
-    def ticks() -> int:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
-
-    enough, deadline = ticks() + 10, monotonic() + PATIENCE_S
-    while ticks() < enough:
-        assert monotonic() < deadline, "it has nothing to do"
-        sleep(0.01)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_open_connections_finish(tmp_path: Path, upstream: Upstream, number: signal.Signals) -> None:
     """New clients are refused meanwhile; once the last connection is over the program ends with 0."""
@@ -94,25 +81,78 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, upstream: Upstream) -> 
         exchange(client, server)
         proxy.signal(signal.SIGTERM)
         proxy.wait_for("proxy.draining")
+        sleep(0.2)
         proxy.signal(signal.SIGINT)
         assert read_to_the_end(client) == (b"", "ECONNRESET")
         assert read_to_the_end(server) == (b"", "ECONNRESET")
         assert proxy.exit_code() == 0
 
 
-def test_a_second_signal_ends_what_is_stuck(tmp_path: Path, upstream: Upstream) -> None:
-    """An expression of the user's that tries all ways not to match holds up everything, but not the end."""
-    rule = {"name": "endless", "reset": {"after": {"match": "(a+)+b", "direction": "upstream"}}}
-    with (
-        Faultproxy(tmp_path, one(upstream.address, rule)) as proxy,
-        connect(proxy.address("p")) as client,
-        upstream.accept(),
-    ):
-        client.sendall(b"a" * 60)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            wait_until_busy(proxy.pid)
-            proxy.signal(number)
-        assert proxy.exit_code() == -signal.SIGALRM
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+)
+def test_an_echo_of_a_signal_is_no_second_one(
+    tmp_path: Path, upstream: Upstream, numbers: tuple[signal.Signals, ...]
+) -> None:
+    """Two signals at once, as when a wrapper forwards the terminal's, drain; the log has its end, and expect counts."""
+    rule = {"name": "cut", "expect": {"min": 1}, "when": {"connection": 99}, "reset": None}
+    config = {"drain": "20s", **one(upstream.address, rule)}
+    with Faultproxy(tmp_path, config, "--expect", may_complain=True) as proxy:
+        with connect(proxy.address("p")) as client, upstream.accept() as server:
+            exchange(client, server)
+            for number in numbers:
+                proxy.signal(number)
+            assert proxy.wait_for("proxy.draining")["open"] == 1
+            for _ in range(3):
+                exchange(client, server)
+        assert proxy.exit_code() == 3
+        proxy.wait_for("proxy.stopped")
+        assert len(proxy.seen("proxy.draining")) == 1
+
+
+def test_signals_at_the_very_end_change_nothing(tmp_path: Path, upstream: Upstream) -> None:
+    """However many come while it ends, the log has its end, and the exit code is 0."""
+    with Faultproxy(tmp_path, one(upstream.address)) as proxy:
+        proxy.address("p")
+        while proxy.process.poll() is None:
+            proxy.signal(signal.SIGINT)
+            proxy.signal(signal.SIGTERM)
+            sleep(0.002)
+        assert proxy.exit_code() == 0
+        proxy.wait_for("proxy.stopped")
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
+def test_a_hangup_while_it_starts(tmp_path: Path, upstream: Upstream, after_s: float) -> None:
+    """SIGHUP never ends it, however early it comes, once there is a Python that could ignore it."""
+    with Faultproxy(tmp_path, one(upstream.address)) as proxy:
+        wait_until_ignored(proxy.pid, signal.SIGHUP)
+        sleep(after_s)
+        proxy.signal(signal.SIGHUP)
+        proxy.address("p")
+        assert proxy.stop() == 0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
+def test_an_interrupt_while_it_starts(tmp_path: Path, upstream: Upstream, after_s: float) -> None:
+    """SIGINT ends it, early or late, and never with a traceback."""
+    with Faultproxy(tmp_path, one(upstream.address), may_complain=True) as proxy:
+        wait_until_ignored(proxy.pid, signal.SIGHUP)
+        sleep(after_s)
+        proxy.signal(signal.SIGINT)
+        assert proxy.exit_code() in {0, 1, -signal.SIGINT}
+    assert "Traceback" not in proxy.errors
+
+
+def wait_until_ignored(pid: int, number: signal.Signals) -> None:
+    """Wait until a process ignores a signal (proc(5), SigIgn)."""
+    deadline = monotonic() + PATIENCE_S
+    while True:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        if int(status["SigIgn"], 16) >> number - 1 & 1:
+            return
+        assert monotonic() < deadline, "it does not ignore the signal"
+        sleep(0.001)
 
 
 def test_who_waits_at_the_end_is_still_served(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 import trio
-
-from faultproxy.faults.base import Direction, Side
 from faultproxy.link import Link
 from tests.knocking import need_a_filter
+
+from faultproxy.faults.base import Direction, Side
 from tests.relay.relaying import is_quiet, polling, read_exactly, read_to_the_end, reset, send_all, tcp_pair
 
 

@@ -302,11 +302,11 @@ def test_a_bad_edit_changes_nothing(clients: Clients) -> None:
 
 
 def test_conditions_hold_for_open_connections_too(clients: Clients) -> None:
-    """A rule for some connections shapes those; one in shadow mode none; one below a verdict none."""
+    """A rule for some connections shapes those; one with dry_run none; one below a verdict none."""
     clients.come(3)
     clients.edit(rule(when={"connection": [2]}, corrupt=CHANGES))
     assert clients.changed() == [2]
-    clients.edit(rule("all", mode="shadow", corrupt=CHANGES))
+    clients.edit(rule("all", dry_run=True, corrupt=CHANGES))
     assert clients.changed() == []
     clients.edit(rule("elsewhere", when={"client": "10.0.0.0/8"}, corrupt=CHANGES))
     assert clients.changed() == []

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.knocking import need_a_filter
+from tests.network import need_a_filter
 from tests.peers import (
     PATIENCE_S,
     Background,
@@ -46,7 +46,7 @@ SCENES = {
     "none": Scene([rule(loss={"probability": "0%"})]),
     "all": Scene([rule(loss={"probability": "100%"})]),
     "late": Scene([rule(loss=SOME)], upstream=SilentUpstream()),
-    "shadow": Scene([rule(mode="shadow", loss=SOME)]),
+    "dry_run": Scene([rule(dry_run=True, loss=SOME)]),
     "window": Scene([rule(when={"window": {"to": "1h"}}, loss=SOME)]),
     "partition": Scene([rule(hang={"after": "100kB", "acks": False})], receive_buffer=16_384),
     "partition_for": Scene([rule(hang={"after": "4B", "acks": False, "for": "500ms"})]),
@@ -172,10 +172,10 @@ def test_a_server_that_answers_late_is_dialled_once(stage: Stage) -> None:
             talk(client, server)
 
 
-def test_a_shadow_loses_nothing(stage: Stage) -> None:
-    """It is told of at once, as of every shape in shadow."""
-    with stage.ends("shadow") as (client, server):
-        assert stage.proxy.wait_for("fault.dry_run", proxy="shadow")["fault"] == "loss"
+def test_a_dry_run_loses_nothing(stage: Stage) -> None:
+    """It is told of at once, as of every shape in a dry run."""
+    with stage.ends("dry_run") as (client, server):
+        assert stage.proxy.wait_for("fault.dry_run", proxy="dry_run")["fault"] == "loss"
         for _ in range(100):
             client.sendall(b"1234")
             read_exactly(server, 4)
@@ -400,12 +400,12 @@ def test_a_filter_alone_is_silent_from_the_start_and_takes_turns_with_outages(tm
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
 def test_what_is_not_allowed_is_told_at_the_start_and_after_an_edit(tmp_path: Path) -> None:
-    """Each reason once, with the faults that it concerns; what needs nothing, or is in shadow, is not told of."""
+    """Each reason once, with the faults that it concerns; what needs nothing, or is a dry run, is not told of."""
     first = [
         rule("exempt", when={"client": "10.0.0.1"}, **{"pass": None}),
         rule("some", when={"first": 1}, refuse=None),
         rule("later", when={"connection": 9}, abort={"after": "1h"}, latency={"delay": "1ms"}),
-        rule("shadow", mode="shadow", loss=SOME),
+        rule("dry_run", dry_run=True, loss=SOME),
         rule("all", refuse=None),
     ]
     with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, *first), privileges=False) as proxy:

@@ -50,7 +50,7 @@ SCENES = {
     "below_a_first": Scene([{"name": "one", "when": {"first": 1}, "pass": None}, GET], NEVER),
     "below_a_close": Scene([{"name": "all", "close": None}, GET], NEVER),
     "elsewhere": Scene([cut(starts_with="GET", client="10.0.0.0/8")], NEVER),
-    "below_a_shadow": Scene([{**GET, "name": "shadow", "mode": "shadow"}, GET], NEVER),
+    "below_a_dry_run": Scene([{**GET, "name": "dry_run", "dry_run": True}, GET], NEVER),
     "pass": Scene([{"name": "health", "when": {"starts_with": "PING"}, "pass": None}, {"name": "all", "close": None}], NEVER),
     "shape": Scene([{"name": "spoil", "when": {"starts_with": "GET"}, "corrupt": {"at": [0], "direction": "upstream"}}], NEVER),
 }  # fmt: skip
@@ -114,7 +114,7 @@ CUT: list[tuple[str, list[bytes]]] = [
     ("sni", [in_records(client_hello("a.example.com"), 50)]),
     ("both", [b"GET /", b"admin"]),
     ("two", bytewise(b"PUT")),
-    ("below_a_shadow", [b"GET /admin"]),
+    ("below_a_dry_run", [b"GET /admin"]),
 ]
 SERVED: list[tuple[str, list[bytes]]] = [
     ("text", [b"P"]),

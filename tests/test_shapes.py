@@ -90,7 +90,7 @@ SCENES = {
             rule("ends", slow_close={"delay": "50ms"}, close={"after": "300kB"}),
         ]
     ),
-    "shadow": Scene([rule(mode="shadow", latency={"delay": "1h"})]),
+    "dry_run": Scene([rule(dry_run=True, latency={"delay": "1h"})]),
     "bystander": Scene([rule(when={"connection": 1000}, latency={"delay": "1h"})]),
 }
 
@@ -561,12 +561,12 @@ def test_shapes_and_an_ending_of_four_rules(stage: Stage) -> None:
     assert set(stage.closed("all")["faults"]) == {"latency", "bandwidth", "slice", "close"}
 
 
-def test_a_shadow_shapes_nothing(stage: Stage) -> None:
+def test_a_dry_run_shapes_nothing(stage: Stage) -> None:
     """It is told of, and the bytes are not late."""
-    with stage.ends("shadow") as (client, server):
+    with stage.ends("dry_run") as (client, server):
         client.sendall(b"x")
         assert read_exactly(server, 1) == b"x"
-        assert stage.proxy.wait_for("fault.dry_run", connection="shadow#1")["fault"] == "latency"
+        assert stage.proxy.wait_for("fault.dry_run", connection="dry_run#1")["fault"] == "latency"
 
 
 def test_latency_loses_nothing_to_a_late_reset(stage: Stage) -> None:

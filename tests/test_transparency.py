@@ -400,3 +400,29 @@ def test_an_ipv6_address_can_be_listened_on(stage: Stage) -> None:
     with stage.ends("ipv6") as (client, server):
         server.sendall(b"hello")
         assert read_exactly(client, 5) == b"hello"
+
+
+def test_a_name_that_hangs_keeps_no_other(tmp_path: Path) -> None:
+    """However many clients wait for an upstream whose name servers are silent, other upstreams' names are found."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\n"
+        "resolve = socket.getaddrinfo\n"
+        "def getaddrinfo(host, *args, **kwargs):\n"
+        "    if host == 'hangs.test':\n"
+        "        time.sleep(3)\n"
+        "    return resolve('127.0.0.1', *args, **kwargs)\n"
+        "socket.getaddrinfo = getaddrinfo\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with Upstream() as upstream, ExitStack() as stack:
+        hangs, healthy = (
+            {"listen": "127.0.0.1:0", "upstream": f"{name}.test:{upstream.port}"} for name in ("hangs", "healthy")
+        )
+        config = {"drain": "0s", "proxies": {"hangs": hangs, "healthy": healthy}}
+        proxy = stack.enter_context(Faultproxy(tmp_path, config, environment=environment))
+        for _ in range(100):
+            stack.enter_context(connect(proxy.address("hangs")))
+        for _ in range(12):
+            with connect(proxy.address("healthy")) as client, upstream.accept() as server:
+                client.sendall(b"here")
+                assert read_exactly(server, 4) == b"here"

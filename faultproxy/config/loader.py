@@ -7,17 +7,19 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from faultproxy.config import wording
-from faultproxy.config.schema import Config, TcpAddress, parse_listen
+from faultproxy.addresses import TcpAddress, parse_listen, parse_upstream
+from faultproxy.config import messages
+from faultproxy.config.schema import Config
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Connect, ConnectShape, Shape
+from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.units import quote
 
@@ -26,8 +28,10 @@ MOST_ERRORS = 100
 
 _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
+_LOOPBACK = MappingProxyType({"localhost": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1",)})
+"""What is dialled by a name, and by the address that means all of this host's."""
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
-_CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, (Connect, ConnectShape)))
+_CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, (Connect, ConnectDelay)))
 _VERDICTS = frozenset(kind.key for kind in CATALOGUE if not issubclass(kind, Shape))
 
 
@@ -78,7 +82,7 @@ def build(value: object) -> Config:
 
 def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
     config, wrong, unsaid = _validate(root)
-    problems += [*wrong, *_twice_named(root), *_too_late(root), *_twice_listening(root)]
+    problems += [*wrong, *_twice_named(root), *_too_late(root), *_twice_listening(root), *_circles(root)]
     if config is None or problems:
         raise _refusal(name, problems, unsaid)
     return config
@@ -134,8 +138,8 @@ def _validate(root: Node) -> tuple[Config | None, list[Problem], int]:
         errors = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
     told = {error["loc"] for error in errors}
     gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in told]
-    problems = [wording.problem(error, root) for error in errors[:_MOST_WORDED]]
-    problems += [wording.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
+    problems = [messages.problem(error, root) for error in errors[:_MOST_WORDED]]
+    problems += [messages.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
     return config, problems, len(errors) + len(gaps) - len(problems)
 
 
@@ -199,9 +203,8 @@ def _too_late(root: Node) -> Iterator[Problem]:
 
 
 def _ends_reading(rule: Node) -> bool:
-    mode, stop = rule.child("mode"), rule.child("stop")
-    is_shadow, stops = mode is not None and mode.value == "shadow", stop is not None and stop.value is True
-    return not is_shadow and (stops or bool(_keys(rule) & _VERDICTS))
+    is_true = {key for key in ("dry_run", "stop") if (node := rule.child(key)) is not None and node.value is True}
+    return "dry_run" not in is_true and ("stop" in is_true or bool(_keys(rule) & _VERDICTS))
 
 
 def _twice_listening(root: Node) -> Iterator[Problem]:
@@ -222,6 +225,73 @@ def _twice_listening(root: Node) -> Iterator[Problem]:
         taken.setdefault(address, proxy)
         for wide in wider:
             partly.setdefault(wide, proxy)
+
+
+def _circles(root: Node) -> Iterator[Problem]:
+    """Proxies that dial themselves, or one another in a circle: one client would take every descriptor there is.
+
+    What a name or another address of this host stands for is not looked up.
+    """
+    listens = {name: _listen(_value(proxy, "listen")) for name, proxy in _proxies(root)}
+    upstreams = {name: _upstream(_value(proxy, "upstream")) for name, proxy in _proxies(root)}
+    nexts = {
+        name: [other for other, listen in listens.items() if listen is not None and _reaches(upstream, listen)]
+        for name, upstream in upstreams.items()
+    }
+    told: set[str] = set()
+    for name, proxy in _proxies(root):
+        circle = _way_back(name, nexts)
+        node = proxy.child("upstream")
+        if node is None or not circle or told & set(circle):
+            continue
+        told |= set(circle)
+        where = "this proxy itself listens"
+        if len(circle) > 1:
+            where = f"proxy {circle[1]} listens, and {' -> '.join([*circle, name])} is a circle"
+        text = f"{quote(node.value)} is where {where}; write the address of the server"
+        yield Problem(node.place, ("proxies", name, "upstream"), text)
+
+
+def _way_back(start: str, nexts: dict[str, list[str]]) -> list[str]:
+    """The proxies that a connection goes through from one until it is back there; none if it never is."""
+    ways, seen = [[start]], {start}
+    for way in ways:
+        for following in nexts[way[-1]]:
+            if following == start:
+                return way
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return []
+
+
+def _reaches(upstream: TcpAddress | None, listen: TcpAddress) -> bool:
+    """Whether what is dialled is, as far as can be seen, where a proxy listens."""
+    if upstream is None or upstream.port != listen.port:
+        return False
+    dialled = _LOOPBACK.get(upstream.host.lower(), (upstream.host.lower(),))
+    listening = ("127.0.0.1", "::1") if listen.host.lower() == "localhost" else (listen.host.lower(),)
+    return any(host in listening or (_is_loopback(host) and listen.host in _wider(host)) for host in dialled)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _value(node: Node, key: str) -> Any:
+    child = node.child(key)
+    return child.value if child is not None else None
+
+
+def _upstream(value: Any) -> TcpAddress | None:
+    try:
+        upstream = parse_upstream(value)
+    except PydanticCustomError:
+        return None
+    return upstream if isinstance(upstream, TcpAddress) else None
 
 
 def _listen(value: Any) -> TcpAddress | None:

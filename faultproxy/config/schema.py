@@ -1,8 +1,6 @@
 """What a configuration file holds, as frozen data. The loader makes these; nothing else does."""
 
 import re
-from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,88 +15,24 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from faultproxy.addresses import Listen, Upstream
 from faultproxy.faults.base import MODEL
+from faultproxy.rules.conditions.counts import Count
 from faultproxy.rules.rule import BaseRule, Rule
-from faultproxy.units import Duration, PositiveDuration, quote
+from faultproxy.units import (
+    DURATION_PATTERN,
+    POSITIVE_SIZE_PATTERN,
+    Duration,
+    PositiveDuration,
+    PositiveSize,
+    format_duration,
+    format_size,
+    parse_duration,
+    quote,
+)
 
-# A host of digits and dots only is an IPv4 address or a mistake: `5432:54`, `10.0.1:80`. Labels are as DNS has them.
-_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
-_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
-_HOST = rf"(?:{_IPV4}|(?![0-9.]+:)(?![^:]{{254}}){_LABEL}(?:\.{_LABEL})*\.?)"
-_IPV6 = r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]"
-_PORT = r"[1-9][0-9]{0,4}"
-LISTEN_PATTERN = rf"^(?:{_HOST}|{_IPV6}|):(?:0|{_PORT})$"
-_TCP_UPSTREAM_PATTERN = rf"^(?:{_HOST}|{_IPV6}):{_PORT}$"
-_UNIX_UPSTREAM_PATTERN = r"^unix:/[^\u0000]{1,106}$"
-_UNIX_PATH_BYTES = 107  # sun_path of unix(7), less its closing NUL
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A host name or address, and a port. As a place to listen, an empty host means all addresses."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """The path of a Unix stream socket (unix(7))."""
-
-    path: str
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
-
-
-UpstreamAddress = TcpAddress | UnixAddress
-
-
-def _parse_tcp(value: object, pattern: str, forms: str) -> TcpAddress:
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise PydanticCustomError("address", f"{quote(value)} is not an address; write {forms}")
-    host, _, port = value.rpartition(":")
-    if int(port) > 65535:
-        raise PydanticCustomError("port", f"port {port} is too large; write one up to 65535")
-    return TcpAddress(_parse_ipv6(host) if host.startswith("[") else host, int(port))
-
-
-def _parse_ipv6(host: str) -> str:
-    try:
-        return str(IPv6Address(host[1:-1]))
-    except ValueError:
-        raise PydanticCustomError("address", f"{quote(host)} is not an IPv6 address; write one such as [::1]") from None
-
-
-def parse_listen(value: object) -> TcpAddress:
-    """A place to listen, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT``."""
-    return _parse_tcp(value, LISTEN_PATTERN, "HOST:PORT, [IPV6]:PORT or :PORT")
-
-
-def parse_upstream(value: object) -> UpstreamAddress:
-    """A server, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``."""
-    if isinstance(value, str) and value.startswith("unix:/"):
-        return _parse_unix(value)
-    if isinstance(value, str) and re.fullmatch(LISTEN_PATTERN, value) and value.endswith(":0"):
-        raise PydanticCustomError("port", "port 0 cannot be dialled; write the port that the server listens on")
-    return _parse_tcp(value, _TCP_UPSTREAM_PATTERN, "HOST:PORT, [IPV6]:PORT or unix:/path")
-
-
-def _parse_unix(value: str) -> UnixAddress:
-    path = value.removeprefix("unix:")
-    size = len(path.encode())
-    if size > _UNIX_PATH_BYTES:
-        right = f"write one of at most {_UNIX_PATH_BYTES} bytes"
-        raise PydanticCustomError("address", f"the path of a Unix socket cannot be {size} bytes long; {right}")
-    if path == "/" or "\0" in path:
-        raise PydanticCustomError(
-            "address", f"{quote(value)} is no path of a socket; write one such as unix:/run/redis.sock"
-        )
-    return UnixAddress(path)
+_LONGEST_KEEPALIVE_S = 9 * 3600  # the kernel takes 32,767 s at most
+_LEAST_MEMORY = 2**20
 
 
 def _check_version(value: object) -> object:
@@ -109,6 +43,25 @@ def _check_version(value: object) -> object:
     return value
 
 
+def _parse_keepalive(value: object) -> float | None:
+    if value == "off":
+        return None
+    idle_s = parse_duration(value)
+    if not 1 <= idle_s <= _LONGEST_KEEPALIVE_S:
+        raise PydanticCustomError(
+            "keepalive", f"{quote(value)} is no time that the kernel takes; write 1s to 9h, or off"
+        )
+    return idle_s
+
+
+def _enough(size: int) -> int:
+    if size < _LEAST_MEMORY:
+        raise PydanticCustomError(
+            "memory", f"{quote(format_size(size))} is too little to carry bytes; write 1MiB or more"
+        )
+    return size
+
+
 def _check_proxy_name(name: str) -> str:
     if not re.fullmatch(PROXY_NAME_PATTERN, name):
         right = "write at most 100 letters, digits, _ . and -, not . or - first"
@@ -116,30 +69,22 @@ def _check_proxy_name(name: str) -> str:
     return name
 
 
-Listen = Annotated[
-    TcpAddress,
-    BeforeValidator(parse_listen),
-    PlainSerializer(str),
-    WithJsonSchema({"type": "string", "pattern": LISTEN_PATTERN, "examples": ["127.0.0.1:16379"]}),
-]
-Upstream = Annotated[
-    UpstreamAddress,
-    BeforeValidator(parse_upstream),
-    PlainSerializer(str),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": pattern} for pattern in (_TCP_UPSTREAM_PATTERN, _UNIX_UPSTREAM_PATTERN)
-            ],
-            "examples": ["redis:6379"],
-        }
-    ),
-]
 PROXY_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 ProxyName = Annotated[
     str, AfterValidator(_check_proxy_name), WithJsonSchema({"type": "string", "pattern": PROXY_NAME_PATTERN})
 ]
+Keepalive = Annotated[
+    float | None,
+    BeforeValidator(_parse_keepalive),
+    PlainSerializer(lambda idle_s: "off" if idle_s is None else format_duration(idle_s)),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": "off"}], "examples": ["60s"]}),
+]
 Version = Annotated[Literal[1], BeforeValidator(_check_version)]
+Memory = Annotated[
+    PositiveSize,
+    AfterValidator(_enough),
+    WithJsonSchema({"type": "string", "pattern": POSITIVE_SIZE_PATTERN, "examples": ["256MiB"]}),
+]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 
@@ -153,7 +98,11 @@ class LogOptions(BaseModel):
 
 
 class ProxyConfig(BaseModel):
-    """One proxy: where it listens, what it dials, and its rules."""
+    """One proxy: where it listens, what it dials, and its rules.
+
+    While ``max_connections`` are open, further clients wait in the listener's queue; None is what leaves the other
+    proxies room. A peer that is silent for ``keepalive`` seconds is asked whether it is there (tcp(7)); None: never.
+    """
 
     model_config = MODEL
 
@@ -161,17 +110,26 @@ class ProxyConfig(BaseModel):
     upstream: Upstream
     dial_timeout: PositiveDuration = 5.0
     peek_timeout: Duration = 1.0
+    max_connections: Count | None = None
+    keepalive: Keepalive = 60.0
     enabled: StrictBool = True
     rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
 
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
         rules: tuple[BaseRule, ...] = self.rules
-        return {**self.model_dump(mode="json", exclude={"rules"}), "rules": [rule.dump() for rule in rules]}
+        settings = self.model_dump(mode="json", exclude={"rules"}).items()
+        return {
+            **{key: value for key, value in settings if value is not None},
+            "rules": [rule.dump() for rule in rules],
+        }
 
 
 class Config(BaseModel):
-    """A whole file. What rules and proxies must not be to one another is for the loader to see."""
+    """A whole file. What rules and proxies must not be to one another is for the loader to see.
+
+    ``memory`` is the most bytes that are held for connections in all; None is a share of what the cgroup allows.
+    """
 
     model_config = MODEL
 
@@ -179,6 +137,7 @@ class Config(BaseModel):
     seed: Seed | None = None
     log: LogOptions = LogOptions()
     drain: Duration = 5.0
+    memory: Memory | None = None
     proxies: Annotated[
         dict[ProxyName, ProxyConfig],
         Field(min_length=1, examples=[{"redis": {"listen": "127.0.0.1:16379", "upstream": "redis:6379"}}]),

@@ -8,6 +8,7 @@ anything: its depth, its aliases and its size are all judged on the way.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count as count_from
 from itertools import islice
@@ -21,6 +22,9 @@ from faultproxy.units import quote
 DEEPEST = 64
 MOST_ALIASES = 100
 MOST_VALUES = 200_000
+
+_TOO_DEEP = f"is nested deeper than {DEEPEST} levels; write it flatter"
+_LOOK_BACK = 500
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,99})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
@@ -58,6 +62,15 @@ class Unreadable(Exception):
     def __init__(self, place: Place, path: Path, text: str) -> None:
         super().__init__(text)
         self.problem = Problem(place, path, text)
+
+
+class _ParserLimit(Exception):
+    """The parser goes no deeper: libyaml stops a thousand levels deep, in some releases."""
+
+    def __init__(self, place: Place, index: int) -> None:
+        super().__init__(place)
+        self.place = place
+        self.index = index
 
 
 @dataclass(slots=True)
@@ -116,7 +129,13 @@ def read_tree(text: str) -> tuple[Node, list[Problem]]:
         before = text[: strange.start()]
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise Unreadable(place, (), f"character {strange[0]!a} cannot stand in YAML; write it as an escape in quotes")
-    return _Builder(text).build()
+    try:
+        return _Builder(text).build()
+    except _ParserLimit as limit:
+        # libyaml looks ahead by 1,024 characters, and may meet a limit of its own there. Ours lies before it.
+        with suppress(_ParserLimit):
+            _Builder(text[: max(0, limit.index - _LOOK_BACK)]).build()
+        raise Unreadable(limit.place, (), _TOO_DEEP) from None
 
 
 def plant(value: object) -> Node:
@@ -161,6 +180,8 @@ class _Builder:
         try:
             event = self._parser.get_event()
         except yaml.MarkedYAMLError as error:
+            if "nesting depth" in (error.problem or "") and error.problem_mark is not None:
+                raise _ParserLimit(_at(error.problem_mark), error.problem_mark.index) from None
             raise _syntax_error(error, path) from None
         assert event is not None  # never read past the end of the stream
         return event
@@ -253,7 +274,7 @@ class _Builder:
     def _judge_size(self, event: yaml.Event, count: int, height: int, path: Path) -> None:
         self._values += count
         if len(path) + height > DEEPEST:
-            raise Unreadable(_place(event), path, f"is nested deeper than {DEEPEST} levels; write it flatter")
+            raise Unreadable(_place(event), path, _TOO_DEEP)
         if self._values > MOST_VALUES:
             raise Unreadable(
                 _place(event), path, f"is where the file passes {MOST_VALUES} values; write fewer, or fewer aliases"

@@ -200,7 +200,8 @@ class ConfigRejected:
     name: ClassVar[str] = "config.rejected"
     level: ClassVar[Level] = "error"
 
-    file: str
+    source: Literal["file", "api", "python"]
+    file: str | None
     errors: Sequence[str]
 
 

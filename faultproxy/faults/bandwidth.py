@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
 from faultproxy.units import PositiveSize, Rate
 
 _BURST_S = 0.01
@@ -21,7 +21,7 @@ class Bandwidth(StreamShape):
     rate: Rate
     burst: PositiveSize | None = None
 
-    def shaper(self, roll: Roll) -> Shaper:
+    def shaper(self, draw: Draw) -> Shaper:
         return _Metered(self.rate, self.burst or max(1, int(self.rate * _BURST_S)))
 
 

@@ -1,9 +1,10 @@
-"""What faults are made of: their kinds, the trigger of an ending, and the link that endings act on.
+"""What faults are made of: their kinds, triggers, and the interfaces that their steps act through.
 
 A fault is a frozen pydantic model in a file of its own. Its fields are its options in YAML, its
-docstring is its documentation. Nothing here does I/O: a fault is handed the link it strikes.
+docstring is its documentation. Nothing here does I/O: a fault is handed the peers that it acts on.
 """
 
+import math
 import re
 from collections.abc import Callable
 from enum import Enum, StrEnum
@@ -48,7 +49,7 @@ class Need(StrEnum):
 
     NOTHING = "nothing"
     FILTER = "a socket filter"
-    GATE = "raw sockets, and a socket filter on the listener"
+    INTERCEPTION = "raw sockets, and a socket filter on the listener"
     DESTROY = "to end the client's own socket, in this network namespace"
 
 
@@ -76,7 +77,7 @@ class Side(StrEnum):
 
 
 class Trigger(BaseModel):
-    """When an ending strikes: after so many bytes delivered in a direction, or so long after the accept.
+    """When a fault is injected: after so many bytes delivered in a direction, or so long after the accept.
 
     Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes``, ``time`` and ``match``: just after the last
     byte of the first match of a regular expression.
@@ -93,6 +94,11 @@ class Trigger(BaseModel):
     def at_once(self) -> bool:
         """Whether there is nothing to wait for."""
         return self.bytes == 0 or self.time == 0
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether it is the arrival of bytes that it waits for."""
+        return bool(self.bytes or self.match)
 
     def __str__(self) -> str:
         if self.at_once:
@@ -131,43 +137,60 @@ class Trigger(BaseModel):
 AT_ONCE = Trigger(bytes="0B")  # type: ignore[arg-type]  # validated from its text, as a user writes it
 
 
-class Link(Protocol):
-    """The two sockets of a connection, as an ending sees them. The log is told of a verb as it takes effect."""
+Report = Callable[[str | None], None]
+"""Is called once, at the moment a fault takes effect: with the reason if that is less than exact, else with None."""
+
+
+class Peers(Protocol):
+    """The two sockets of a connection, and what a fault's steps are made of. Implemented in connection.peers."""
 
     @property
     def client_has_eof(self) -> bool:
         """Whether the client was already sent FIN: its next error is then EPIPE, not ECONNRESET."""
 
-    async def reset(self, *sides: Side) -> None:
-        """End the connection: RST to these sides, FIN to the other.
+    def stop(self) -> None:
+        """Carry no more bytes and drop those that are held. Whatever is open afterwards is ended with FIN."""
 
-        When the trigger counted bytes, a side is reset once its kernel has acknowledged all of them.
+    @property
+    def is_open(self) -> bool:
+        """Whether bytes may still be carried."""
+
+    async def flush(self, side: Side, until: float = math.inf) -> str | None:
+        """Wait until the side's kernel has acknowledged all that was sent to it; if it has not by then, why."""
+
+    async def settle(self) -> None:
+        """Wait a moment, so that what follows is an event of its own for the peer."""
+
+    def fin(self, side: Side) -> None:
+        """Send FIN to a side, after all data."""
+
+    async def fin_sent(self, side: Side) -> None:
+        """Wait until the FIN has left."""
+
+    def rst(self, side: Side) -> None:
+        """Reset a side."""
+
+    def why_no_rst(self, side: Side) -> str | None:
+        """Why a side cannot be reset, if it cannot."""
+
+    def destroy_client(self) -> str | None:
+        """Destroy the client's own socket; if that is not possible here, why."""
+
+    def end(self, direction: Direction) -> bool:
+        """End one direction: FIN to its receiver, and what its sender still sends is read and thrown away.
+
+        Returns whether it had not been ended so before.
         """
-
-    def shut(self, direction: Direction) -> None:
-        """End one direction with FIN to its receiver, and throw away what its sender still sends."""
-
-    async def abort(self) -> None:
-        """Destroy the client's own socket once all has been delivered, or else reset it; FIN to the server."""
-
-    async def break_pipe(self) -> None:
-        """FIN to the client and RST right behind it, so that its next write fails with EPIPE; FIN to the server."""
 
     def freeze(self, for_s: float | None) -> None:
-        """Move nothing and end nothing, for so many seconds or for ever; then every byte goes on."""
+        """Move nothing and end nothing, for so many seconds, or for ever; then every byte goes on."""
 
-    async def isolate(self, for_s: float | None) -> None:
-        """Freeze, and take in nothing that the peers send, so that not even an acknowledgement comes back."""
-
-    async def close(self) -> None:
-        """End the connection with FIN to both sides, reading what still comes for up to a second.
-
-        For longer if that is what it takes to deliver what was sent before.
-        """
+    def partition(self) -> str | None:
+        """Take in nothing that the peers send, not even an acknowledgement; if that is not possible here, why."""
 
 
-class Knock(Protocol):
-    """A client's first packet, as a connect fault sees it. What is answered to it, is to its retransmissions too."""
+class HalfOpen(Protocol):
+    """A client whose SYN has no answer yet. The answer that it gets is given to its retransmissions too."""
 
     def refuse(self) -> None:
         """As a host answers on whose port nobody listens."""
@@ -180,11 +203,11 @@ class Knock(Protocol):
 
 
 class Connect(BaseModel):
-    """A fault that strikes before the connection exists: the client's connect() itself fails."""
+    """A fault that comes before the connection exists: the client's connect() itself fails."""
 
     model_config = MODEL
     key: ClassVar[str]
-    needs: ClassVar[Need] = Need.GATE
+    needs: ClassVar[Need] = Need.INTERCEPTION
     client_sees: ClassVar[ClientSees]
     mode_for_all: ClassVar[ListenerMode | None] = None
     """The mode in which the listener does this to every client, if there is one."""
@@ -193,24 +216,24 @@ class Connect(BaseModel):
         """What the client sees with these options."""
         return self.client_sees
 
-    def answer(self, knock: Knock) -> None:
-        """Answer the client's first packet."""
+    def answer(self, client: HalfOpen) -> None:
+        """Answer the client's SYN."""
         raise NotImplementedError
 
 
-class ConnectShape(BaseModel):
-    """A fault that changes how a client gets in, and ends nothing. Those of several rules add up."""
+class ConnectDelay(BaseModel):
+    """A fault that delays the handshake, and ends nothing. Those of several rules add up."""
 
     model_config = MODEL
     key: ClassVar[str]
-    needs: ClassVar[Need] = Need.GATE
+    needs: ClassVar[Need] = Need.INTERCEPTION
     client_sees: ClassVar[ClientSees] = "delay"
 
     delay: PositiveDuration
 
 
-class Ending(BaseModel):
-    """A fault that ends a connection, or a direction of it, when its trigger is reached."""
+class TriggeredFault(BaseModel):
+    """A fault that is injected when its trigger is reached. Most end the connection, or a direction of it."""
 
     model_config = MODEL
     key: ClassVar[str]
@@ -224,31 +247,39 @@ class Ending(BaseModel):
 
     @property
     def touches_server(self) -> bool:
-        """Whether the server sees this ending, so that it must be dialled even if the ending strikes at once."""
+        """Whether the server sees this fault, so that it must be dialled even if there is nothing to wait for."""
         return True
 
     @property
     def silences(self) -> bool:
-        """Whether no byte moves any more, either way, once it has struck."""
+        """Whether no byte moves any more, either way, once it is injected."""
         return True
 
-    def client_sees(self, link: Link) -> ClientSees:
-        """What the client's next system call returns, in the state that the link is in."""
+    def client_sees(self, peers: Peers) -> ClientSees:
+        """What the client's next system call returns, in the state that the connection is in."""
         raise NotImplementedError
 
-    def client_sees_instead(self, link: Link) -> ClientSees:
-        """The same, where this host cannot strike exactly."""
-        return self.client_sees(link)
+    def client_sees_instead(self, peers: Peers) -> ClientSees:
+        """The same, where this host cannot inject it exactly."""
+        return self.client_sees(peers)
 
-    async def strike(self, link: Link) -> None:
-        """Do it."""
+    async def inject(self, peers: Peers, report: Report, until: float) -> None:
+        """Do it, and report when it takes effect.
+
+        ``until`` is when the connection's next fault is due (trio.current_time()): one that lets the connection go on
+        waits no longer.
+        """
         raise NotImplementedError
+
+    async def flushed(self, peers: Peers, side: Side) -> str | None:
+        """Wait until a side has what the trigger counted; why not, if it has not. Does not wait for a time trigger."""
+        return await peers.flush(side) if self.after.counts_bytes else None
 
 
 Segment = tuple[float, bytes, bool]
 """When bytes are due, the bytes, and whether they leave in a segment of their own."""
 
-Roll = Callable[[object], float]
+Draw = Callable[[object], float]
 """A number in [0, 1) that depends on the seed, the proxy, the rule, the connection, and on what is given."""
 
 MAX_BUFFERED = 4 * 2**20
@@ -302,8 +333,8 @@ class StreamShape(Shape):
         """Whether it shapes this direction."""
         return self.direction in ("both", direction.value)
 
-    def shaper(self, roll: Roll) -> Shaper:
-        """The shape at work in one direction, for which the rolls are made."""
+    def shaper(self, draw: Draw) -> Shaper:
+        """The shape at work in one direction, for which ``draw`` draws."""
         raise NotImplementedError
 
 
@@ -315,7 +346,7 @@ class Verdict(BaseModel):
     needs: ClassVar[Need] = Need.NOTHING
 
 
-Fault = Connect | ConnectShape | Ending | Shape | Verdict
+Fault = Connect | ConnectDelay | TriggeredFault | Shape | Verdict
 
 
 def options(fault: Fault) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Ending, Link
+from faultproxy.faults.base import ClientSees, Peers, Report, Side, TriggeredFault
 
 
-class BrokenPipe(Ending):
+class BrokenPipe(TriggeredFault):
     """A reader gets EOF, and the next write fails with EPIPE.
 
     FIN, then RST right behind it: a socket in CLOSE_WAIT that receives RST reports EPIPE (``tcp_reset`` in
@@ -19,8 +19,15 @@ class BrokenPipe(Ending):
     def touches_server(self) -> bool:
         return False
 
-    def client_sees(self, link: Link) -> ClientSees:
+    def client_sees(self, peers: Peers) -> ClientSees:
         return "EPIPE"
 
-    async def strike(self, link: Link) -> None:
-        await link.break_pipe()
+    async def inject(self, peers: Peers, report: Report, until: float) -> None:
+        peers.stop()
+        undelivered = await self.flushed(peers, Side.CLIENT)
+        if not self.after.counts_bytes:
+            await peers.settle()  # or a connect() that is still under way fails with EPIPE itself
+        peers.fin(Side.CLIENT)
+        await peers.fin_sent(Side.CLIENT)
+        peers.rst(Side.CLIENT)  # first of all: every microsecond is one in which a write still succeeds
+        report(undelivered)

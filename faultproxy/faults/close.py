@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Ending, Link
+from faultproxy.faults.base import ClientSees, Peers, Report, TriggeredFault
 
 
-class Close(Ending):
+class Close(TriggeredFault):
     """FIN both ways at the trigger: the client reads EOF at the exact byte, and the connection is gone.
 
     What either side still sends is read and thrown away for up to a second, because a close with
@@ -14,8 +14,9 @@ class Close(Ending):
 
     key: ClassVar[str] = "close"
 
-    def client_sees(self, link: Link) -> ClientSees:
-        return "nothing" if link.client_has_eof else "EOF"
+    def client_sees(self, peers: Peers) -> ClientSees:
+        return "nothing" if peers.client_has_eof else "EOF"
 
-    async def strike(self, link: Link) -> None:
-        await link.close()
+    async def inject(self, peers: Peers, report: Report, until: float) -> None:
+        peers.stop()
+        report(None)

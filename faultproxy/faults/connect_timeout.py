@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Connect, Knock, ListenerMode
+from faultproxy.faults.base import ClientSees, Connect, HalfOpen, ListenerMode
 
 
 class ConnectTimeout(Connect):
@@ -17,5 +17,5 @@ class ConnectTimeout(Connect):
     client_sees: ClassVar[ClientSees] = "ETIMEDOUT"
     mode_for_all: ClassVar[ListenerMode | None] = ListenerMode.SILENT
 
-    def answer(self, knock: Knock) -> None:
-        knock.ignore()
+    def answer(self, client: HalfOpen) -> None:
+        client.ignore()

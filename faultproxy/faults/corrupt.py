@@ -2,13 +2,13 @@
 
 import math
 from bisect import bisect_left
-from random import Random  # noqa: TID251  # seeded by a roll, so that a block is one draw and not a thousand
+from random import Random  # noqa: TID251  # seeded by a draw, so that a block is one draw and not a thousand
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import MAX_READ, MODEL, ClientSees, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, MODEL, ClientSees, Draw, Segment, Shaper, StreamShape
 from faultproxy.units import Probability
 
 _BLOCK = 4096
@@ -31,8 +31,8 @@ class Corrupt(StreamShape):
     probability: Probability | None = None
     at: Annotated[tuple[Annotated[StrictInt, Field(ge=0, lt=2**53)], ...], Field(min_length=1)] | None = None
 
-    def shaper(self, roll: Roll) -> Shaper:
-        return _Corrupted(self, roll)
+    def shaper(self, draw: Draw) -> Shaper:
+        return _Corrupted(self, draw)
 
     @model_validator(mode="after")
     def _hits_something(self) -> "Corrupt":
@@ -45,12 +45,12 @@ class _Corrupted:
     rate = math.inf
     delay_s = 0.0
 
-    def __init__(self, corrupt: Corrupt, roll: Roll) -> None:
+    def __init__(self, corrupt: Corrupt, draw: Draw) -> None:
         hits = MAX_READ * (corrupt.probability or 0.0)
         self.max_read = MAX_READ if hits <= _HITS_AT_ONCE else max(_BLOCK, int(MAX_READ * _HITS_AT_ONCE / hits))
         self._probability = corrupt.probability
         self._at = sorted(set(corrupt.at or ()))
-        self._roll = roll
+        self._draw = draw
         self._block: tuple[int, dict[int, int]] = (-1, {})
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
@@ -67,7 +67,7 @@ class _Corrupted:
         """The offsets in [start, stop) that are hit, each with the bits that change."""
         if self._probability is None:
             hit = self._at[bisect_left(self._at, start) : bisect_left(self._at, stop)]
-            return [(offset, 1 + int(self._roll(offset) * 255)) for offset in hit]
+            return [(offset, 1 + int(self._draw(offset) * 255)) for offset in hit]
         blocks = range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
         masks = (item for block in blocks for item in self._masks(block).items())
         return [(offset, mask) for offset, mask in masks if start <= offset < stop]
@@ -75,7 +75,7 @@ class _Corrupted:
     def _masks(self, block: int) -> dict[int, int]:
         """The hits of one block, from its own random numbers; the last block is kept, as small reads share it."""
         if self._block[0] != block:
-            self._block = (block, _draw_block(block * _BLOCK, self._probability or 0.0, self._roll(("block", block))))
+            self._block = (block, _draw_block(block * _BLOCK, self._probability or 0.0, self._draw(("block", block))))
         return self._block[1]
 
 

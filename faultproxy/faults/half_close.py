@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Direction, Ending, Link
+from faultproxy.faults.base import ClientSees, Direction, Peers, Report, TriggeredFault
 
 
-class HalfClose(Ending):
+class HalfClose(TriggeredFault):
     """FIN in one direction while the other goes on.
 
     Downstream: the client reads EOF at the trigger, and its writes still reach the server. Upstream:
@@ -21,8 +21,9 @@ class HalfClose(Ending):
     def silences(self) -> bool:
         return False
 
-    def client_sees(self, link: Link) -> ClientSees:
-        return "EOF" if self.direction is Direction.DOWNSTREAM and not link.client_has_eof else "nothing"
+    def client_sees(self, peers: Peers) -> ClientSees:
+        return "EOF" if self.direction is Direction.DOWNSTREAM and not peers.client_has_eof else "nothing"
 
-    async def strike(self, link: Link) -> None:
-        link.shut(self.direction)
+    async def inject(self, peers: Peers, report: Report, until: float) -> None:
+        if peers.end(self.direction):
+            report(None)

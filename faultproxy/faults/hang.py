@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from pydantic import Field, StrictBool
 
-from faultproxy.faults.base import ClientSees, Ending, Link, Need
+from faultproxy.faults.base import ClientSees, Need, Peers, Report, Side, TriggeredFault
 from faultproxy.units import Duration
 
 
-class Hang(Ending):
+class Hang(TriggeredFault):
     """Nothing moves in either direction, not even FIN, and the connection stays up.
 
     What the peers send is acknowledged until the buffers are full. After ``for``, every byte goes on its
@@ -33,11 +33,16 @@ class Hang(Ending):
     def silences(self) -> bool:
         return self.for_ is None
 
-    def client_sees(self, link: Link) -> ClientSees:
+    def client_sees(self, peers: Peers) -> ClientSees:
         return "silence"
 
-    async def strike(self, link: Link) -> None:
+    async def inject(self, peers: Peers, report: Report, until: float) -> None:
+        peers.freeze(self.for_)
         if self.acks:
-            link.freeze(self.for_)
-        else:
-            await link.isolate(self.for_)
+            report(None)
+            return
+        undelivered = await peers.flush(Side.CLIENT, until) if self.after.counts_bytes else None
+        if peers.is_open:
+            peers.freeze(self.for_)  # a slow reader must find the silence too: it begins only now
+            why_not = peers.partition()
+            report(undelivered if why_not is None else f"what is sent is acknowledged: {why_not}")

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar, Literal
 
-from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 _PARETO_SHAPE = 3.0
@@ -24,17 +24,17 @@ class Latency(StreamShape):
     jitter: Duration = 0.0
     distribution: Literal["uniform", "normal", "pareto"] = "uniform"
 
-    def shaper(self, roll: Roll) -> Shaper:
-        return _Delayed(self, roll)
+    def shaper(self, draw: Draw) -> Shaper:
+        return _Delayed(self, draw)
 
-    def draw(self, roll: float, other: float) -> float:
+    def drawn(self, first: float, second: float) -> float:
         """A delay in seconds from two numbers in [0, 1)."""
         if self.distribution == "uniform":
-            spread = 2 * roll - 1
+            spread = 2 * first - 1
         elif self.distribution == "normal":
-            spread = math.sqrt(-2 * math.log(1 - roll)) * math.cos(2 * math.pi * other)  # Box and Muller
+            spread = math.sqrt(-2 * math.log(1 - first)) * math.cos(2 * math.pi * second)  # Box and Muller
         else:
-            spread = (1 - roll) ** (-1 / _PARETO_SHAPE) - 1
+            spread = (1 - first) ** (-1 / _PARETO_SHAPE) - 1
         return max(0.0, self.delay + self.jitter * spread)
 
 
@@ -42,10 +42,10 @@ class _Delayed:
     rate = math.inf
     max_read = MAX_READ
 
-    def __init__(self, latency: Latency, roll: Roll) -> None:
+    def __init__(self, latency: Latency, draw: Draw) -> None:
         self.delay_s = latency.delay + latency.jitter
         self._latency = latency
-        self._roll = roll
+        self._draw = draw
         self._last = 0.0
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
@@ -58,6 +58,6 @@ class _Delayed:
         latency = self._latency
         delay = latency.delay
         if latency.jitter:
-            delay = latency.draw(self._roll(where), self._roll((where, "other")))
+            delay = latency.drawn(self._draw(where), self._draw((where, "other")))
         self._last = max(self._last, due + delay)
         return self._last

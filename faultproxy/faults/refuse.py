@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ClientSees, Connect, Knock, ListenerMode
+from faultproxy.faults.base import ClientSees, Connect, HalfOpen, ListenerMode
 
 
 class Refuse(Connect):
@@ -18,5 +18,5 @@ class Refuse(Connect):
     client_sees: ClassVar[ClientSees] = "ECONNREFUSED"
     mode_for_all: ClassVar[ListenerMode | None] = ListenerMode.CLOSED
 
-    def answer(self, knock: Knock) -> None:
-        knock.refuse()
+    def answer(self, client: HalfOpen) -> None:
+        client.refuse()

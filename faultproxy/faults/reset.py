@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal
 
-from faultproxy.faults.base import ClientSees, Ending, Link, Side
+from faultproxy.faults.base import ClientSees, Peers, Report, Side, TriggeredFault
 
 
-class Reset(Ending):
+class Reset(TriggeredFault):
     """Data up to the trigger, then ECONNRESET on the next call, read or write.
 
     Linux reports the error once: afterwards a write gives EPIPE and a read EOF. A client that was sent
@@ -21,11 +21,16 @@ class Reset(Ending):
     def touches_server(self) -> bool:
         return self.to != "client"
 
-    def client_sees(self, link: Link) -> ClientSees:
+    def client_sees(self, peers: Peers) -> ClientSees:
         if self.to == "server":
-            return "nothing" if link.client_has_eof else "EOF"
-        return "EPIPE" if link.client_has_eof else "ECONNRESET"
+            return "nothing" if peers.client_has_eof else "EOF"
+        return "EPIPE" if peers.client_has_eof else "ECONNRESET"
 
-    async def strike(self, link: Link) -> None:
+    async def inject(self, peers: Peers, report: Report, until: float) -> None:
+        peers.stop()
         sides = (Side.CLIENT, Side.SERVER) if self.to == "both" else (Side(self.to),)
-        await link.reset(*sides)
+        no_rst = next(filter(None, map(peers.why_no_rst, sides)), None)
+        for side in sides:
+            undelivered = await self.flushed(peers, side)
+            report(undelivered or no_rst)
+            peers.rst(side)

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar
 
-from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
 from faultproxy.units import Duration, PositiveSize, Size
 
 _PIECES_AT_ONCE = 512
@@ -21,17 +21,17 @@ class Slice(StreamShape):
     jitter: Size = 0
     pause: Duration = 0.0
 
-    def shaper(self, roll: Roll) -> Shaper:
-        return _Sliced(self, roll)
+    def shaper(self, draw: Draw) -> Shaper:
+        return _Sliced(self, draw)
 
 
 class _Sliced:
-    def __init__(self, slicing: Slice, roll: Roll) -> None:
+    def __init__(self, slicing: Slice, draw: Draw) -> None:
         self.rate = slicing.size / slicing.pause if slicing.pause else math.inf
         self.delay_s = 0.25 if slicing.pause else 0.0
         self.max_read = min(MAX_READ, slicing.size * _PIECES_AT_ONCE)
         self._slicing = slicing
-        self._roll = roll
+        self._draw = draw
         self._next = 0.0
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
@@ -51,4 +51,4 @@ class _Sliced:
         slicing = self._slicing
         if not slicing.jitter:
             return slicing.size
-        return max(1, slicing.size + round(slicing.jitter * (2 * self._roll(offset) - 1)))
+        return max(1, slicing.size + round(slicing.jitter * (2 * self._draw(offset) - 1)))

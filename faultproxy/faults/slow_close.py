@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar
 
-from faultproxy.faults.base import MAX_READ, Roll, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 
@@ -14,7 +14,7 @@ class SlowClose(StreamShape):
 
     delay: Duration
 
-    def shaper(self, roll: Roll) -> Shaper:
+    def shaper(self, draw: Draw) -> Shaper:
         return _HeldBack(self.delay)
 
 

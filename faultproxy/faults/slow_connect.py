@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from faultproxy.faults.base import ConnectShape
+from faultproxy.faults.base import ConnectDelay
 
 
-class SlowConnect(ConnectShape):
+class SlowConnect(ConnectDelay):
     """``connect()`` takes ``delay`` longer, as over a long way or from a server with a full queue.
 
     The SYN is answered that much later. A client whose own patience is shorter fails as it would with a

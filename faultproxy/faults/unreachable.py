@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from faultproxy.faults.base import ClientSees, Connect, Knock
+from faultproxy.faults.base import ClientSees, Connect, HalfOpen
 
 
 class Unreachable(Connect):
@@ -21,5 +21,5 @@ class Unreachable(Connect):
     def connect_returns(self) -> ClientSees:
         return "EHOSTUNREACH" if self.code == "host" else "ENETUNREACH"
 
-    def answer(self, knock: Knock) -> None:
-        knock.unreachable(self.code)
+    def answer(self, client: HalfOpen) -> None:
+        client.unreachable(self.code)

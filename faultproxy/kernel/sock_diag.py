@@ -16,6 +16,8 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
 _SOCKET_ID = struct.Struct("!HH16s16s4x")  # struct inet_diag_sockid up to its cookie; any interface
 _COOKIE_AT = _HEADER.size + 4 + _SOCKET_ID.size
 
+Ends = tuple[bytes, int, bytes, int]  # the address and port of the socket that is meant, and of its peer
+
 
 def destroy_peer(sock: socket.socket) -> None:
     """End the socket at the other end of a connection: its next call fails with ECONNABORTED.
@@ -23,28 +25,33 @@ def destroy_peer(sock: socket.socket) -> None:
     Raises OSError: ENOENT if it is in another network namespace, EPERM without CAP_NET_ADMIN, EOPNOTSUPP if the kernel
     was built without INET_DIAG_DESTROY.
     """
-    family, ends = _ends(sock)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+    _destroy(*_ends(sock), unless_state=_LISTEN)
+
+
+def check() -> None:
+    """Raise the OSError with which destroy_peer() is turned down here, if it is: found out on a listener of our own.
+
+    Nothing is sent, so nothing is waited for, whatever this host's firewall does.
+    """
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        host, port = sock.getsockname()
+        _destroy(socket.AF_INET, (socket.inet_aton(host), port, bytes(4), 0))
+
+
+def _destroy(family: int, ends: Ends, unless_state: int | None = None) -> None:
+    """End the socket with these ends. Never waits: the kernel does what it is asked before send(2) returns."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG) as netlink:
         found = _ask(netlink, _SOCK_DIAG_BY_FAMILY, _REQUEST, family, ends, _NO_COOKIE)
         # A listener of all addresses answers for an address that is not here; nothing else may be ended.
-        if found[_HEADER.size + 1] == _LISTEN:
+        if found[_HEADER.size + 1] == unless_state:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         cookie = found[_COOKIE_AT : _COOKIE_AT + 8]
         _ask(netlink, _SOCK_DESTROY, _REQUEST_ACK, family, ends, cookie)
 
 
-def check() -> None:
-    """Raise the OSError with which destroy_peer() is turned down here, if it is: found out on a socket of our own.
-
-    Nobody listens for it: a socket that connects to its own address is its own peer (RFC 9293, simultaneous open).
-    """
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.connect(sock.getsockname())
-        destroy_peer(sock)
-
-
-def _ends(sock: socket.socket) -> tuple[int, tuple[bytes, int, bytes, int]]:
+def _ends(sock: socket.socket) -> tuple[int, Ends]:
     """The family, and the peer's address and port before our own, packed; an IPv4-mapped one as IPv4."""
     (near, near_port, *_), (far, far_port, *_) = sock.getsockname(), sock.getpeername()
     family = socket.AF_INET if "." in far else socket.AF_INET6
@@ -52,9 +59,7 @@ def _ends(sock: socket.socket) -> tuple[int, tuple[bytes, int, bytes, int]]:
     return family, (socket.inet_pton(family, far), far_port, socket.inet_pton(family, near), near_port)
 
 
-def _ask(
-    netlink: socket.socket, kind: int, flags: int, family: int, ends: tuple[bytes, int, bytes, int], cookie: bytes
-) -> bytes:
+def _ask(netlink: socket.socket, kind: int, flags: int, family: int, ends: Ends, cookie: bytes) -> bytes:
     """The kernel's answer, which it gives at once."""
     source, source_port, destination, destination_port = ends
     wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, _ALL_STATES)

@@ -17,37 +17,48 @@ _TCP_CLOSE = 7
 _LONGEST_MS = 2**31 - 1
 _LIBC = ctypes.CDLL(None)
 
+# A plain number: the enums of the socket module cost more than the call that every connection makes with them.
+STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # spares an ioctl(2)
+
 Address = tuple[str, int] | tuple[str, int, int, int] | str
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet; an empty host means all addresses, of IPv6 and IPv4.
+def family_of(host: str) -> int | None:
+    """AF_INET or AF_INET6, for an IP address; None for what is none, as a name (inet_pton(3))."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return int(family)
+    return None
 
-    What set_up() sets is inherited by the sockets accepted from it.
-    Raises OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL), of which socket.gaierror, for a name without an
-    address, is one. The caller closes it.
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet, at an IP address; an empty host means all, of IPv6 and IPv4 (ipv6(7)).
+
+    Made by tcp_socket(). Nothing is looked up, so nothing is waited for: a name is resolved before. Raises OSError
+    (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for what is no address, is one. The caller
+    closes it.
     """
-    infos = socket.getaddrinfo(  # noqa: TID251  # a name here is the host's own, and looked up when a gate is made
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    infos = socket.getaddrinfo(  # noqa: TID251  # AI_NUMERICHOST: asks nobody
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
     )
     if not host:
         infos.sort(key=lambda info: info[0] != socket.AF_INET6)
     try:
-        return _bind(infos[0], dual_stack=not host)
+        return _bind(infos[0][0], infos[0][4], dual_stack=not host)
     except OSError as error:
         # A host without IPv6 says so here; :PORT then means all addresses of IPv4.
         if host or len(infos) == 1 or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
-        return _bind(infos[1], dual_stack=False)
+        return _bind(infos[1][0], infos[1][4], dual_stack=False)
 
 
-def _bind(info: tuple[int, int, int, str, tuple[object, ...]], *, dual_stack: bool) -> socket.socket:
-    family, kind, protocol, _, address = info
-    sock = socket.socket(family, kind, protocol)
+def _bind(family: int, address: tuple[object, ...], *, dual_stack: bool) -> socket.socket:
+    sock = tcp_socket(family)
     try:
-        sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        set_up(sock)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
         sock.bind(address)
@@ -58,20 +69,25 @@ def _bind(info: tuple[int, int, int, str, tuple[object, ...]], *, dual_stack: bo
         return sock
     # A port that the kernel chose is given up when the listener is shut; one that was asked for is kept.
     with sock:
-        return _bind((family, kind, protocol, "", sock.getsockname()), dual_stack=dual_stack)
+        return _bind(family, sock.getsockname(), dual_stack=dual_stack)
 
 
-def set_up(sock: socket.socket) -> None:
-    """Prepare a TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7))."""
+def tcp_socket(family: int) -> socket.socket:
+    """A non-blocking TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7)).
+
+    What is accepted from it inherits both. The caller closes it.
+    """
+    sock = socket.socket(family, STREAM)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    return sock
 
 
 def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:
-    """The connections that wait in a listener's queue, non-blocking, with the client's address and port.
+    """The connections that wait in a listener's queue, non-blocking, with the client's address and port (accept(2)).
 
     An IPv4-mapped address is given as IPv4. A connection that its client has already aborted is passed over.
-    Raises OSError (EMFILE, ENFILE, ENOBUFS, ENOMEM: accept(2)). The caller closes the sockets.
+    Raises OSError (EMFILE, ENFILE, ENOBUFS, ENOMEM). The caller closes the sockets.
     """
     family = listener.family
     for _ in range(most):
@@ -87,7 +103,7 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
 
 
 def local_host(sock: socket.socket) -> str:
-    """The address at which a socket's peer reaches it; an IPv4-mapped one as IPv4. Raises OSError."""
+    """The address at which a socket's peer reaches it; an IPv4-mapped one as IPv4 (getsockname(2)). Raises OSError."""
     host: str = sock.getsockname()[0]
     return _unmapped(host)
 
@@ -95,7 +111,7 @@ def local_host(sock: socket.socket) -> str:
 def start_connect(sock: socket.socket, address: Address) -> bool:
     """Begin to connect a non-blocking socket; whether it is connected already, as on loopback it mostly is.
 
-    Otherwise wait until it is writable, and call finish_connect. Raises OSError.
+    Otherwise (connect(2), EINPROGRESS) wait until it is writable, and call finish_connect. Raises OSError.
     """
     error = sock.connect_ex(address)
     if error == errno.EINPROGRESS:
@@ -167,14 +183,14 @@ def unacknowledged(sock: socket.socket) -> int:
 
 
 def peek(sock: socket.socket, most: int) -> bytes:
-    """The first bytes that wait to be read, and go on waiting. Raises OSError."""
+    """The first bytes that wait to be read, and go on waiting (recv(2), MSG_PEEK). Raises OSError."""
     try:
         return sock.recv(most, socket.MSG_PEEK)
     except BlockingIOError:
         return b""
 
 
-def report_from(sock: socket.socket, count: int) -> None:
+def set_low_water(sock: socket.socket, count: int) -> None:
     """Be readable only once so many bytes wait, or the stream has ended (socket(7), SO_RCVLOWAT)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
@@ -186,17 +202,23 @@ def unsent(sock: socket.socket) -> int:
     return count[0] if count[0] and _state(sock) != _TCP_CLOSE else 0
 
 
-def keep_alive(sock: socket.socket) -> None:
-    """Ask, after 30 s and every 10 s, whether the peer is still there; it is gone when three times no answer came.
+def keep_alive(sock: socket.socket, idle_s: float | None) -> None:
+    """Ask, after so long without a byte, whether the peer is still there; None: never (tcp(7), TCP_KEEPIDLE).
 
-    One that is gone, and whose host says so, is found at the first (tcp(7), TCP_KEEPIDLE).
+    It is gone, and the socket fails with ETIMEDOUT, when three times no answer came within 10 s each: after 90 s, with
+    60. One that is gone, and whose host says so, is found at the first. Whole seconds, at least one. What is accepted
+    from a listener inherits it. TCP only: a Unix socket's peer cannot vanish.
     """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    set_option = sock.setsockopt
+    set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, idle_s is not None)
+    if idle_s is not None:
+        whole_s = max(1, round(idle_s))
+        set_option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, whole_s)
+        set_option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, min(whole_s, 10))
+        set_option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
-def bear_silence(sock: socket.socket, *, for_ever: bool) -> None:
+def set_user_timeout(sock: socket.socket, *, for_ever: bool) -> None:
     """Whether a peer that never answers is waited for all the same, 24 days at least (tcp(7), TCP_USER_TIMEOUT).
 
     It goes on being asked; and one that is gone, and whose host says so, is found.

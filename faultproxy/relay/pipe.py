@@ -15,10 +15,11 @@ from time import monotonic
 from typing import Protocol
 
 from faultproxy.kernel import sockets
-from faultproxy.relay.poller import BUFFER_SIZE, Endpoint, Poller
+from faultproxy.relay.poller import Endpoint, Poller
 
 UNLIMITED = 1 << 62
-_MOST_PIECES = 16384  # of whatever size: each costs some 250 bytes beside its own
+_MOST_PIECES = 16384
+_PIECE_SIZE = 250  # what a piece takes beside its bytes, about
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -62,13 +63,15 @@ class Pipe:
     ``bytes_written`` counts what the sink's kernel has taken. ``limit`` is how many bytes it may pass on before
     ``on_limit`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
     this was passed on; ``on_end`` is called then. ``was_reset`` says that the source is known to be reset: its end,
-    when it comes, is RST, whatever the kernel says. ``reverse`` is the pipe of the other direction.
+    when it comes, is RST, whatever the kernel says. ``on_failure`` is called when there is no memory to go on.
+    ``reverse`` is the pipe of the other direction.
     """
 
     __slots__ = (
-        "_flush_at", "_is_started", "_is_transformed", "_matchers", "_on_end", "_on_limit", "_poller", "_queue",
-        "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read", "bytes_written", "has_ended", "is_done",
-        "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
+        "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_memory", "_on_end",
+        "_on_failure", "_on_limit", "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read",
+        "bytes_written", "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source",
+        "was_reset",
     )  # fmt: skip
 
     reverse: "Pipe"
@@ -80,18 +83,22 @@ class Pipe:
         sink: Endpoint,
         on_limit: Callable[[], None],
         on_end: Callable[["Pipe", End], None],
+        on_failure: Callable[[MemoryError], None],
     ) -> None:
         self._poller = poller
+        self._memory = poller.memory
         self.source = source
         self.sink = sink
         self._on_limit = on_limit
         self._on_end = on_end
+        self._on_failure = on_failure
         self._recv_into = source.sock.recv_into
         self._send = sink.sock.send
         self._shaper: Shaper | None = None
         self._matchers: Sequence[Matcher] = ()
         self._is_transformed = False
         self._queue: deque[Piece] | None = None
+        self._held = 0
         self._flush_at = 0.0
         self._tell_reset = False
         self._is_started = False
@@ -119,41 +126,42 @@ class Pipe:
         queue, now = self._queue, monotonic()
         if self.is_frozen:
             return
-        while queue and self.bytes_written < self.limit:
-            due, data, own_segment = queue[0]
-            if due > now:
-                if self._flush_at != due:
-                    self._flush_at = due
-                    self._poller.call_at(due, self.flush)
-                break
-            if isinstance(data, End):
-                queue.popleft()
-                self._pass_on(data)
-                continue
-            try:
+        try:
+            while queue and self.bytes_written < self.limit:
+                due, data, own_segment = queue[0]
+                if due > now:
+                    if self._flush_at != due:
+                        self._flush_at = due
+                        self._poller.call_at(due, self.flush)
+                    break
+                if isinstance(data, End):
+                    queue.popleft()
+                    self._pass_on(data)
+                    continue
                 sent = self._send(data[: self.limit - self.bytes_written], socket.MSG_EOR if own_segment else 0)
-            except BlockingIOError:
-                is_blocked = True
-                break
-            except OSError:
-                self._sink_broke()
-                return
-            self.bytes_written += sent
-            if sent == len(data):
-                queue.popleft()
-            else:
-                queue[0] = (due, memoryview(data)[sent:], own_segment)
+                self.bytes_written += sent
+                if sent == len(data):
+                    queue.popleft()
+                else:
+                    queue[0] = (due, memoryview(data)[sent:], own_segment)
+        except BlockingIOError:
+            is_blocked = True
+        except OSError:
+            self._sink_broke()
+            return
+        except MemoryError as error:
+            self._on_failure(error)
+            return
         if not queue:
             self._queue = None
         if self.bytes_written == self.limit:
             self._on_limit()
-        self._settle(is_blocked)
+        self._settle(is_blocked=is_blocked)
 
     def set_limit(self, limit: int) -> None:
         """Call ``on_limit`` once ``limit`` bytes in all are written; never less than are written already."""
         self.limit = max(limit, self.bytes_written)
-        if self._is_started:
-            self.flush()
+        self.flush()
 
     def set_matchers(self, matchers: Sequence[Matcher]) -> None:
         """Show these every byte that is read from now on, as it will be written; an end they find is a limit."""
@@ -164,14 +172,13 @@ class Pipe:
         """Shape what is read from now on; what is held already leaves when it is due, in order."""
         self._shaper = shaper
         self._is_transformed = shaper is not None or bool(self._matchers)
-        if self._is_started:
-            self._settle(is_blocked=bool(self.sink.interest & _OUT))
+        self._settle()
 
     def freeze(self, *, tell_reset: bool = False) -> None:
         """Read nothing and send nothing; ``tell_reset``: but call ``on_end`` if the source is reset meanwhile."""
         self.is_frozen = True
         self._tell_reset = tell_reset
-        self._settle()
+        self._settle(is_blocked=False)
 
     def thaw(self) -> None:
         """Go on where it was frozen."""
@@ -186,7 +193,7 @@ class Pipe:
         self.limit = UNLIMITED
         if self.has_ended:
             self._pass_on(End.FIN)
-        elif self._is_started:
+        else:
             self._settle()
 
     def clear(self) -> None:
@@ -195,64 +202,71 @@ class Pipe:
         self._shaper = None
         self._matchers = ()
         self._is_transformed = False
+        self._settle(is_blocked=False)
 
     def has_room(self) -> bool:
         """Whether there is a point in reading the source."""
-        if self.has_ended or self.is_frozen or self.reverse.was_reset:
+        if not self._is_started or self.has_ended or self.is_frozen or self.reverse.was_reset:
             return False
-        if self._shaper is not None:
-            pieces = len(self._queue) if self._queue is not None else 0
-            return self.bytes_read - self.bytes_written < self._shaper.max_buffered and pieces < _MOST_PIECES
-        return not self._queue and self.bytes_read < self.limit
+        if self._shaper is None or not self._queue:
+            return not self._queue and self.bytes_read < self.limit
+        held = self.bytes_read - self.bytes_written
+        return held < self._shaper.max_buffered and len(self._queue) < _MOST_PIECES and not self._memory.is_full
 
     def _read(self) -> None:
         """Read once from the source and send it on."""
-        if self._is_transformed:
-            self._read_transformed()
-            return
-        room = self.limit - self.bytes_read
-        if room > BUFFER_SIZE:
-            room = BUFFER_SIZE
-        buffer = self._poller.buffer
         try:
-            count = self._recv_into(buffer, room)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._source_ended(End.RST)
-            return
-        if not count:
-            self._source_ended(End.FIN)
-            return
-        if self.is_shut:
-            return
-        self.bytes_read += count
-        try:
-            sent = self._send(buffer[:count])
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._sink_broke()
-            return
-        self.bytes_written += sent
-        if sent != count:
-            self._queue = deque([(0.0, memoryview(bytes(buffer[sent:count])), False)])
-            self._settle(is_blocked=True)
-        elif self.bytes_read == self.limit:
-            self._settle()
-            self._on_limit()
+            if self._is_transformed:
+                self._read_transformed()
+                return
+            room = self.limit - self.bytes_read
+            if room > self._memory.max_read:
+                room = self._memory.max_read
+            buffer = self._poller.buffer
+            try:
+                count = self._recv_into(buffer, room)
+            except BlockingIOError:
+                return
+            except OSError:
+                count = -1
+            if count <= 0:
+                self._source_ended(End.RST if count else End.FIN)
+                return
+            if self.is_shut:
+                return
+            self.bytes_read += count
+            try:
+                sent = self._send(buffer[:count])
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._sink_broke()
+                return
+            self.bytes_written += sent
+            if sent != count:
+                self._queue = deque([(0.0, memoryview(bytes(buffer[sent:count])), False)])
+                self._settle(is_blocked=True)
+            elif self.bytes_read == self.limit:
+                self._settle()
+                self._on_limit()
+        except MemoryError as error:
+            self._on_failure(error)
 
     def _read_transformed(self) -> None:
-        shaper = self._shaper
+        shaper, most = self._shaper, self._memory.max_read
+        if shaper is not None:
+            if not self.has_room():  # memory has become full since
+                self._settle()
+                return
+            most = min(most, shaper.max_read)
         try:
-            count = self._recv_into(self._poller.buffer, BUFFER_SIZE if shaper is None else shaper.max_read)
+            count = self._recv_into(self._poller.buffer, most)
         except BlockingIOError:
             return
         except OSError:
-            self._source_ended(End.RST)
-            return
-        if not count:
-            self._source_ended(End.FIN)
+            count = -1
+        if count <= 0:
+            self._source_ended(End.RST if count else End.FIN)
             return
         self.bytes_read += count
         data = bytes(self._poller.buffer[:count])
@@ -270,12 +284,18 @@ class Pipe:
             self.flush()
         else:  # what is before them is waited for already
             self._queue += pieces
-            self._settle(is_blocked=bool(self.sink.interest & _OUT))
+            self._settle()
 
-    def _settle(self, is_blocked: bool = False) -> None:
-        """Watch for just what this pipe can go on with."""
+    def _settle(self, *, is_blocked: bool | None = None) -> None:
+        """Count what is held, and watch for just what this pipe can go on with; None: the sink is as it was."""
         source, sink = self.source, self.sink
-        if bool(sink.interest & _OUT) != is_blocked:
+        held = self.bytes_read - self.bytes_written + _PIECE_SIZE * len(self._queue) if self._queue else 0
+        if held != self._held:
+            more, self._held = held - self._held, held
+            self._memory.add(more)
+        if self._memory.is_full and self._queue and self._shaper is not None:
+            self._memory.wait(self._settle)
+        if is_blocked is not None and bool(sink.interest & _OUT) != is_blocked:
             self._poller.watch(sink, sink.interest ^ _OUT)
         if bool(source.interest & _IN) != self.has_room():
             self._poller.watch(source, source.interest ^ _IN)
@@ -317,6 +337,5 @@ class Pipe:
         # The sink may have sent data before it broke: the other pipe reads that, then finds the end.
         self.reverse.was_reset = True
         self.clear()
-        self._settle()
         if self.reverse.has_ended:
             self.reverse._source_ended(End.RST)  # noqa: SLF001  # it does not read its source any more

@@ -27,8 +27,8 @@ import trio
 
 from faultproxy.kernel.forks import on_fork
 from faultproxy.kernel.timerfd import Timer
+from faultproxy.relay.memory import BUFFER_SIZE, Memory
 
-BUFFER_SIZE = 256 * 1024
 _WAIT_S = 0.001
 _STAY_S = 0.003
 _SPIN_S = 0.00005
@@ -65,10 +65,12 @@ class Poller:
     """Calls endpoints and timers. Use as a context manager; run() is its one task.
 
     ``buffer`` is what every endpoint may read into while it is called. Whoever makes a trio task runnable while it is
-    called sets ``yield_soon``, so that trio has its turn after this batch of events.
+    called sets ``yield_soon``, so that trio has its turn after this batch of events. ``memory_limit`` is how many bytes
+    may be held for all endpoints together, see Memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory_limit: int | None = None) -> None:
+        self.memory = Memory(memory_limit)
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
         self.yield_soon = False
         self._spin_s = _SPIN_S if len(os.sched_getaffinity(0)) > 1 else 0.0  # a lone processor has others to run

@@ -14,11 +14,12 @@ class Relay:
     """Passes bytes, ends and resets between two non-blocking sockets, which stay the caller's: it closes them.
 
     ``on_change`` is called between two batches of events, at most once a batch, when a peer has reset, a limit was
-    reached, or both pipes are done. It may stop the relay and close its sockets; once stopped it is not called.
-    ``broken`` is the peer that reset first. ``first_ended`` is the pipe whose source sent FIN first.
+    reached, both pipes are done, or there was an error. It may stop the relay and close its sockets; once stopped it
+    is not called. ``broken`` is the peer that reset first. ``first_ended`` is the pipe whose source sent FIN first.
+    ``error`` says that there was no memory to go on: nothing moves any more, and what was held is gone.
     """
 
-    __slots__ = ("_is_changed", "_on_change", "_poller", "broken", "downstream", "first_ended", "upstream")
+    __slots__ = ("_is_changed", "_on_change", "_poller", "broken", "downstream", "error", "first_ended", "upstream")
 
     def __init__(
         self, poller: Poller, client: socket.socket, server: socket.socket, on_change: Callable[[], None]
@@ -27,11 +28,12 @@ class Relay:
         self._on_change: Callable[[], None] | None = on_change
         self._is_changed = False
         one, other = Endpoint(client), Endpoint(server)
-        self.upstream = Pipe(poller, one, other, self._changed, self._ended)
-        self.downstream = Pipe(poller, other, one, self._changed, self._ended)
+        told = self._changed, self._ended, self._failed
+        self.upstream, self.downstream = Pipe(poller, one, other, *told), Pipe(poller, other, one, *told)
         self.upstream.reverse, self.downstream.reverse = self.downstream, self.upstream
         self.broken: Peer | None = None
         self.first_ended: Pipe | None = None
+        self.error: MemoryError | None = None
 
     def start(self) -> None:
         """Let the bytes flow, as far as the pipes' limits allow. Once started, nothing more."""
@@ -53,8 +55,9 @@ class Relay:
         self._on_change = None
         for pipe in (self.upstream, self.downstream):
             self._poller.forget(pipe.source)
-            pipe.clear()
             pipe.is_frozen = True  # a timer may still be set; the descriptor may soon be another's
+        for pipe in (self.upstream, self.downstream):
+            pipe.clear()
 
     @property
     def is_finished(self) -> bool:
@@ -81,3 +84,10 @@ class Relay:
             self.first_ended = pipe
         if self.is_finished:
             self._changed()
+
+    def _failed(self, error: MemoryError) -> None:
+        self.error = error
+        for pipe in (self.upstream, self.downstream):
+            pipe.is_frozen = True
+            pipe.clear()
+        self._changed()

@@ -6,7 +6,7 @@ The rules are read by the same RuleSet that reads them for real connections; her
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from faultproxy.faults.base import ConnectShape, Ending, Fault, ListenerMode, Shape, Verdict
+from faultproxy.faults.base import ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault, Verdict
 from faultproxy.rules.conditions.base import Condition, Stage, nth
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.rules.plan import Match, Plan
@@ -80,7 +80,7 @@ def _judged(rules: RuleSet, facts: ConnectionFacts) -> Forecast:
             said[rule.name] = Reason(rule.name, False, counted + missed.explain(facts, state, holds=False))
         else:
             held = _held(rule, facts, state) or ["it has no condition"]
-            dry_run = ["a dry run: logged, and not carried out"] if rule.mode == "shadow" else []
+            dry_run = ["a dry run: logged, and not carried out"] if rule.dry_run else []
             said[rule.name] = Reason(rule.name, True, "; ".join(held + dry_run))
 
     plan = rules.decide(facts, trace)
@@ -98,7 +98,7 @@ def _to_come(plan: Plan) -> Iterator[tuple[Match, Fault]]:
     is_silent = is_refused or any(ending.after.at_once and ending.silences for ending in endings)
     for match in plan.matches:
         for fault in match.faults:
-            is_idle = is_refused if isinstance(fault, ConnectShape) else is_silent and isinstance(fault, Shape)
+            is_idle = is_refused if isinstance(fault, ConnectDelay) else is_silent and isinstance(fault, Shape)
             if not is_idle:
                 yield match, fault
 
@@ -116,7 +116,7 @@ def _in_words(plan: Plan) -> str:
 def _fault_in_words(fault: Fault) -> str:
     given = fault.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"after"})
     options = "".join(f" {key} {value}" for key, value in given.items())
-    when = f" {'' if fault.after.at_once else 'after '}{fault.after}" if isinstance(fault, Ending) else ""
+    when = f" {'' if fault.after.at_once else 'after '}{fault.after}" if isinstance(fault, TriggeredFault) else ""
     return f"{fault.key}{when}{options}"
 
 

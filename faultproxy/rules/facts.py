@@ -26,6 +26,7 @@ class ConnectionFacts:
     first_bytes: bytes = b""
     heard_all: bool = True
     judged: Mapping[str, int | None] = field(default_factory=dict)
+    client_port: int = 0
 
 
 @dataclass(slots=True)

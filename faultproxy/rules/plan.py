@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from faultproxy.faults.base import Connect, ConnectShape, Ending, Fault, Shape
+from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Match:
         return next((fault for fault in self.faults if isinstance(fault, Connect)), None)
 
     @cached_property
-    def connect_delay(self) -> ConnectShape | None:
+    def connect_delay(self) -> ConnectDelay | None:
         """What delays the handshake, if something does."""
-        return next((fault for fault in self.faults if isinstance(fault, ConnectShape)), None)
+        return next((fault for fault in self.faults if isinstance(fault, ConnectDelay)), None)
 
     @cached_property
-    def triggered(self) -> tuple[Ending, ...]:
+    def triggered(self) -> tuple[TriggeredFault, ...]:
         """The faults that wait for a trigger, each for its own."""
-        return tuple(fault for fault in self.faults if isinstance(fault, Ending))
+        return tuple(fault for fault in self.faults if isinstance(fault, TriggeredFault))
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:

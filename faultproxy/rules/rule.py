@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, ConnectShape, Ending, Fault, ListenerMode, Shape
+from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Limit
@@ -40,9 +40,9 @@ def _one_line(text: str) -> str:
 def _in_json_schema(schema: dict[str, Any]) -> None:
     """What the validator of a rule says, said in JSON Schema."""
     has = {kind.key: {"required": [kind.key]} for kind in CATALOGUE}
-    endings = [has[kind.key] for kind in CATALOGUE if issubclass(kind, Ending)]
+    endings = [has[kind.key] for kind in CATALOGUE if issubclass(kind, TriggeredFault)]
     connects = [kind.key for kind in CATALOGUE if issubclass(kind, Connect)]
-    delays = [kind.key for kind in CATALOGUE if issubclass(kind, ConnectShape)]
+    delays = [kind.key for kind in CATALOGUE if issubclass(kind, ConnectDelay)]
     silent = {"properties": dict.fromkeys(sorted(PEEKED), False)}
     schema["anyOf"] = list(has.values())
     schema["dependentSchemas"] = {
@@ -71,7 +71,7 @@ class BaseRule(BaseModel):
     when: BaseWhen = BaseWhen()
     limit: Limit | None = None
     expect: Bounds | None = None
-    mode: Literal["enforce", "shadow"] = "enforce"
+    dry_run: StrictBool = False
     stop: StrictBool = False
     live: StrictBool = False
 
@@ -86,9 +86,9 @@ class BaseRule(BaseModel):
         return next((fault for fault in self.faults if isinstance(fault, Connect)), None)
 
     @cached_property
-    def connect_delay(self) -> ConnectShape | None:
+    def connect_delay(self) -> ConnectDelay | None:
         """What delays the handshake, if the rule does."""
-        return next((fault for fault in self.faults if isinstance(fault, ConnectShape)), None)
+        return next((fault for fault in self.faults if isinstance(fault, ConnectDelay)), None)
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
@@ -123,18 +123,18 @@ class BaseRule(BaseModel):
     @cached_property
     def acts_on_syns(self) -> bool:
         """Whether it must see a client's first packet, before the connection exists. A dry run touches nothing."""
-        return self.mode != "shadow" and (self.connect is not None or self.connect_delay is not None)
+        return not self.dry_run and (self.connect is not None or self.connect_delay is not None)
 
     @cached_property
     def holds_verdict(self) -> bool:
         """Whether this rule, once it matches, ends the reading. A dry run never does."""
-        is_verdict = self.stop or any(not isinstance(fault, (Shape, ConnectShape)) for fault in self.faults)
-        return self.mode != "shadow" and is_verdict
+        is_verdict = self.stop or any(not isinstance(fault, (Shape, ConnectDelay)) for fault in self.faults)
+        return not self.dry_run and is_verdict
 
     @cached_property
     def meets_everybody(self) -> bool:
         """Whether every client meets its connect fault while its window is open, unless a verdict stands above it."""
-        return self.mode != "shadow" and self.connect is not None and self.conditions in ((), (self.window,))
+        return not self.dry_run and self.connect is not None and self.conditions in ((), (self.window,))
 
     @property
     def mode_for_all(self) -> ListenerMode | None:
@@ -162,7 +162,7 @@ class BaseRule(BaseModel):
             raise PydanticCustomError(
                 "connect", f"{early.key} strikes before the client can say anything; remove {peeked}"
             )
-        if self.live and not (self.window and any(isinstance(fault, Ending) for fault in self.faults)):
+        if self.live and not (self.window and any(isinstance(fault, TriggeredFault) for fault in self.faults)):
             raise PydanticCustomError(
                 "live",
                 "is live, to strike open connections when a window opens; add a window and an ending, or remove live",

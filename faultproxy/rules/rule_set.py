@@ -55,7 +55,7 @@ class RuleSet:
     @cached_property
     def needs_syns(self) -> bool:
         """Whether some rule acts on a client's first packet, other than by closing the listener to all alike."""
-        return any(need is Need.GATE for _, _, need in self.needs())
+        return any(need is Need.INTERCEPTION for _, _, need in self.needs())
 
     def decide(self, facts: ConnectionFacts, trace: Trace | None = None) -> Plan:
         """Judge a new connection. Counts it in every rule that the reading reaches and whose conditions hold."""
@@ -113,7 +113,7 @@ class RuleSet:
                     match = self._choose(rule, facts)
                     answers[rule.name] = match.ordinal if match is not None else None
                 ordinal = answers.get(rule.name)
-                if ordinal is not None and rule.mode != "shadow" and self._is_open(rule, facts.at_s):
+                if ordinal is not None and not rule.dry_run and self._is_open(rule, facts.at_s):
                     matches.append(_match(rule, ordinal))
             if earlier.verdict is not None and earlier.verdict.rule == rule.name:
                 break
@@ -136,7 +136,7 @@ class RuleSet:
         """
         is_below_verdict = False
         for rule in self.rules:
-            if rule.mode == "shadow":
+            if rule.dry_run:
                 continue
             closes = rule.mode_for_all is ListenerMode.CLOSED
             for fault in rule.faults:
@@ -206,4 +206,4 @@ class RuleSet:
 
 
 def _match(rule: BaseRule, ordinal: int) -> Match:
-    return Match(rule.name, ordinal, rule.faults, rule.mode == "shadow")
+    return Match(rule.name, ordinal, rule.faults, rule.dry_run)

@@ -5,15 +5,17 @@ from typing import Any
 
 import trio
 
-from faultproxy.config.schema import TcpAddress
-from faultproxy.daemon import Daemon, Overrides
+from faultproxy import daemon
+from faultproxy.addresses import TcpAddress
+from faultproxy.config.schema import Config
+from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed
 from faultproxy.faults.base import Verdict
-from faultproxy.lookup import lookups_over
 from faultproxy.testing.settings import Settings
+from faultproxy.upstream.resolver import lookups_over
 
 Rules = Sequence[Mapping[str, Any]]
 MustFire = bool | str | Sequence[str]
@@ -77,7 +79,7 @@ class BaseProxy:
         self._stats = Stats()
         self._history = History(self._stats, self._on_news)
         config = self._settings.config({})
-        self._daemon = Daemon(None, config, Overrides(), Bus(self._stats, self._history), self._stats)
+        self._manager = Manager(config, Bus(self._stats, self._history))
         self._settings.adopt(config, {})
 
     def __repr__(self) -> str:
@@ -126,7 +128,7 @@ class BaseProxy:
         faults; the connections that are over.
         """
         listen = self.address if self._address is not None else self._settings["listen"]
-        matched = self._daemon.matched(self.name)  # without the rules that an update has removed
+        matched = self._manager.matched(self.name)  # without the rules that an update has removed
         rules = ", ".join(
             f"{name!r} {f'matched {matched[name]}, ' if name in matched else ''}injected {self.times(name)}"
             for name in self._settings.rules
@@ -151,7 +153,7 @@ class BaseProxy:
         crashes = self._history.crashes
         if crashes:
             raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")
-        unmet = self._daemon.unmet()
+        unmet = self._manager.unmet()
         for name in self._those_that_must_fire():
             if name not in self._settings.rules:
                 unmet.append(f'{self.name}: there never was a rule "{name}", which must fire')
@@ -167,13 +169,17 @@ class BaseProxy:
         """From start to end, no thread left behind, unless the system's resolver does not let go of one."""
 
         def note_address() -> None:
-            listens = self._daemon.addresses[self.name]
+            listens = self._manager.addresses[self.name]
             self._address = TcpAddress(_ALL_ADDRESSES.get(listens.host, listens.host), listens.port)
             started()
 
-        await self._daemon.run(signals, note_address)
+        await daemon.run(self._manager, self._stats, signals, ready=note_address)
         with trio.move_on_after(_LOOKUPS_OVER_WITHIN_S):
             await lookups_over()
+
+    async def _apply(self, config: Config) -> None:
+        """Make this the configuration, and return when it is in force."""
+        await self._manager.apply(lambda _: config, "python")
 
     def _listens(self) -> TcpAddress:
         if self._address is None:

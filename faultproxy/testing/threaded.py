@@ -91,7 +91,7 @@ class Proxy(BaseProxy):
         )
         with self._turn:
             config = self._settings.config(changes)
-            self._call(self._thread, self._daemon.apply, config)
+            self._call(self._thread, self._apply, config)
             self._settings.adopt(config, changes)
 
     def wait_for(

@@ -49,7 +49,7 @@ class AsyncProxy(BaseProxy):
         config = self._settings.config(changes)
         if not self._is_running:
             raise RuntimeError(NOT_RUNNING)
-        await self._daemon.apply(config)
+        await self._apply(config)
         self._settings.adopt(config, changes)
 
     async def wait_for(

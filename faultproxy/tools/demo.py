@@ -6,6 +6,7 @@ would meet (``client_sees``, to the byte), and every rule of the file injected a
 
 import errno
 import os
+import resource
 import select
 import socket
 import sys
@@ -30,9 +31,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from faultproxy import daemon
+from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import parse
-from faultproxy.config.schema import Config, TcpAddress
-from faultproxy.daemon import Daemon, Overrides
+from faultproxy.config.schema import Config
+from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed, Event, FaultInjected, OutageStarted, UpstreamFailed
@@ -50,6 +53,7 @@ _HURRY_S = 0.15
 _LONG_PATIENCE_S = 20.0  # a packet that is lost time and again comes after twice as long each time
 _LOOK_AGAIN_S = 0.002
 _TCP_INFO_SIZE = 104
+_DESCRIPTORS = 200  # more than all proxies, their clients and the server have open at any time
 _LONG_MS = 90  # nobody is this slow on his own account
 _WIDTH = 110
 _ENDS = {"EOF", "silence", *errno.errorcode.values()}
@@ -81,7 +85,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class Result:
     """The configuration, as it was run and as the file has it, and what came of each proxy."""
 
     config: Config
@@ -92,9 +96,9 @@ class Performance:
 async def run_demo(console: Console) -> bool:
     """Run it and print the table; whether every row is as it should be. Writes no file."""
     started = trio.current_time()
-    performance = await perform()
-    rows = performance.rows
-    console.print(_table(rows, performance.proxies, is_wide=console.width >= 100))
+    result = await try_faults()
+    rows = result.rows
+    console.print(_table(rows, result.proxies, is_wide=console.width >= 100))
     wrong = sum(bool(row.wrong) for row in rows)
     is_not = "is not" if wrong == 1 else "are not"
     verdict = f"[bold red]{wrong} of {len(rows)} rows {is_not}" if wrong else f"[green]All {len(rows)} rows are"
@@ -102,8 +106,10 @@ async def run_demo(console: Console) -> bool:
     return not wrong
 
 
-async def perform() -> Performance:
-    """Let every client meet its fault. Writes no file."""
+async def try_faults() -> Result:
+    """Let every client meet its fault. Writes no file. Raises OSError where there cannot be enough descriptors."""
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _DESCRIPTORS:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     path = demo_file()
     text = path.read_bytes()
     heard: list[bytes] = []
@@ -118,7 +124,7 @@ async def perform() -> Performance:
             seen, events, unmet = await _run_clients(config)
             serving.cancel_scope.cancel()
     rows = [_row(name, seen[name], events, unmet, heard) for name in config.proxies]
-    return Performance(config, yaml.safe_load(text)["proxies"], rows)
+    return Result(config, yaml.safe_load(text)["proxies"], rows)
 
 
 def demo_file() -> Path:
@@ -163,18 +169,18 @@ class _Collected(list[Told]):
 async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Told], list[str]]:
     """What the clients saw, what happened meanwhile, and which rules did not do as they should have."""
     stats, events = Stats(), _Collected()
-    daemon = Daemon(None, config, Overrides(), Bus(stats, events), stats)
+    manager = Manager(config, Bus(stats, events))
     stop, signals = trio.open_memory_channel[int](1)
     listening = trio.Event()
     seen: dict[str, list[Seen]] = {}
     async with trio.open_nursery() as running:
-        running.start_soon(daemon.run, signals, listening.set)
+        running.start_soon(partial(daemon.run, manager, stats, signals, ready=listening.set))
         await listening.wait()
         async with trio.open_nursery() as clients:
-            for name, address in daemon.addresses.items():
+            for name, address in manager.addresses.items():
                 clients.start_soon(_run_client, name, (address.host, address.port), seen)
         await stop.send(SIGTERM)
-    return seen, events, daemon.unmet()
+    return seen, events, manager.unmet()
 
 
 async def _serve(heard: list[bytes], stream: trio.SocketStream) -> None:
@@ -196,7 +202,7 @@ async def _serve(heard: list[bytes], stream: trio.SocketStream) -> None:
 # ---- the clients: blocking sockets, as in any program ---------------------------------------------------------------
 
 
-class Visit:
+class Client:
     """One connection of a client, and how far it came."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -253,132 +259,132 @@ class Visit:
         return self.effect or ("EOF" if self.eof else "nothing")
 
 
-def _visit(address: tuple[str, int], act: Callable[[Visit], None]) -> Seen:
-    visit = Visit(address)
+def _meet(address: tuple[str, int], act: Callable[[Client], None]) -> Seen:
+    client = Client(address)
     error = None
-    with visit.sock:
+    with client.sock:
         try:
-            act(visit)
+            act(client)
         except OSError as caught:
             error = caught
-    return Seen(visit.sees(error), visit.call, error, visit.received, visit.proof)
+    return Seen(client.sees(error), client.call, error, client.received, client.proof)
 
 
-def _fetch(visit: Visit) -> None:
-    visit.connect()
-    visit.send(_REQUEST)
-    answer = visit.receive(len(_REPLY))
+def _fetch(client: Client) -> None:
+    client.connect()
+    client.send(_REQUEST)
+    answer = client.receive(len(_REPLY))
     if not _REPLY.startswith(answer):
         changed = sum(map(ne, answer, _REPLY))
-        visit.effect, visit.proof = "change", f"{changed} of them changed"
+        client.effect, client.proof = "change", f"{changed} of them changed"
 
 
-def _fetch_at_leisure(visit: Visit) -> None:
+def _fetch_at_leisure(client: Client) -> None:
     before = time.monotonic()
-    _fetch(visit)
-    _note_delay(visit, before, "after")
+    _fetch(client)
+    _note_delay(client, before, "after")
 
 
-def _fetch_to_the_end(visit: Visit) -> None:
-    _fetch(visit)
-    visit.sock.shutdown(socket.SHUT_WR)
+def _fetch_to_the_end(client: Client) -> None:
+    _fetch(client)
+    client.sock.shutdown(socket.SHUT_WR)
     before = time.monotonic()
-    visit.receive()
-    _note_delay(visit, before, "EOF after")
+    client.receive()
+    _note_delay(client, before, "EOF after")
 
 
-def _note_delay(visit: Visit, before: float, what: str) -> None:
+def _note_delay(client: Client, before: float, what: str) -> None:
     took_ms = (time.monotonic() - before) * 1000
     if took_ms >= _LONG_MS:
-        visit.effect, visit.proof = "delay", f"{what} {took_ms:.0f} ms"
+        client.effect, client.proof = "delay", f"{what} {took_ms:.0f} ms"
 
 
-def _fetch_in_a_hurry(visit: Visit) -> None:
-    visit.connect()
-    visit.send(_REQUEST)
-    visit.receive(1)
-    visit.sock.settimeout(_HURRY_S)
-    visit.receive(len(_REPLY))
+def _fetch_in_a_hurry(client: Client) -> None:
+    client.connect()
+    client.send(_REQUEST)
+    client.receive(1)
+    client.sock.settimeout(_HURRY_S)
+    client.receive(len(_REPLY))
 
 
-def _call_out(visit: Visit) -> None:
-    visit.connect()
-    visit.send(_REQUEST)
-    visit.receive(1)
-    visit.sock.settimeout(_HURRY_S)
+def _call_out(client: Client) -> None:
+    client.connect()
+    client.send(_REQUEST)
+    client.receive(1)
+    client.sock.settimeout(_HURRY_S)
     with suppress(TimeoutError):
-        visit.receive(len(_REPLY))
-    visit.send(_MEANWHILE)
+        client.receive(len(_REPLY))
+    client.send(_MEANWHILE)
     try:
-        visit.receive(len(_REPLY))
+        client.receive(len(_REPLY))
     finally:
-        visit.proof = f"what it sends is {'never ' if visit.unacknowledged else ''}acknowledged"
+        client.proof = f"what it sends is {'never ' if client.unacknowledged else ''}acknowledged"
 
 
-def _talk_until_sent_again(visit: Visit) -> None:
-    visit.sock.settimeout(_LONG_PATIENCE_S)
-    _fetch(visit)
+def _talk_until_sent_again(client: Client) -> None:
+    client.sock.settimeout(_LONG_PATIENCE_S)
+    _fetch(client)
     give_up = time.monotonic() + _PATIENCE_S
-    while not visit.sent_again and time.monotonic() < give_up:
-        if not visit.unacknowledged:
-            visit.send(_MEANWHILE)
+    while not client.sent_again and time.monotonic() < give_up:
+        if not client.unacknowledged:
+            client.send(_MEANWHILE)
         time.sleep(_LOOK_AGAIN_S)  # noqa: TID251  # a client has its own thread
-    visit.call = "getsockopt"
-    if visit.sent_again:
-        visit.effect, visit.proof = "delay", f"packets sent again: {visit.sent_again}"
+    client.call = "getsockopt"
+    if client.sent_again:
+        client.effect, client.proof = "delay", f"packets sent again: {client.sent_again}"
 
 
-def _connect_in_a_hurry(visit: Visit) -> None:
-    visit.sock.settimeout(_HURRY_S)
-    _fetch(visit)
+def _connect_in_a_hurry(client: Client) -> None:
+    client.sock.settimeout(_HURRY_S)
+    _fetch(client)
 
 
-def _fetch_and_stay(visit: Visit) -> None:
-    _fetch(visit)
-    visit.receive()
+def _fetch_and_stay(client: Client) -> None:
+    _fetch(client)
+    client.receive()
 
 
-def _fetch_as_checker(visit: Visit) -> None:
-    visit.sock.bind((_CHECKER, 0))
-    _fetch(visit)
-    visit.proof = f"from {_CHECKER}"
+def _fetch_as_checker(client: Client) -> None:
+    client.sock.bind((_CHECKER, 0))
+    _fetch(client)
+    client.proof = f"from {_CHECKER}"
 
 
-def _write_after_eof(visit: Visit) -> None:
-    _fetch(visit)
+def _write_after_eof(client: Client) -> None:
+    _fetch(client)
     gone = select.poll()
-    gone.register(visit.sock, 0)  # 0: nothing but POLLERR and POLLHUP, which come with the reset
+    gone.register(client.sock, 0)  # 0: nothing but POLLERR and POLLHUP, which come with the reset
     gone.poll(_PATIENCE_S * 1000)
-    visit.send(_MORE)
+    client.send(_MORE)
 
 
-def _talk_on(visit: Visit) -> None:
-    _fetch(visit)
-    visit.send(_MORE)
+def _talk_on(client: Client) -> None:
+    _fetch(client)
+    client.send(_MORE)
 
 
-def _talk_to_the_deaf(visit: Visit) -> None:
-    visit.connect()
-    visit.send(b"hello, world\n")
-    answer = visit.receive().decode()
-    visit.eof = not answer  # the end of a whole answer is no surprise
-    visit.proof = f"the server says: {answer}"
+def _talk_to_the_deaf(client: Client) -> None:
+    client.connect()
+    client.send(b"hello, world\n")
+    answer = client.receive().decode()
+    client.eof = not answer  # the end of a whole answer is no surprise
+    client.proof = f"the server says: {answer}"
 
 
 def _fetch_patiently(address: tuple[str, int]) -> list[Seen]:
     """Exponential backoff: 20, 40, 80 ms, and so on, for at most six attempts."""
     attempts: list[Seen] = []
     while len(attempts) < 6:
-        attempts.append(_visit(address, _fetch))
+        attempts.append(_meet(address, _fetch))
         if attempts[-1].error is None:
             break
         time.sleep(0.01 * 2 ** len(attempts))  # noqa: TID251  # a client has its own thread
     return attempts
 
 
-def once(*acts: Callable[[Visit], None]) -> Callable[[tuple[str, int]], list[Seen]]:
+def once(*acts: Callable[[Client], None]) -> Callable[[tuple[str, int]], list[Seen]]:
     """A client that does each of these things once, in a connection each."""
-    return lambda address: [_visit(address, act) for act in acts]
+    return lambda address: [_meet(address, act) for act in acts]
 
 
 CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {

@@ -15,7 +15,7 @@ from faultproxy.events.types import FaultInjected, OutageStarted
 from faultproxy.faults.base import Fault, ListenerMode, Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privileges
 from faultproxy.rules.rule import BaseRule
-from faultproxy.tools.demo import Performance, Row, one_line, perform
+from faultproxy.tools.demo import Result, Row, one_line, try_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,21 @@ class Finding:
 
 async def run_doctor(console: Console) -> bool:
     """Try every fault and print the table; whether each was what its event said."""
-    performance = await perform()
-    findings, ours = examined(performance), privileges()
+    result = await try_faults()
+    findings, ours = examined(result), privileges()
     console.print(_table(findings, missing(findings, ours)))
     for line in remedies(findings, ours):
         console.print(line)
-    return not any(row.wrong for row in performance.rows)
+    return not any(row.wrong for row in result.rows)
 
 
-def examined(performance: Performance) -> list[Finding]:
+def examined(result: Result) -> list[Finding]:
     """A finding for every fault, and for all that it may need: of several alike the first, or one that is wrong."""
     findings: dict[tuple[str, Need], Finding] = {}
-    for row in performance.rows:
-        its: Sequence[BaseRule] = performance.config.proxies[row.proxy].rules
+    for row in result.rows:
+        its: Sequence[BaseRule] = result.config.proxies[row.proxy].rules
         rules = {rule.name: rule for rule in its}
-        written = {rule["name"]: one_line(rule) for rule in performance.proxies[row.proxy].get("rules", ())}
+        written = {rule["name"]: one_line(rule) for rule in result.proxies[row.proxy].get("rules", ())}
         wrong = row.wrong[0] if row.wrong else None
         for rule, fault, needs, degraded in _told(row, rules):
             known = findings.get((fault.key, needs))
@@ -63,7 +63,7 @@ def missing(findings: Sequence[Finding], ours: Privileges) -> dict[Need, list[st
     asks = {
         Need.NOTHING: [],
         Need.FILTER: for_a_filter,
-        Need.GATE: [NET_RAW, *for_a_filter],
+        Need.INTERCEPTION: [NET_RAW, *for_a_filter],
         Need.DESTROY: [NET_ADMIN],
     }
     unmet = {finding.needs for finding in findings if finding.degraded is not None}

@@ -1,7 +1,7 @@
 """A log back to a configuration: the same faults for the same connections, whatever chose them then.
 
-Each fault becomes a rule for the connections that it struck, by their numbers. Shapes keep the names of their rules
-and the seed, of which their draws are functions. A log that does not tell all of it is refused.
+Each fault becomes a rule for the connections that it was injected into, by their numbers. Shapes keep the
+names of their rules and the seed, of which their draws are functions. A log that does not tell all of it is refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,15 +15,15 @@ import yaml
 
 from faultproxy.config.loader import ConfigError, parse
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Connect, ConnectShape, Shape
+from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.units import format_duration, format_size, parse_duration, parse_size
 
 Line = Mapping[str, Any]
 
 _HEAD = b'{"timestamp":'
-_SHAPES = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Shape | ConnectShape))
-_DELAYS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, ConnectShape))
+_SHAPES = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Shape | ConnectDelay))
+_DELAYS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, ConnectDelay))
 _REFUSALS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Connect))
 _LONGEST_NAME = 200
 _AT_ONCE_S = 0.05
@@ -52,7 +52,7 @@ def read_log(lines: Iterable[bytes]) -> Replay:
 
     Raises CannotReplay.
     """
-    story = _Story()
+    reader = _LogReader()
     for number, line in enumerate(lines, start=1):
         start = line.find(_HEAD)
         if start >= 0:
@@ -61,20 +61,20 @@ def read_log(lines: Iterable[bytes]) -> Replay:
             except orjson.JSONDecodeError:
                 raise CannotReplay(f"line {number} is cut short or garbled; replay needs a whole log") from None
             try:
-                story.hear(told, number)
+                reader.read(told, number)
             except (KeyError, IndexError, TypeError, ValueError):
                 what = f"line {number}, {told['event']}, is not as it was written"
                 raise CannotReplay(f"{what}; replay needs a whole log, with every line as it was") from None
-    return story.replay()
+    return reader.replay()
 
 
 @dataclass
-class _ProxyStory:
+class _ProxyLog:
     """What a log tells of one proxy."""
 
     config: dict[str, Any]
     started: datetime
-    shapes: "dict[tuple[str, str, str], _Struck]" = field(default_factory=dict)
+    shapes: "dict[tuple[str, str, str], _Injection]" = field(default_factory=dict)
     verdicts: "dict[int, list[tuple[str, str, Any]]]" = field(default_factory=dict)
     said: "dict[int, dict[str, Any]]" = field(default_factory=dict)
     outages: list[tuple[str, str, float, float | None]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class _ProxyStory:
 
 
 @dataclass
-class _Struck:
+class _Injection:
     """A shape, and the connections in which it acted. ``shaping`` is all its rule did, ``edited`` since an edit."""
 
     rule: str
@@ -99,16 +99,16 @@ class _Struck:
     connections: list[int] = field(default_factory=list)
 
 
-class _Story:
-    """Hears the lines of a log in their order."""
+class _LogReader:
+    """Reads the lines of a log in their order."""
 
     def __init__(self) -> None:
         self._runs: dict[str, int] = {}
         self._seed = 0
-        self._proxies: dict[str, _ProxyStory] = {}
+        self._proxies: dict[str, _ProxyLog] = {}
         self._notes: list[str] = []
 
-    def hear(self, told: Line, number: int) -> None:
+    def read(self, told: Line, number: int) -> None:
         """Take a line. Raises CannotReplay."""
         match told.get("event"):  # another program's line may have none
             case "proxy.started":
@@ -155,31 +155,31 @@ class _Story:
             self._runs[told["run"]] = number
             self._seed = told["seed"]
             self._proxies.clear()
-        self._proxies[told["proxy"]] = _ProxyStory(told["config"], datetime.fromisoformat(told["timestamp"]))
+        self._proxies[told["proxy"]] = _ProxyLog(told["config"], datetime.fromisoformat(told["timestamp"]))
 
-    def _proxy(self, told: Line, number: int) -> _ProxyStory:
+    def _proxy(self, told: Line, number: int) -> _ProxyLog:
         if told["proxy"] not in self._proxies:
             what = f"line {number} tells of proxy {told['proxy']}, and no line before it that it started"
             raise CannotReplay(f"{what}; replay needs the log from its beginning")
         return self._proxies[told["proxy"]]
 
-    def _injected(self, told: Line, proxy: _ProxyStory, number: int) -> None:
+    def _injected(self, told: Line, proxy: _ProxyLog, number: int) -> None:
         connection = int(told["connection"].rpartition("#")[2])
         rule, fault = told["rule"], told["fault"]
         if fault in _SHAPES:
             its = proxy.rule(rule)
             window = its.get("when", {}).get("window") if fault not in _DELAYS else None
             shaping = [window, {key: its[key] for key in its if key in _SHAPES}]
-            struck_so = _Struck(rule, fault, told["options"], window, shaping, rule in proxy.edited)
+            injection = _Injection(rule, fault, told["options"], window, shaping, rule in proxy.edited)
             key = (rule, fault, str([told["options"], shaping]))
-            proxy.shapes.setdefault(key, struck_so).connections.append(connection)
+            proxy.shapes.setdefault(key, injection).connections.append(connection)
             return
-        struck = proxy.verdicts.setdefault(connection, [])
-        if any(fault == its_fault for _, its_fault, _ in struck):
-            what = f"line {number}: {fault} struck {told['connection']} a second time, which no single rule can do"
+        injected = proxy.verdicts.setdefault(connection, [])
+        if any(fault == its_fault for _, its_fault, _ in injected):
+            what = f"line {number}: {fault} was injected into {told['connection']} again, which no single rule can do"
             raise CannotReplay(f"{what}; take the line out to replay the rest")
         options = _options(told, proxy)
-        struck.append((rule, fault, options))
+        injected.append((rule, fault, options))
         after = options.get("after", {})
         if after.get("bytes") == "0B" or after.get("time") == "0s":  # at once, but not before the client had said this
             when = proxy.rule(rule).get("when", {})
@@ -203,12 +203,12 @@ class _Story:
         if told["changes"]:
             self._notes.append(
                 f"line {number}: an edit ({'; '.join(told['changes'])});"
-                " what struck before and after is replayed, in each connection from its start"
+                " what was injected before and after is replayed, in each connection from its start"
             )
 
 
-def _options(told: Line, proxy: _ProxyStory) -> Any:
-    """An ending's options; of a live one that struck because its window opened, at the byte or time that it did."""
+def _options(told: Line, proxy: _ProxyLog) -> Any:
+    """An ending's options; of a live one that its window's opening has injected, at the byte or time that it was."""
     options = dict(told["options"])
     after = options.get("after", {})
     direction = after.get("direction", "downstream")
@@ -220,21 +220,21 @@ def _options(told: Line, proxy: _ProxyStory) -> Any:
 
 
 def _is_reached(after: Mapping[str, Any], passed: int, elapsed_s: float) -> bool:
-    """Whether a trigger strikes just here by itself, as it does where the window was open from the accept on."""
+    """Whether a trigger is reached just here by itself, as it does where the window was open from the accept on."""
     if "time" in after:
         return elapsed_s < parse_duration(after["time"]) + _AT_ONCE_S
     size = parse_size(after["bytes"]) if "bytes" in after else None
     return passed == size and (size > 0 or elapsed_s < _AT_ONCE_S)
 
 
-def _notes(proxy: _ProxyStory) -> Iterator[str]:
+def _notes(proxy: _ProxyLog) -> Iterator[str]:
     """What a replay of this proxy does not do as it was."""
     names: set[str] = set()
     for shaping in _packed(proxy):
         rule = shaping[0].rule
-        if shaping[0].window and any(struck.edited for struck in shaping):
+        if shaping[0].window and any(injection.edited for injection in shaping):
             yield f'the window of "{rule}" counted from an edit, and does from the start in a replay'
-        if rule in names and any(_draws(struck.options) for struck in shaping):
+        if rule in names and any(_draws(injection.options) for injection in shaping):
             yield f'an edit changed how "{rule}" shapes; from there on a replay draws other numbers'
         names.add(rule)
     if not proxy.has_stopped:
@@ -245,7 +245,7 @@ def _draws(options: Mapping[str, Any]) -> bool:
     return "probability" in options or options.get("jitter") not in (None, "0s", "0B")
 
 
-def _rules(proxy: _ProxyStory) -> Iterator[dict[str, Any]]:
+def _rules(proxy: _ProxyLog) -> Iterator[dict[str, Any]]:
     """Outages, then shapes, then what ends connections: so no verdict keeps from a connection what it met."""
     names = _Names()
     for rule, fault, start, end in proxy.outages:
@@ -258,41 +258,41 @@ def _rules(proxy: _ProxyStory) -> Iterator[dict[str, Any]]:
         yield {"name": names.take(rule), **always, fault: {}}
     for shaping in _packed(proxy):
         first = shaping[0]
-        connections = sorted({number for struck in shaping for number in struck.connections})
+        connections = sorted({number for injection in shaping for number in injection.connections})
         when = {"connection": connections, **({"window": first.window} if first.window else {})}
         yield {
             "name": names.take(first.rule),
             "when": when,
-            **{struck.fault: struck.options for struck in shaping},
+            **{injection.fault: injection.options for injection in shaping},
         }
     groups: dict[str, list[int]] = {}
-    for connection, struck in sorted(proxy.verdicts.items()):
+    for connection, injected in sorted(proxy.verdicts.items()):
         said = proxy.said.get(connection, {})
-        groups.setdefault(orjson.dumps([struck, said]).decode(), []).append(connection)
+        groups.setdefault(orjson.dumps([injected, said]).decode(), []).append(connection)
     told = [(*orjson.loads(text), connections) for text, connections in groups.items()]
     # Refusals first: no SYN can be judged below a rule that looks at what the client says.
-    for struck, said, connections in sorted(told, key=lambda group: group[0][0][1] not in _REFUSALS):
-        title = " + ".join(dict.fromkeys(rule for rule, _, _ in struck))
-        faults = {fault: options for _, fault, options in struck}
+    for injected, said, connections in sorted(told, key=lambda group: group[0][0][1] not in _REFUSALS):
+        title = " + ".join(dict.fromkeys(rule for rule, _, _ in injected))
+        faults = {fault: options for _, fault, options in injected}
         yield {"name": names.take(title), "when": {"connection": connections, **said}, **faults}
 
 
-def _packed(proxy: _ProxyStory) -> list[list[_Struck]]:
+def _packed(proxy: _ProxyLog) -> list[list[_Injection]]:
     """The shapes of a rule together, since their draws go by its name; apart where an edit has changed them."""
-    packs: list[list[_Struck]] = []
-    for struck in proxy.shapes.values():
+    packs: list[list[_Injection]] = []
+    for injection in proxy.shapes.values():
         for pack in packs:
-            same = pack[0].rule == struck.rule and pack[0].shaping == struck.shaping
-            if same and all(struck.fault != other.fault for other in pack):
-                pack.append(struck)
+            same = pack[0].rule == injection.rule and pack[0].shaping == injection.shaping
+            if same and all(injection.fault != other.fault for other in pack):
+                pack.append(injection)
                 break
         else:
-            packs.append([struck])
+            packs.append([injection])
     order = [rule["name"] for rule in proxy.config["rules"]]
 
-    def place(pack: list[_Struck]) -> tuple[int, bool]:
+    def place(pack: list[_Injection]) -> tuple[int, bool]:
         rule = pack[0].rule
-        draws_nothing = all(struck.fault in _DELAYS for struck in pack)  # so it may have another name
+        draws_nothing = all(injection.fault in _DELAYS for injection in pack)  # so it may have another name
         return order.index(rule) if rule in order else len(order), draws_nothing
 
     return sorted(packs, key=place)
@@ -316,5 +316,5 @@ class _Names:
         return name
 
 
-def _since(proxy: _ProxyStory, told: Line) -> float:
+def _since(proxy: _ProxyLog, told: Line) -> float:
     return max(0.0, (datetime.fromisoformat(told["timestamp"]) - proxy.started).total_seconds())

@@ -110,8 +110,11 @@ def test_not_utf8_behind_a_byte_order_mark(text: str) -> None:
 )
 def test_good_address(address: str) -> None:
     """Names, addresses and zones can be listened on and dialled."""
-    config = parse(f"proxies: {{p: {{listen: '{address}', upstream: '{address}'}}}}".encode(), "f")
-    assert str(config.proxies["p"].upstream) == address
+    config = parse(
+        f"proxies: {{p: {{listen: ':1', upstream: '{address}'}}, q: {{listen: '{address}', upstream: 'x:1'}}}}".encode(),
+        "f",
+    )
+    assert str(config.proxies["p"].upstream) == str(config.proxies["q"].listen) == address
 
 
 def test_all_errors_at_once() -> None:
@@ -157,6 +160,65 @@ def test_places_apart(one: str, other: str) -> None:
     """Proxies may share a port on different addresses, and port 0 is a free one each time."""
     text = f"proxies:\n  a: {{listen: '{one}', upstream: 'x:1'}}\n  b: {{listen: '{other}', upstream: 'x:1'}}\n"
     assert len(parse(text.encode(), "f").proxies) == 2
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("127.0.0.1:1", "localhost:1"),
+        ("localhost:1", "127.0.0.1:1"),
+        ("LocalHost:1", "localhost:1"),
+        ("[::1]:1", "localhost:1"),
+        (":1", "127.8.9.10:1"),
+        (":1", "[::1]:1"),
+        (":1", "localhost:1"),
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("127.0.0.1:1", "0.0.0.0:1"),
+        ("[::]:1", "[::1]:1"),
+        ("10.0.0.1:1", "10.0.0.1:1"),
+        ("redis:1", "Redis:1"),
+    ],
+)
+def test_a_proxy_that_dials_itself(listen: str, upstream: str) -> None:
+    """One client would take every descriptor there is, so it is an error where it can be seen."""
+    text = f"proxies:\n  a: {{listen: '{listen}', upstream: '{upstream}'}}\n"
+    reason = f'"{upstream}" is where this proxy itself listens; write the address of the server'
+    assert errors_of(text) == (f"2:{len(listen) + 29}: proxies.a.upstream: {reason}",)
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:2"),
+        ("127.0.0.1:1", "127.0.0.2:1"),
+        ("0.0.0.0:1", "[::1]:1"),
+        ("[::]:1", "127.0.0.1:1"),
+        (":6379", "redis:6379"),
+        (":1", "10.0.0.1:1"),
+        ("127.0.0.1:0", "127.0.0.1:1"),
+    ],
+)
+def test_a_proxy_that_dials_another_host(listen: str, upstream: str) -> None:
+    """One port on two hosts is what a sidecar has; what a name stands for is not looked up."""
+    assert len(parse(f"proxies: {{a: {{listen: '{listen}', upstream: '{upstream}'}}}}".encode(), "f").proxies) == 1
+
+
+def test_a_circle_of_proxies() -> None:
+    """It is told once, at the first of them, with the way round; a proxy that leads into it is none of it."""
+    text = """\
+proxies:
+  into: {listen: ":4", upstream: "localhost:1"}
+  a: {listen: ":1", upstream: "127.0.0.1:2"}
+  b: {listen: "127.0.0.1:2", upstream: "[::1]:3"}
+  c: {listen: ":3", upstream: "localhost:1"}
+  out: {listen: ":5", upstream: "localhost:6"}
+  server: {listen: ":6", upstream: "redis:6"}
+"""
+    where = "proxy b listens, and a -> b -> c -> a is a circle"
+    assert errors_of(text) == (
+        f'3:31: proxies.a.upstream: "127.0.0.1:2" is where {where}; write the address of the server',
+    )
 
 
 def test_unusual_files(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_as_deep_as_allowed() -> None:
     ("text", "place", "message"),
     [
         ("[" * 100_000, (1, 66), "is nested deeper than 64 levels; write it flatter"),
+        ("{a: " * 100_000, (1, 258), "is nested deeper than 64 levels; write it flatter"),
+        ("é: [1,\n" + " [" * 100_000, (2, 128), "is nested deeper than 64 levels; write it flatter"),
         ("? " * 100_000, (1, 131), "is nested deeper than 64 levels; write it flatter"),
         ("- " * 100_000, (1, 131), "is nested deeper than 64 levels; write it flatter"),
         (f"a: &a {'[' * 40}{']' * 40}\nb: {'[' * 40}*a", (2, 44), "is nested deeper than 64 levels; write it flatter"),

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from faultproxy.kernel import sock_diag
-from tests.knocking import Namespaces, inside
+from tests.network import Namespaces, inside, ip
 from tests.peers import connect, read_exactly
 
 
@@ -75,3 +75,14 @@ def test_a_peer_in_another_namespace_is_not_found(host: str) -> None:
                 pass
         server.sendall(b"still there")
         assert read_exactly(client, 11) == b"still there"
+
+
+def test_the_trial_sends_nothing() -> None:
+    """Whether sockets may be destroyed is found out at once, also where no packet gets anywhere."""
+    with Namespaces() as namespaces:
+        ip("-n", namespaces.client, "link", "set", "lo", "down")
+        with inside(namespaces.client):
+            try:
+                sock_diag.check()
+            except OSError as error:
+                assert error.errno in (errno.EPERM, errno.EOPNOTSUPP)

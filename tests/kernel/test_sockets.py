@@ -69,7 +69,7 @@ def fill(sock: socket.socket) -> int:
     ("host", "reachable"), [("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]), ("", ["127.0.0.1", "::1"])]
 )
 def test_bind(host: str, reachable: list[str]) -> None:
-    """A listener at this address; an empty host means all, of both families. What it accepts has TCP_NODELAY."""
+    """A listener at this address; an empty host means all, of both families. It accepts with TCP_NODELAY, urgent data in line."""
     with sockets.bind(host, 0) as listener:
         listener.listen()
         for address in reachable:
@@ -79,6 +79,9 @@ def test_bind(host: str, reachable: list[str]) -> None:
                     assert (host_of_client, port) == client.getsockname()[:2]
                     assert not accepted.getblocking()
                     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                    client.send(b"!", socket.MSG_OOB)
+                    wait_readable(accepted)
+                    assert accepted.recv(10) == b"!"
 
 
 def test_bind_to_one_family() -> None:
@@ -104,10 +107,11 @@ def test_bind_errors(host: str, error: int) -> None:
         sockets.bind(host, taken.port)
 
 
-def test_bind_to_a_name_without_address() -> None:
-    """A name that means nothing is an OSError too."""
+@pytest.mark.parametrize("name", ["localhost", "no-such-host.invalid"])
+def test_bind_looks_nothing_up(name: str) -> None:
+    """A name is none of its business: a resolver that hangs would hold up everything."""
     with pytest.raises(socket.gaierror):
-        sockets.bind("no-such-host.invalid", 0)
+        sockets.bind(name, 0)
 
 
 # ---- accept
@@ -292,10 +296,10 @@ def test_peek_at_a_reset(ends: Ends) -> None:
         sockets.peek(ours, 10)
 
 
-def test_report_from(ends: Ends) -> None:
+def test_set_low_water(ends: Ends) -> None:
     """The socket is readable once so many bytes wait, or at the end."""
     peer, ours = ends
-    sockets.report_from(ours, 3)
+    sockets.set_low_water(ours, 3)
     poll = select.epoll()
     with poll:
         poll.register(ours, select.EPOLLIN)
@@ -304,21 +308,60 @@ def test_report_from(ends: Ends) -> None:
         assert poll.poll(0) == []
         peer.sendall(b"3")
         assert poll.poll(PATIENCE_S) == [(ours.fileno(), select.EPOLLIN)]
-        sockets.report_from(ours, 4)
+        sockets.set_low_water(ours, 4)
         assert poll.poll(0) == []
         peer.shutdown(socket.SHUT_WR)
         assert poll.poll(PATIENCE_S)[0][1] & select.EPOLLIN
         assert ours.recv(10) == b"123"
 
 
-def test_keep_alive(ends: Ends) -> None:
-    """A peer that is gone is noticed within a minute: asked after 30 s, three times, every 10 s."""
+KEEPALIVE = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+
+
+def probes(sock: socket.socket) -> tuple[int, ...]:
+    """After how long, how often and how many times the peer is asked; none: never."""
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        return ()
+    return tuple(sock.getsockopt(socket.IPPROTO_TCP, option) for option in KEEPALIVE)
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "expected"), [(60.0, (60, 10, 3)), (4.4, (4, 4, 3)), (0.001, (1, 1, 3)), (None, ())]
+)
+def test_keep_alive(ends: Ends, idle_s: float | None, expected: tuple[int, ...]) -> None:
+    """After so long a peer is asked three times, every 10 s at the longest."""
     _, ours = ends
-    sockets.keep_alive(ours)
-    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-    idle_s, pause_s, count = (ours.getsockopt(socket.IPPROTO_TCP, option) for option in options)
-    assert idle_s + pause_s * count <= 60
+    sockets.keep_alive(ours, 30)
+    sockets.keep_alive(ours, idle_s)
+    assert probes(ours) == expected
+
+
+def test_keep_alive_is_inherited() -> None:
+    """What is accepted asks as its listener says at that moment, and costs no call."""
+    with sockets.bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        for idle_s, expected in ((60, (60, 10, 3)), (None, ()), (5, (5, 5, 3))):
+            sockets.keep_alive(listener, idle_s)
+            with connect(listener.getsockname()):
+                ((accepted, _, _),) = accept_all(listener)
+                assert probes(accepted) == expected
+                accepted.close()
+
+
+def test_a_peer_that_vanished_is_found() -> None:
+    """An accepted socket whose peer answers nothing any more fails with ETIMEDOUT."""
+    with sockets.bind("127.0.0.1", 0) as listener:
+        listener.listen()
+        sockets.keep_alive(listener, 1)
+        with connect(listener.getsockname()) as peer:
+            ((accepted, _, _),) = accept_all(listener)
+            with accepted:
+                try:
+                    socket_filter.attach(peer, socket_filter.drop_some(1))
+                except OSError as error:
+                    pytest.skip(f"a TCP socket may not be filtered here: {error}")
+                assert is_broken(accepted, PATIENCE_S)
+                assert sockets.take_error(accepted) == errno.ETIMEDOUT
 
 
 def test_silence_is_borne(ends: Ends) -> None:
@@ -328,12 +371,10 @@ def test_silence_is_borne(ends: Ends) -> None:
         socket_filter.attach(ours, socket_filter.drop_some(1))
     except OSError as error:
         pytest.skip(f"a TCP socket may not be filtered here: {error}")
-    sockets.keep_alive(ours)
-    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT):
-        ours.setsockopt(socket.IPPROTO_TCP, option, 1)
-    sockets.bear_silence(ours, for_ever=True)
+    sockets.keep_alive(ours, 1)
+    sockets.set_user_timeout(ours, for_ever=True)
     assert not is_broken(ours, 3.5)
-    sockets.bear_silence(ours, for_ever=False)
+    sockets.set_user_timeout(ours, for_ever=False)
     assert is_broken(ours, PATIENCE_S)
 
 

@@ -2,19 +2,25 @@
 
 import socket
 from time import monotonic
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from faultproxy.relay import BUFFER_SIZE, UNLIMITED, Poller, Relay
-from tests.peers import pattern
+from tests.peers import PATIENCE_S, pattern
 from tests.relay.relaying import (
     Late,
+    Relayed,
     is_quiet,
     past,
+    polling,
     read_exactly,
     read_to_the_end,
+    relay_on,
     relaying,
     reset,
     send_all,
@@ -101,7 +107,7 @@ async def test_what_a_broken_sink_had_sent_is_delivered() -> None:
 @pytest.mark.parametrize("limit", [1, 4096, 65_537, BUFFER_SIZE, 300_000])
 async def test_a_limit_is_exact(limit: int, shaped: bool) -> None:
     """The owner is told when so many bytes have been written, and no other byte has."""
-    data = pattern(400_000)
+    data = pattern(700_000)
     async with relaying(start=False) as it, trio.open_nursery() as nursery:
         pipe = it.relay.upstream
         pipe.set_limit(limit)
@@ -257,6 +263,86 @@ async def test_shut_down() -> None:
         nursery.start_soon(send_all, it.client, bytes(20_000_000))
         await send_all(it.server, b"still here")
         assert await read_exactly(it.client, 10) == b"still here"
+
+
+async def test_memory_is_bounded_for_all_together() -> None:
+    """With little memory twenty delayed pipes hold no more than its limit, and each gets every byte through, in order."""
+    limit, count = 1 << 20, 20
+    with trio.fail_after(PATIENCE_S), Poller(limit) as poller:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            them = [relay_on(poller) for _ in range(count)]
+            most = [0]
+
+            async def carry(number: int, it: Relayed) -> None:
+                it.relay.upstream.set_shaper(Late(0.005))
+                it.relay.start()
+                data = pattern(500_000, number)
+                async with trio.open_nursery() as pair:
+                    pair.start_soon(send_all, it.client, data)
+                    assert await read_exactly(it.server, len(data)) == data
+                    most[0] = max(most[0], poller.memory.held)
+
+            async def look() -> None:
+                while True:
+                    most[0] = max(most[0], poller.memory.held)
+                    await trio.lowlevel.checkpoint()
+
+            nursery.start_soon(look)
+            async with trio.open_nursery() as pairs:
+                for number, it in enumerate(them):
+                    pairs.start_soon(carry, number, it)
+            assert 0.5 * limit < most[0] < limit + BUFFER_SIZE + count * 16 * 1024
+            assert poller.memory.held == 0
+            for it in them:
+                it.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_full_memory_stops_nobody_who_holds_nothing() -> None:
+    """While others hold all that may be held, a pipe without a shaper, and one with, go on; what is stopped lets go."""
+    with trio.fail_after(PATIENCE_S), Poller(1 << 20) as poller:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            greedy, plain, late = (relay_on(poller) for _ in range(3))
+            greedy.relay.upstream.set_shaper(Late(FAR_S))
+            late.relay.upstream.set_shaper(Late(0.001))
+            for it in (greedy, plain, late):
+                it.relay.start()
+            nursery.start_soon(send_all, greedy.client, bytes(20_000_000))
+            await until(lambda: poller.memory.is_full and not greedy.relay.upstream.has_room())
+            for it in (plain, late):
+                data = pattern(300_000)
+                nursery.start_soon(send_all, it.client, data)
+                assert await read_exactly(it.server, len(data)) == data
+            greedy.relay.stop()
+            assert poller.memory.held == 0
+            nursery.cancel_scope.cancel()
+            for it in (greedy, plain, late):
+                it.close()
+
+
+@pytest.mark.parametrize("shaped", [False, True])
+async def test_no_memory_costs_one_connection(shaped: bool) -> None:
+    """Its owner is told, and nothing is held for it any more; the poller, and others, go on."""
+    fail: Any = Mock(side_effect=MemoryError)
+    async with polling() as poller:
+        it, other = relay_on(poller), relay_on(poller)
+        if shaped:
+            shaper = Late()
+            shaper.shape = fail  # type: ignore[method-assign]
+            it.relay.upstream.set_shaper(shaper)
+        else:
+            it.relay.upstream._recv_into = fail
+        it.relay.start()
+        other.relay.start()
+        await send_all(it.client, b"too much")
+        await it.changed()
+        assert isinstance(it.relay.error, MemoryError)
+        await send_all(other.client, b"enough")
+        assert await read_exactly(other.server, 6) == b"enough"
+        it.close()
+        other.close()
 
 
 async def test_unix_sockets() -> None:

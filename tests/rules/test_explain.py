@@ -25,7 +25,7 @@ RULES: list[Settings] = [
     {"name": "down", "when": {"nth": [4, 44, 144]}, "refuse": None},
     {"name": "others", "when": {"client": "10.0.0.0/8"}, "reset": None},
     {"name": "slow", "when": {"every": 7}, "latency": {"delay": "1ms"}},
-    {"name": "watch", "mode": "shadow", "when": {"probability": "50%"}, "reset": {"after": "1B"}},
+    {"name": "watch", "dry_run": True, "when": {"probability": "50%"}, "reset": {"after": "1B"}},
     {"name": "spare", "when": {"connection": [5, 6, 7, 100]}, "pass": None},
     {"name": "cold", "when": {"first": 10}, "reset": {"after": "1B"}},
     {"name": "chance", "when": {"probability": "20%"}, "limit": 20, "close": {"after": "2B"}},
@@ -124,10 +124,10 @@ def test_first_bytes_say_what_was_said() -> None:
 
 
 def test_what_is_not_read_says_so() -> None:
-    """A rule below the verdict names it; a shadow is no verdict and says what it is."""
+    """A rule below the verdict names it; a dry run is no verdict and says what it is."""
     assert because(rule(), rule(name="below")) == 'no: not read: "cut" has decided'
-    assert because(rule(mode="shadow")) == "yes: it has no condition; a dry run: logged, and not carried out"
-    assert because(rule(mode="shadow"), rule(name="below")) == "yes: it has no condition"
+    assert because(rule(dry_run=True)) == "yes: it has no condition; a dry run: logged, and not carried out"
+    assert because(rule(dry_run=True), rule(name="below")) == "yes: it has no condition"
 
 
 def test_an_outage_lets_nobody_in() -> None:
@@ -278,7 +278,7 @@ def test_a_seed_that_is_drawn_is_told(tmp_path: Path) -> None:
         (["--proxy", "rdis"], "there is no proxy rdis; it has redis"),
         (["--client", "localhost"], '"localhost" is not an IP address; write one such as 10.0.0.1'),
         (["--at", "30"], '"30" is not a duration'),
-        (["--connections", "0"], "0 is not in the range"),
+        (["--connections", "0"], '"0" is not a number from 1 to 1000000'),
     ],
 )
 def test_a_wrong_option(tmp_path: Path, options: list[str], wrong: str) -> None:

@@ -152,8 +152,8 @@ def test_a_count_is_of_those_that_reach_the_rule(verdicts: list[bool], ordinals:
     others=st.lists(
         st.sampled_from(
             [
-                {"mode": "shadow"},
-                {"mode": "shadow", "when": {"probability": 0.5}},
+                {"dry_run": True},
+                {"dry_run": True, "when": {"probability": 0.5}},
                 {"when": {"client": "192.168.0.1"}},
                 {"when": {"probability": 0}},
             ]
@@ -233,24 +233,24 @@ def test_a_limit_bounds_how_often_a_rule_decides() -> None:
     assert rules.states["limited"].considered == 7
 
 
-# ---- shadow
+# ---- dry run
 
 
-def test_a_shadow_decides_and_counts_but_does_nothing() -> None:
-    """A rule in shadow mode is told apart, never ends the reading, and keeps count and limit like any other."""
-    rules = rule_set(rule("shadow", {"first": 3}, mode="shadow", limit=2), rule("real"))
+def test_a_dry_run_decides_and_counts_but_does_nothing() -> None:
+    """A rule with dry_run is told apart, never ends the reading, and keeps count and limit like any other."""
+    rules = rule_set(rule("dry_run", {"first": 3}, dry_run=True, limit=2), rule("real"))
     plans = [rules.decide(facts(number)) for number in range(1, 5)]
-    assert [dry_runs(plan) for plan in plans] == [["shadow"], ["shadow"], [], []]
+    assert [dry_runs(plan) for plan in plans] == [["dry_run"], ["dry_run"], [], []]
     assert [names(plan) for plan in plans] == [["real"]] * 4
     assert plans[1].dry_runs[0].ordinal == 2
 
 
-def test_a_shadow_may_not_even_stop() -> None:
-    """A shadow with pass, a connect fault or stop does not end the reading either."""
+def test_a_dry_run_may_not_even_stop() -> None:
+    """A dry run with pass, a connect fault or stop does not end the reading either."""
     rules = rule_set(
-        rule("a", mode="shadow", **{"pass": None}),
-        rule("b", mode="shadow", refuse=None),
-        rule("c", mode="shadow", stop=True),
+        rule("a", dry_run=True, **{"pass": None}),
+        rule("b", dry_run=True, refuse=None),
+        rule("c", dry_run=True, stop=True),
         rule("real"),
     )
     plan = rules.decide(facts(1))
@@ -275,18 +275,15 @@ WHEN = st.fixed_dictionaries(
     whens=st.lists(st.tuples(WHEN, st.booleans()), max_size=6),
     clients=st.lists(st.sampled_from(["10.0.0.1", "10.0.0.2"]), max_size=30),
 )
-def test_shadows_change_nobodys_plan(whens: list[tuple[dict[str, Any], bool]], clients: list[str]) -> None:
-    """With all shadows taken away, every connection has the same plan, and every rule the same count."""
-    rules = [
-        rule(f"rule {index}", when, mode="shadow" if is_shadow else "enforce")
-        for index, (when, is_shadow) in enumerate(whens)
-    ]
+def test_dry_runs_change_nobodys_plan(whens: list[tuple[dict[str, Any], bool]], clients: list[str]) -> None:
+    """With all dry runs taken away, every connection has the same plan, and every rule the same count."""
+    rules = [rule(f"rule {index}", when, dry_run=is_dry_run) for index, (when, is_dry_run) in enumerate(whens)]
     full = rule_set(*rules)
-    real = rule_set(*(each for each in rules if each.mode == "enforce"))
+    real = rule_set(*(each for each in rules if not each.dry_run))
     for number, client in enumerate(clients, 1):
-        with_shadows = full.decide(facts(number, client=client))
+        with_dry_runs = full.decide(facts(number, client=client))
         without = real.decide(facts(number, client=client))
-        assert (with_shadows.matches, with_shadows.verdict) == (without.matches, without.verdict)
+        assert (with_dry_runs.matches, with_dry_runs.verdict) == (without.matches, without.verdict)
 
 
 # ---- windows
@@ -461,9 +458,9 @@ def test_an_edit_reaches_open_connections() -> None:
 
 
 def test_no_shape_reaches_past_a_verdict() -> None:
-    """Shapes below the verdict that a connection met do not act on it, nor do shadows."""
+    """Shapes below the verdict that a connection met do not act on it, nor do dry runs."""
     rules = rule_set(
-        rule("shadow", mode="shadow", **SLOW),
+        rule("dry_run", dry_run=True, **SLOW),
         rule("above", **SLOW),
         rule("exempt", **{"pass": None}),
         rule("below", {"window": {"from": "10s"}}, **SLOW),
@@ -490,12 +487,12 @@ WINDOW = {"window": {"from": "10s", "to": "20s"}}
         ([rule("down", {**WINDOW, "probability": "50%"}, refuse=None)], None),
         ([rule("down", {"open_connections": {"min": 1}}, refuse=None)], None),
         ([rule("down", refuse=None, limit=3)], None),
-        ([rule("down", refuse=None, mode="shadow")], None),
+        ([rule("down", refuse=None, dry_run=True)], None),
         ([rule("cut", WINDOW)], None),
         ([rule("cut", {"connection": 99}), rule("down", refuse=None)], None),
         ([rule("checker", {"client": "10.0.0.9"}, **{"pass": None}), rule("down", refuse=None)], None),
-        ([rule("shadow", mode="shadow"), rule("down", refuse=None)], "down"),
-        ([rule("down", refuse=None, mode="shadow"), rule("really", refuse=None)], "really"),
+        ([rule("dry_run", dry_run=True), rule("down", refuse=None)], "down"),
+        ([rule("down", refuse=None, dry_run=True), rule("really", refuse=None)], "really"),
         ([rule("down", WINDOW, refuse=None), rule("cut")], "down"),
         ([rule("later", {"window": {"from": "90s"}}, refuse=None), rule("down", WINDOW, refuse=None)], "down"),
         ([rule("later", {"window": {"from": "90s"}}, refuse=None)], None),

@@ -3,7 +3,7 @@
 import pytest
 
 import faultproxy
-from faultproxy.connection import Connection
+from faultproxy.connection.connection import Connection
 from tests.peers import PATIENCE_S, Server, connect, echo, fate, nobody, read_exactly, read_to_the_end
 from tests.testing.clients import REFUSE, RESET, ask
 
@@ -30,10 +30,10 @@ def test_it_listens_where_it_is_told(server: str) -> None:
 def test_a_bug_of_ours_is_not_silent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that a bug has ended fails the test at the end of the block, with the traceback."""
 
-    async def crash(_: Connection) -> None:
+    def crash(_: Connection) -> None:
         raise ZeroDivisionError("bug")
 
-    monkeypatch.setattr(Connection, "_live", crash)
+    monkeypatch.setattr(Connection, "_start", crash)
     proxy = faultproxy.Proxy(server)
     proxy.start()
     assert fate((proxy.host, proxy.port)) == (b"", "ECONNRESET")
@@ -74,7 +74,7 @@ def test_waiting_in_vain_tells_what_did_happen(server: str) -> None:
 def test_a_record_names_the_rule_that_came_later(server: str) -> None:
     """One that met the connection when it was open already: by an edit, or when its window opened."""
     slow = {"name": "slow", "latency": {"delay": "1ms"}}
-    watch = {"name": "watch", "live": True, "mode": "shadow", "when": {"window": {"to": "1m"}}, "reset": None}
+    watch = {"name": "watch", "live": True, "dry_run": True, "when": {"window": {"to": "1m"}}, "reset": None}
     with faultproxy.Proxy(server) as proxy, connect((proxy.host, proxy.port)) as first:
         with connect((proxy.host, proxy.port)) as second:
             for client in (first, second):
@@ -84,7 +84,7 @@ def test_a_record_names_the_rule_that_came_later(server: str) -> None:
             second.sendall(b"hi")
             assert read_exactly(second, 2) == b"hi"
         proxy.wait_closed(timeout=PATIENCE_S)
-        proxy.update(rules=[slow, {**watch, "name": "restart", "mode": "enforce"}])
+        proxy.update(rules=[slow, {**watch, "name": "restart", "dry_run": False}])
         assert read_to_the_end(first) == (b"", "ECONNRESET")
         proxy.wait_closed(2, timeout=PATIENCE_S)
         assert [(record.rule, record.faults) for record in proxy.connections] == [
@@ -141,7 +141,7 @@ def test_the_last_thousand_records_are_kept(server: str) -> None:
 
 def test_dry_runs_are_kept_apart(server: str) -> None:
     """A rule in shadow mode strikes nobody, and what it would have done is there to see."""
-    with faultproxy.Proxy(server, [{**RESET, "mode": "shadow"}]) as proxy:
+    with faultproxy.Proxy(server, [{**RESET, "dry_run": True}]) as proxy:
         assert ask(proxy) == b"hi"
         proxy.wait_closed(timeout=PATIENCE_S)
         assert proxy.faults == ()
@@ -216,7 +216,7 @@ def test_a_rule_that_must_fire_and_is_not_there(server: str) -> None:
 
 def test_a_shadow_that_fired_has_fired(server: str) -> None:
     """must_fire asks whether a rule would have struck; a rule that an update took away must have fired before."""
-    with faultproxy.Proxy(server, [{**RESET, "mode": "shadow"}], must_fire=True) as proxy:
+    with faultproxy.Proxy(server, [{**RESET, "dry_run": True}], must_fire=True) as proxy:
         ask(proxy)
         proxy.wait_closed(timeout=PATIENCE_S)
         proxy.update(rules=[])

@@ -271,7 +271,7 @@ def test_an_update_under_way_is_told_of_a_crash(server: str, monkeypatch: pytest
         await trio.sleep_forever()
 
     monkeypatch.setattr(proxy, "_live", crash)
-    monkeypatch.setattr(proxy._daemon, "apply", hang)
+    monkeypatch.setattr(proxy, "_apply", hang)
     proxy.start()
     for _ in range(2):
         with pytest.raises(RuntimeError, match=r"^the proxy is not running$"):

@@ -225,9 +225,9 @@ def test_outages_come_when_they_came() -> None:
 
 
 def test_what_did_not_strike_is_left_out() -> None:
-    """Shadows, connections, and what else a log has."""
-    shadow = {**struck(1), "event": "fault.dry_run"}
-    assert rules(started("redis", CUT), shadow, line("connection.opened", proxy="redis"), line("proxy.draining")) == []
+    """Dry runs, connections, and what else a log has."""
+    dry_run = {**struck(1), "event": "fault.dry_run"}
+    assert rules(started("redis", CUT), dry_run, line("connection.opened", proxy="redis"), line("proxy.draining")) == []
 
 
 def test_other_words_around_the_lines_do_not_matter() -> None:
@@ -316,7 +316,7 @@ def test_an_edit_of_rules_is_replayed_and_told() -> None:
     lines = [started("redis", CUT), struck(1), edited, struck(2, "other"), STOPPED]
     assert [rule["name"] for rule in rules(*lines)] == ["cut", "other"]
     assert notes(*lines) == [
-        "line 3: an edit (proxy redis: rules changed); what struck before and after is replayed, in each connection from its start"
+        "line 3: an edit (proxy redis: rules changed); what was injected before and after is replayed, in each connection from its start"
     ]
 
 
@@ -355,7 +355,7 @@ def test_a_log_without_its_end_is_told() -> None:
 
 def test_what_no_rule_can_do_is_told() -> None:
     """One kind of ending twice in one connection."""
-    assert "half_close struck redis#1 a second time" in refusal(
+    assert "half_close was injected into redis#1 again" in refusal(
         started(), struck(1, "a", "half_close", options={}), struck(1, "b", "half_close", options={})
     )
 

@@ -1,0 +1,203 @@
+"""What pydantic finds wrong, in the words of somebody who wrote YAML: what is wrong, and what would be right."""
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from pydantic_core import ErrorDetails
+
+from faultproxy.config.json_schema import example, valid_keys
+from faultproxy.config.yaml_tree import Node, Path, Problem
+from faultproxy.units import quote
+
+_LONGEST_TYPO = 40
+_FORMER = MappingProxyType({"mode": "dry_run: true for mode: shadow, nothing for mode: enforce"})
+"""Keys that there were, and what is written in their place."""
+
+
+def problem(error: ErrorDetails, root: Node) -> Problem:
+    """One of pydantic's errors as a problem of the file."""
+    loc = error["loc"][:-1] if error["loc"][-1:] == ("[key]",) else error["loc"]
+    node, path = root.nearest(loc)
+    if error["type"] == "extra_forbidden" or loc != error["loc"]:
+        mapping, above = root.nearest(loc[:-1])
+        key = str(loc[-1])
+        return Problem(mapping.keys.get(key, node.place), (*above, key), _say(error, node, path))
+    return Problem(node.place, path, _say(error, node, path))
+
+
+def empty(node: Node, path: Path) -> Problem:
+    """A key without a value, where leaving it out would be right."""
+    return Problem(node.place, path, f"is empty; {_any_value(path)}")
+
+
+def _say(error: ErrorDetails, node: Node, path: Path) -> str:
+    # Only pydantic's own errors have a url; the text of ours is for users already.
+    if "url" not in error:
+        text = error["msg"]
+    elif error["type"] in _WORDS:
+        text = _WORDS[error["type"]](error, node, path)
+    else:
+        text = f"{quote(error['input'])} {error['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
+    if node.value is None and path == error["loc"] and error["type"] != "extra_forbidden":
+        return "is empty; " + (text.partition("; ")[2] or _any_value(path))
+    return text
+
+
+def _unknown_key(error: ErrorDetails, _: Node, path: Path) -> str:
+    key = str(error["loc"][-1])
+    keys = valid_keys(path[:-1])
+    if key in _FORMER and _FORMER[key].partition(":")[0] in keys:
+        return f"{quote(key)} is no longer a key; write {_FORMER[key]}"
+    near = get_close_matches(key.lower(), keys, 1) if len(key) <= _LONGEST_TYPO else []
+    if near:
+        return f"{quote(key)} is not a key here; write {near[0]}"
+    if not keys:
+        return f"{quote(key)} is not a key here, there is none; remove it"
+    return f"{quote(key)} is not a key here; write one of {', '.join(keys)}"
+
+
+def _missing(error: ErrorDetails, _: Node, path: Path) -> str:
+    key = str(error["loc"][-1])
+    return f"{key} is missing; add {_flow({key: _example((*path, key))})}"
+
+
+def _not_mapping(error: ErrorDetails, _: Node, path: Path) -> str:
+    keys = valid_keys(path)
+    right = f"write any of {', '.join(keys)} below it" if keys else f"write {_flow(_example(path))}"
+    return f"{quote(error['input'])} is not a mapping; {right}"
+
+
+def _not_list(error: ErrorDetails, _: Node, __: Path) -> str:
+    return f'{quote(error["input"])} is not a list; write each item on a line of its own, after "- "'
+
+
+def _not_text(error: ErrorDetails, node: Node, _: Path) -> str:
+    value = error["input"]
+    if isinstance(value, (dict, list)) or value is None:
+        return f"{quote(value)} is not text; write one line of text"
+    kind = "truth value" if isinstance(value, bool) else "number"
+    return f'{quote(node.source)} is a {kind} here; quote it: "{node.source}"'
+
+
+def _not_whole(error: ErrorDetails, _: Node, path: Path) -> str:
+    value = error["input"]
+    digits = re.fullmatch(r"\+?0*([0-9]{1,15})(?:\.0+)?", str(value))
+    right = f"write {digits[1]}" if digits else f"write a whole number such as {_example(path) or 0}"
+    if isinstance(value, str) and digits and digits[1] == value:
+        return f"{quote(value)} is text here; {right} without quotes"
+    return f"{quote(value)} is not a whole number; {right}"
+
+
+def _not_truth(error: ErrorDetails, _: Node, __: Path) -> str:
+    value = error["input"]
+    word = str(value).lower()
+    right = (
+        "true"
+        if word in {"true", "yes", "on", "y", "1"}
+        else "false"
+        if word in {"false", "no", "off", "n", "0"}
+        else ""
+    )
+    return f"{quote(value)} is not true or false; write {right or 'true or false'}"
+
+
+def _not_chosen(error: ErrorDetails, _: Node, __: Path) -> str:
+    return (
+        f"{quote(error['input'])} is not one of the choices; write {_context(error)['expected'].replace(chr(39), '')}"
+    )
+
+
+def _too_small(error: ErrorDetails, _: Node, __: Path) -> str:
+    context = _context(error)
+    least = f"{context['ge']} or more" if "ge" in context else f"more than {context['gt']}"
+    return f"{quote(error['input'])} is too small; write {least}"
+
+
+def _too_large(error: ErrorDetails, _: Node, __: Path) -> str:
+    context = _context(error)
+    most = f"at most {context['le']}" if "le" in context else f"less than {context['lt']}"
+    return f"{quote(error['input'])} is too large; write {most}"
+
+
+def _too_few(error: ErrorDetails, _: Node, path: Path) -> str:
+    one = _example(path) or _example((*path, 0))
+    return f"holds nothing; write at least {_context(error)['min_length']}, such as {_flow(one)}"
+
+
+def _too_long(error: ErrorDetails, _: Node, __: Path) -> str:
+    return f"is longer than {_context(error)['max_length']}; write less"
+
+
+def _no_text(_: ErrorDetails, __: Node, path: Path) -> str:
+    return f'"" is no text; write some, such as {_flow(_example(path))}'
+
+
+def _other_form(error: ErrorDetails, _: Node, path: Path) -> str:
+    return f"{quote(error['input'])} does not have the right form; write one such as {_flow(_example(path))}"
+
+
+def _not_number(error: ErrorDetails, _: Node, path: Path) -> str:
+    return f"{quote(error['input'])} is not a number; write one such as {_example(path) or 1}"
+
+
+_WORDS: MappingProxyType[str, Callable[[ErrorDetails, Node, Path], str]] = MappingProxyType(
+    {
+        "extra_forbidden": _unknown_key,
+        "missing": _missing,
+        "model_type": _not_mapping,
+        "model_attributes_type": _not_mapping,
+        "dict_type": _not_mapping,
+        "tuple_type": _not_list,
+        "list_type": _not_list,
+        "string_type": _not_text,
+        "int_type": _not_whole,
+        "int_parsing": _not_whole,
+        "int_from_float": _not_whole,
+        "float_type": _not_number,
+        "float_parsing": _not_number,
+        "bool_type": _not_truth,
+        "bool_parsing": _not_truth,
+        "literal_error": _not_chosen,
+        "enum": _not_chosen,
+        "greater_than_equal": _too_small,
+        "greater_than": _too_small,
+        "less_than_equal": _too_large,
+        "less_than": _too_large,
+        "too_short": _too_few,
+        "too_long": _too_long,
+        "string_too_short": _no_text,
+        "string_too_long": _too_long,
+        "string_pattern_mismatch": _other_form,
+    }
+)
+
+
+def _context(error: ErrorDetails) -> dict[str, Any]:
+    return error.get("ctx", {})
+
+
+def _example(path: Path) -> Any:
+    found = example(path)
+    return {} if found is None and valid_keys(path) else found
+
+
+def _any_value(path: Path) -> str:
+    found = example(path)
+    return f"write a value{'' if found is None else f' such as {_flow(found)}'}, or leave the key out"
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line; a mapping of one key as it would stand in a block."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, inner),) = value.items()
+        return f"{key}: {_flow(inner) if not isinstance(inner, dict) else _braces(inner)}"
+    return _braces(value)
+
+
+def _braces(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")

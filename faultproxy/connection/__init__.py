@@ -1,0 +1,1 @@
+"""One connection's life, from the accepted socket to its last event."""

@@ -1,0 +1,84 @@
+"""How a connection ends: with FIN to whoever is left, or with the reset of one side passed on to the other."""
+
+import socket
+
+import trio
+
+from faultproxy.connection.peers import Peers
+from faultproxy.faults.base import Side
+from faultproxy.kernel import sockets
+
+_READ_OUT_S = 1.0
+_NO_PROGRESS_S = 5.0
+
+
+def close_all(peers: Peers) -> None:
+    """Close what is open: both directions have ended in peace."""
+    peers.stop()
+    for _, sock in peers.open_sockets():
+        sockets.end(sock)
+
+
+def reset_all(peers: Peers) -> None:
+    """Reset what is open: a truncated stream must not look like a whole one."""
+    peers.stop()
+    for side, _ in peers.open_sockets():
+        peers.rst(side)
+
+
+def must_flush(peers: Peers, broken: Side) -> bool:
+    """One side was reset: whether the other has not acknowledged all that was sent to it."""
+    return any(side is not broken and sockets.unacknowledged(sock) for side, sock in peers.open_sockets())
+
+
+async def propagate_reset(peers: Peers, broken: Side) -> None:
+    """One side was reset: reset the other too, after all that had arrived for it."""
+    peers.stop()
+    for side, sock in peers.open_sockets():
+        if side is not broken and sockets.unacknowledged(sock):
+            await peers.flush(side)
+        peers.rst(side)
+
+
+async def end_politely(peers: Peers) -> None:
+    """Send FIN to whoever is left, and read and throw away what they send for up to a second, then close.
+
+    For longer while a side still takes what was sent to it: were its socket closed before, the next byte that it sends
+    would be answered with RST, and the rest be lost (RFC 2525, section 2.17).
+    """
+    socks = [sock for _, sock in peers.open_sockets()]
+    for sock in socks:
+        sockets.shut_write(sock)
+    async with trio.open_nursery() as nursery:
+        for sock in socks:
+            nursery.start_soon(_drain_reads, sock)
+    if peers.packets is not None:
+        peers.packets.has_lost()  # soon the socket cannot be asked any more
+    for sock in socks:
+        sockets.end(sock)
+
+
+async def _drain_reads(sock: socket.socket) -> None:
+    left = sockets.unacknowledged(sock)
+    give_up_at = trio.current_time() + _NO_PROGRESS_S
+    while True:
+        with trio.move_on_after(_READ_OUT_S):
+            await _read_out(sock)
+            return
+        before, left = left, sockets.unacknowledged(sock)
+        if left < before:
+            give_up_at = trio.current_time() + _NO_PROGRESS_S
+        if not left or trio.current_time() > give_up_at:
+            return
+
+
+async def _read_out(sock: socket.socket) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            if not sock.recv(65536):
+                return
+        except BlockingIOError:
+            continue
+        except OSError:
+            return

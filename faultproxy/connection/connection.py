@@ -1,0 +1,315 @@
+"""One connection's life, from top to bottom: dialled, relayed, faults injected, ended, reported.
+
+A connection that waits for nothing but bytes lives in the poller alone. Whatever has to wait (a dial, a trigger, data
+that is not acknowledged yet) is done by a task, which ends when there is nothing more to wait for.
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+
+import trio
+
+from faultproxy.connection import closing
+from faultproxy.connection.context import Context, Greeting
+from faultproxy.connection.injector import Injector
+from faultproxy.connection.peers import Peers
+from faultproxy.connection.reports import Reports
+from faultproxy.events.types import EndedBy
+from faultproxy.faults.base import Side
+from faultproxy.relay import Relay
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.upstream.dial import Attempt, begin, dial, error_name
+
+
+class Connection:
+    """A client that was accepted, and what was decided for it.
+
+    Owns the client's socket, and the server's. ``on_end`` is called once both are closed and the end is reported.
+    """
+
+    __slots__ = (
+        "_attempt", "_context", "_dial_at", "_dialling", "_ended_by", "_greeting", "_injector", "_is_over",
+        "_make_up_for", "_on_end", "_peers", "_reports", "_running", "_sleeper", "_woken", "facts", "plan",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        client: socket.socket,
+        facts: ConnectionFacts,
+        plan: Plan,
+        greeting: Greeting,
+        on_end: Callable[["Connection"], None],
+    ) -> None:
+        self.facts = facts
+        self.plan = plan
+        self._context = context
+        self._greeting = greeting
+        self._on_end = on_end
+        self._peers = Peers(context.poller, client, self._on_change)
+        self._reports = Reports(context, facts, self._peers)
+        self._injector: Injector | None = None
+        self._attempt: Attempt | None = None
+        self._make_up_for: str | None = None  # why its SYN was not judged, where rules ask for that
+        self._dial_at = 0.0
+        self._dialling: trio.CancelScope | None = None
+        self._ended_by: EndedBy = "drain"
+        self._is_over = False
+        self._running: trio.CancelScope | None = None  # of the task, while there is one
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._woken = False
+
+    def start(self) -> None:
+        """Begin. Never raises: a bug ends this connection and is reported."""
+        self._reports.faults = tuple(self._greeting.faults)
+        self._reports.opened()
+        try:
+            self._start()
+        except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
+            self._crash(error)
+
+    def inject(self, matches: Sequence[Match]) -> None:
+        """Have the triggered faults of these rules wait for their triggers, in a connection that is open already."""
+        if not self._is_over:
+            for match in matches:
+                self._reports.matched(match)
+            self._injecting().add(matches)
+            if self._dialling is not None:
+                self._dialling.cancel()  # a fault that is due does not wait for the server
+            self._work()
+
+    def awaits(self, rule: str) -> bool:
+        """Whether a fault of this rule waits for its trigger."""
+        return self._injector is not None and self._injector.awaits(rule)
+
+    def reshape(self, plan: Plan, matches: Sequence[Match]) -> None:
+        """Travel through the shapes of these rules from now on; what is under way arrives as it set out."""
+        if self._is_over or (not matches and self._injector is None):
+            self.plan = plan
+            return
+        for match in matches:
+            if match.rule not in self.plan.answers:
+                self._reports.matched(match)
+        self.plan = plan
+        self._injecting().shape(matches)
+
+    def reset(self, ended_by: EndedBy) -> None:
+        """Reset both sides now, as a server does that is stopped."""
+        if self._is_over:
+            return
+        self._ended_by = ended_by
+        closing.reset_all(self._peers)
+        if self._running is not None:
+            self._running.cancel()
+        else:
+            self._end()
+
+    # ---- in the poller ----------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        plan, greeting = self.plan, self._greeting
+        if plan is not UNTOUCHED:
+            for match in plan.matches:
+                self._reports.matched(match)
+            if plan.matches or plan.dry_runs:
+                injector = self._injecting()
+                if greeting.not_intercepted is not None and _asks_before_handshake(plan):
+                    self._make_up_for = greeting.not_intercepted
+                    self._work()
+                    return
+                injector.begin(plan)
+                if injector.has_pending:
+                    self._work()
+                    return
+        if greeting.server is not None:
+            self._connect(greeting.server)
+            return
+        try:
+            attempt = begin(self._context.upstream)
+        except OSError as error:
+            self._upstream_failed(error)
+            return
+        if attempt is not None and attempt.is_over:
+            self._connect(attempt.sock)
+        else:
+            self._attempt = attempt
+            self._work()
+
+    def _connect(self, server: socket.socket) -> None:
+        relay = self._peers.connect(server)
+        relay.upstream.was_reset = self._greeting.client_was_reset
+        if self._injector is not None:
+            self._injector.install()
+        relay.start()
+
+    def _on_change(self) -> None:
+        """A peer has reset, both directions have ended, or a limit is reached."""
+        try:
+            relay = self._peers.relay
+            if self._running is not None or relay is None:
+                self._wake()
+            elif relay.error is not None:
+                raise relay.error
+            elif relay.broken is not None:
+                self._ended_by = relay.broken
+                if closing.must_flush(self._peers, Side(relay.broken)):
+                    self._work()
+                else:
+                    self._end()
+            elif relay.is_finished:
+                self._finish(relay)
+        except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
+            self._crash(error)
+
+    # ---- in a task --------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """See to what is to be waited for: wake the task, or start one."""
+        if self._running is not None:
+            self._wake()
+        elif not self._is_over:
+            self._running = trio.CancelScope()
+            self._context.nursery.start_soon(self._run, self._running)
+            self._context.poller.yield_soon = True
+
+    async def _run(self, scope: trio.CancelScope) -> None:
+        is_parked = False
+        try:
+            with scope:
+                is_parked = await self._live()
+        except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
+            self._crash(error)
+        finally:
+            self._running = None
+            if not is_parked:
+                self._end()
+
+    async def _live(self) -> bool:
+        """Do what there is to wait for; whether the connection goes on in the poller."""
+        peers = self._peers
+        self._dial_at = trio.current_time()
+        if self._make_up_for is not None and not self._make_up(self._make_up_for):
+            return False
+        while peers.is_open:
+            injector = self._injector
+            if injector is not None:
+                await injector.inject_due()
+                if not peers.is_open:
+                    self._ended_by = "fault"
+                    await closing.end_politely(peers)
+                    return False
+            relay = peers.relay
+            if relay is None:
+                if not await self._reach_server():
+                    return False
+            elif relay.error is not None:
+                raise relay.error
+            elif relay.broken is not None:
+                self._ended_by = relay.broken
+                await closing.propagate_reset(peers, Side(relay.broken))
+                return False
+            elif relay.is_finished:
+                self._finish(relay)
+                return False
+            elif injector is None or not injector.has_pending:
+                return True
+            else:
+                await self._sleep(injector.next_deadline())
+        return False
+
+    def _make_up(self, reason: str) -> bool:
+        """Do what was asked for before the handshake, as near as can be; whether the client was let in."""
+        injector = self._injecting()
+        delay_s = injector.make_up(self.plan, reason)
+        if delay_s is None:
+            self._ended_by = "fault"
+            return False
+        self._dial_at += delay_s
+        injector.begin(self.plan)
+        return True
+
+    async def _reach_server(self) -> bool:
+        """Dial, unless a fault is due before; whether the upstream has not failed."""
+        dial_by = self._dial_at + self._context.dial_timeout_s
+        due = self._injector.next_deadline() if self._injector is not None else float("inf")
+        if trio.current_time() >= dial_by:
+            self._upstream_failed(OSError(errno.ETIMEDOUT, "timed out"))
+            return False
+        with trio.CancelScope(deadline=min(dial_by, due)) as self._dialling:
+            if self._dial_at > trio.current_time():
+                await trio.sleep_until(self._dial_at)
+            attempt, self._attempt = self._attempt, None
+            try:
+                server = self._greeting.server or await dial(self._context.upstream, self._context.poller, attempt)
+            except OSError as error:
+                self._upstream_failed(error)
+                return False
+            self._connect(server)
+        self._dialling = None
+        return True
+
+    async def _sleep(self, until: float) -> None:
+        """Until _wake() is called, or until then."""
+        if self._woken:
+            self._woken = False
+            return
+
+        def forget(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._sleeper = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        with trio.CancelScope(deadline=until):
+            self._sleeper = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(forget)
+        self._woken = False
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._context.poller.yield_soon = True
+        if self._sleeper is not None:
+            sleeper, self._sleeper = self._sleeper, None
+            trio.lowlevel.reschedule(sleeper)
+
+    # ---- the end ----------------------------------------------------------------------------------------------------
+
+    def _upstream_failed(self, error: OSError) -> None:
+        self._ended_by = "upstream_error"
+        self._reports.upstream_failed(error_name(error))
+        if self._running is None:
+            self._end()
+
+    def _finish(self, relay: Relay) -> None:
+        self._ended_by = "client" if relay.first_ended is relay.upstream else "server"
+        closing.close_all(self._peers)
+        if self._running is None:
+            self._end()
+
+    def _crash(self, error: Exception) -> None:
+        self._reports.crashed(error)
+        if self._running is None:
+            self._end()
+
+    def _end(self) -> None:
+        """Whatever is still open is reset, and the end reported. Once."""
+        if self._is_over:
+            return
+        self._is_over = True
+        closing.reset_all(self._peers)
+        if self._attempt is not None:
+            self._attempt.sock.close()
+        if self._injector is not None:
+            self._injector.end()
+        self._reports.closed(self._ended_by)
+        self._on_end(self)
+
+    def _injecting(self) -> Injector:
+        if self._injector is None:
+            self._injector = Injector(self._context, self.facts, self._peers, self._reports)
+        return self._injector
+
+
+def _asks_before_handshake(plan: Plan) -> bool:
+    """Whether a rule asks for something that comes before the handshake."""
+    return any(match.connect or match.connect_delay for match in (*plan.matches, *plan.dry_runs))

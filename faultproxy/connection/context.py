@@ -1,0 +1,42 @@
+"""What the connections of one proxy share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from socket import socket
+
+import trio
+
+from faultproxy.events.bus import Bus
+from faultproxy.relay import Poller
+from faultproxy.upstream.dial import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The proxy as its connections see it. An edit makes a new one, for the connections that come after it.
+
+    Connections that have to wait for something run a task in ``nursery``.
+    """
+
+    proxy: str
+    seed: int
+    upstream: Target
+    dial_timeout_s: float
+    poller: Poller
+    bus: Bus
+    nursery: trio.Nursery
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What happened before the connection existed.
+
+    ``not_intercepted`` is why nothing was done to the client's SYN, whatever the rules ask; None if that was done.
+    ``faults`` are the keys of those that it has met, ``server`` the upstream, if that was dialled already, which is
+    the connection's to close. ``client_was_reset`` says that the client has reset already, which the kernel told once.
+    """
+
+    not_intercepted: str | None = None
+    faults: Sequence[str] = ()
+    server: socket | None = None
+    client_was_reset: bool = False

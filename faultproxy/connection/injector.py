@@ -1,0 +1,172 @@
+"""Carries out the faults of the rules that match a connection: shapes from now on, the others at their triggers."""
+
+import math
+from collections.abc import Iterable
+from time import monotonic
+
+import trio
+
+from faultproxy.connection.context import Context
+from faultproxy.connection.peers import Peers
+from faultproxy.connection.reports import Reports
+from faultproxy.connection.shaping import Shaping
+from faultproxy.connection.triggers import Delivered, Pending, Triggers
+from faultproxy.faults.base import Direction, Shape, Side
+from faultproxy.relay import UNLIMITED
+from faultproxy.rules.draw import draw
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import Match, Plan
+
+_LOOK_S = 0.05
+_LOOK_FOR_S = 2.0  # after the last byte: a lost packet is sent again within a second, and is then a byte
+
+
+class Injector:
+    """The faults of one connection. ``install`` is to be called once the relay exists."""
+
+    __slots__ = ("_context", "_facts", "_look_until", "_looks", "_peers", "_reports", "_shaping", "_triggers")
+
+    def __init__(self, context: Context, facts: ConnectionFacts, peers: Peers, reports: Reports) -> None:
+        self._context = context
+        self._facts = facts
+        self._peers = peers
+        self._reports = reports
+        self._triggers = Triggers(facts.at_s)
+        self._shaping = Shaping(peers, self._draw, self._report_shape)
+        self._look_until = 0.0
+        self._looks = False
+
+    def make_up(self, plan: Plan, reason: str) -> float | None:
+        """The client's SYN was not judged: do after the handshake, as near as can be, what was asked for before it.
+
+        Returns by how many seconds the dial is delayed; None if the client was refused, and so reset.
+        """
+        for match in plan.dry_runs:
+            if match.connect is not None:
+                self._reports.fault(match, match.connect, "connect", match.connect.connect_returns())
+            if match.connect_delay is not None:
+                self._reports.fault(match, match.connect_delay, "connect", match.connect_delay.client_sees)
+        if plan.verdict is not None and plan.refusal is not None:
+            degraded = f"the connection is accepted, then reset: {reason}"
+            self._peers.stop()
+            self._reports.fault(plan.verdict, plan.refusal, "connect", "ECONNRESET", degraded)
+            self._peers.rst(Side.CLIENT)
+            return None
+        delay_s = 0.0
+        for match in plan.matches:
+            delay = match.connect_delay
+            if delay is not None:
+                delay_s += delay.delay
+                degraded = f"the server is dialled later: {reason}"
+                self._reports.fault(match, delay, "connect", delay.client_sees, degraded)
+        return delay_s
+
+    def begin(self, plan: Plan) -> None:
+        """Let the faults of a plan wait for their triggers, and its shapes act."""
+        for match in plan.dry_runs:
+            for shape in match.shapes:
+                self._report_shape(match, shape)
+        self._triggers.add((*plan.matches, *plan.dry_runs))
+        self._shaping.set(plan.matches)
+        self.install()
+
+    def add(self, matches: Iterable[Match]) -> None:
+        """Let the triggered faults of these rules wait for their triggers too."""
+        self._triggers.add(matches)
+        self._set_limits()
+
+    def shape(self, matches: Iterable[Match]) -> None:
+        """Let the shapes of these rules act from now on; what is under way arrives as it set out."""
+        self._shaping.set(matches)
+        if self._peers.is_open:
+            self.install()
+
+    def install(self) -> None:
+        """Put shapes, limits and searches on the pipes that exist."""
+        self._shaping.install()
+        self._set_limits()
+
+    def awaits(self, rule: str) -> bool:
+        """Whether a fault of this rule is pending."""
+        return self._triggers.awaits(rule)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a fault waits for its trigger, or a hang for its end."""
+        return bool(self._triggers) or self._peers.frozen_until not in (None, math.inf)
+
+    def next_deadline(self) -> float:
+        """When inject_due() is to be called next, whatever happens; infinity for never."""
+        frozen_until = self._peers.frozen_until
+        return min(self._triggers.next_deadline(), math.inf if frozen_until is None else frozen_until)
+
+    async def inject_due(self) -> None:
+        """Inject the faults that are due, one after the other; end the connection politely if one has ended it."""
+        peers = self._peers
+        if peers.frozen_until is not None and peers.frozen_until <= trio.current_time():
+            peers.thaw()
+        while peers.is_open and (pending := self._triggers.take_due(trio.current_time(), self._delivered())):
+            await self._inject(pending)
+        if peers.is_open:
+            self._set_limits()
+
+    def end(self) -> None:
+        """Report what is not reported yet: packets that were lost."""
+        self._shaping.look()
+
+    async def _inject(self, pending: Pending) -> None:
+        match, fault, peers = pending.match, pending.fault, self._peers
+        sees, sees_instead = fault.client_sees(peers), fault.client_sees_instead(peers)
+        trigger = str(fault.after)
+        if match.dry_run:
+            self._reports.fault(match, fault, trigger, sees)
+            return
+        is_reported = False
+
+        def report(degraded: str | None) -> None:
+            nonlocal is_reported
+            if not is_reported:
+                is_reported = True
+                self._reports.fault(match, fault, trigger, sees if degraded is None else sees_instead, degraded)
+
+        await fault.inject(peers, report, self._triggers.next_deadline(dry_runs=False))
+
+    def _delivered(self) -> Delivered | None:
+        if self._peers.relay is None:
+            return None
+        return {direction: self._peers.delivered(direction) for direction in Direction}
+
+    def _set_limits(self) -> None:
+        if self._peers.relay is None or not self._peers.is_open:
+            return
+        watch = [self._on_bytes] if self._shaping.expects_loss else []
+        for direction in Direction:
+            pipe = self._peers.pipe(direction)
+            if not pipe.is_shut:
+                pipe.set_matchers([*self._triggers.searches(direction, pipe.bytes_read), *watch])
+                limit = self._triggers.limit(direction)
+                pipe.set_limit(UNLIMITED if limit is None else limit)
+        if watch:
+            self._on_bytes(b"")
+
+    def _on_bytes(self, _: bytes) -> None:
+        """Look for lost packets for a while: an idle connection costs nothing."""
+        self._look_until = trio.current_time() + _LOOK_FOR_S
+        if not self._looks:
+            self._looks = True
+            self._context.poller.call_at(monotonic() + _LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looks = False
+        self._shaping.look()
+        if not self._shaping.expects_loss:
+            self._set_limits()
+        elif self._peers.is_open and trio.current_time() < self._look_until:
+            self._looks = True
+            self._context.poller.call_at(monotonic() + _LOOK_S, self._look)
+
+    def _report_shape(self, match: Match, shape: Shape, degraded: str | None = None) -> None:
+        self._reports.fault(match, shape, "data", shape.client_sees if degraded is None else "nothing", degraded)
+
+    def _draw(self, rule: str, *what: object) -> float:
+        return draw(self._context.seed, self._context.proxy, rule, self._facts.number, *what)

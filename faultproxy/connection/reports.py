@@ -1,0 +1,115 @@
+"""What is published of one connection."""
+
+import trio
+
+from faultproxy.addresses import host_port
+from faultproxy.connection.context import Context
+from faultproxy.connection.peers import Peers
+from faultproxy.events.types import (
+    ConnectionClosed,
+    ConnectionCrashed,
+    ConnectionOpened,
+    EndedBy,
+    FaultDryRun,
+    FaultInjected,
+    UpstreamFailed,
+)
+from faultproxy.faults.base import Direction, Fault, options
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import Match
+
+
+class Reports:
+    """Publishes the events of one connection. ``rule`` is the last that matched it, ``faults`` what it has met."""
+
+    __slots__ = ("_context", "_facts", "_peers", "faults", "rule")
+
+    def __init__(self, context: Context, facts: ConnectionFacts, peers: Peers) -> None:
+        self.rule: str | None = None
+        self.faults: tuple[str, ...] = ()
+        self._context = context
+        self._facts = facts
+        self._peers = peers
+
+    @property
+    def id(self) -> str:
+        """What the log calls the connection, such as ``redis#17``."""
+        return f"{self._context.proxy}#{self._facts.number}"
+
+    @property
+    def client(self) -> str:
+        """The client's address and port."""
+        return host_port(self._facts.client, self._facts.client_port)
+
+    def opened(self) -> None:
+        """A client was accepted."""
+        bus = self._context.bus
+        if bus.wants(ConnectionOpened):
+            bus.publish(ConnectionOpened(proxy=self._context.proxy, connection=self.id, client=self.client))
+
+    def matched(self, match: Match) -> None:
+        """A rule matched the connection."""
+        if not match.dry_run:
+            self.rule = match.rule
+
+    def fault(self, match: Match, fault: Fault, trigger: str, sees: str, degraded: str | None = None) -> None:
+        """A fault was injected; or would have been, by a rule that is a dry run."""
+        kind = FaultDryRun if match.dry_run else FaultInjected
+        if not match.dry_run:
+            self.faults = (*self.faults, fault.key)
+        self._context.bus.publish(
+            kind(
+                proxy=self._context.proxy,
+                connection=self.id,
+                client=self.client,
+                upstream=str(self._context.upstream),
+                rule=match.rule,
+                fault=fault.key,
+                ordinal=match.ordinal,
+                options=options(fault),
+                trigger=trigger,
+                client_sees=sees,
+                degraded=degraded,
+                bytes_upstream=self._peers.delivered(Direction.UPSTREAM),
+                bytes_downstream=self._peers.delivered(Direction.DOWNSTREAM),
+                elapsed_ms=self._elapsed_ms(),
+            )
+        )
+
+    def upstream_failed(self, error: str) -> None:
+        """The upstream could not be reached; ``error`` is the errno's name."""
+        self._context.bus.publish(
+            UpstreamFailed(
+                proxy=self._context.proxy,
+                connection=self.id,
+                client=self.client,
+                upstream=str(self._context.upstream),
+                error=error,
+                elapsed_ms=self._elapsed_ms(),
+            )
+        )
+
+    def crashed(self, error: Exception) -> None:
+        """A bug of ours has ended the connection."""
+        self._context.bus.publish(ConnectionCrashed.because_of(error, proxy=self._context.proxy, connection=self.id))
+
+    def closed(self, ended_by: EndedBy) -> None:
+        """The connection is over."""
+        bus = self._context.bus
+        if bus.wants(ConnectionClosed):
+            bus.publish(
+                ConnectionClosed(
+                    proxy=self._context.proxy,
+                    connection=self.id,
+                    client=self.client,
+                    rule=self.rule,
+                    faults=self.faults,
+                    bytes_upstream=self._peers.delivered(Direction.UPSTREAM),
+                    bytes_downstream=self._peers.delivered(Direction.DOWNSTREAM),
+                    duration_ms=self._elapsed_ms(),
+                    ended_by=ended_by,
+                )
+            )
+
+    def _elapsed_ms(self) -> float:
+        return (trio.current_time() - self._facts.at_s) * 1000

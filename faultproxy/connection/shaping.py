@@ -1,0 +1,101 @@
+"""The shapes of one connection: which act, how far each has come, and that each is reported once."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import prod
+from typing import Protocol
+
+from faultproxy.connection import host
+from faultproxy.connection.packets import PacketFilter
+from faultproxy.connection.peers import Peers
+from faultproxy.faults.base import Direction, PacketShape, Shape, Shaper, StreamShape
+from faultproxy.faults.chain import Chain
+from faultproxy.rules.plan import Match
+
+Acting = tuple[Match, StreamShape]
+
+
+class Report(Protocol):
+    """Is called when a shape first acts; or, with the reason, when it should, and cannot."""
+
+    def __call__(self, match: Match, shape: Shape, degraded: str | None = None) -> None: ...
+
+
+class Shaping:
+    """Puts the shapes of the rules that match a connection on its pipes, and on its client's packets.
+
+    ``draw`` draws for a rule's name and whatever else is given.
+    """
+
+    def __init__(self, peers: Peers, draw: Callable[..., float], report: Report) -> None:
+        self._peers = peers
+        self._draw = draw
+        self._report = report
+        self._streams: list[Acting] = []
+        self._packets: list[tuple[Match, PacketShape]] = []
+        self._at_work: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
+        self._losing: list[tuple[str, PacketShape]] = []
+        self._reported: set[tuple[str, str]] = set()
+
+    def set(self, matches: Iterable[Match]) -> None:
+        """Let these rules' shapes act, once they are installed, and no others."""
+        self.look()
+        acting = [(match, shape) for match in matches for shape in match.shapes]
+        self._streams = [(match, shape) for match, shape in acting if isinstance(shape, StreamShape)]
+        self._packets = [(match, shape) for match, shape in acting if isinstance(shape, PacketShape)]
+
+    def install(self) -> None:
+        """Shape what is read from now on; what is under way arrives as it set out."""
+        self._lose()
+        if self._peers.relay is None or not (self._streams or self._at_work):
+            return
+        for direction in Direction:
+            pipe = self._peers.pipe(direction)
+            if not pipe.is_shut:
+                acting = [(match, shape) for match, shape in self._streams if shape.acts_on(direction)]
+                shapers = [self._shaper(match, shape, direction) for match, shape in acting]
+                pipe.set_shaper(Chain(shapers, pipe.bytes_read, partial(self._acted, acting)) if shapers else None)
+
+    @property
+    def expects_loss(self) -> bool:
+        """Whether packets may be lost of which nothing was reported yet."""
+        return any(shape.loss and not self._is_reported(match, shape) for match, shape in self._packets)
+
+    def look(self) -> None:
+        """Report a first packet that was lost."""
+        packets = self._peers.packets
+        if packets is not None and self.expects_loss and packets.has_lost():
+            for match, shape in self._packets:
+                if shape.loss:
+                    self._report_once(match, shape)
+
+    def _lose(self) -> None:
+        losing = [(match.rule, shape) for match, shape in self._packets]
+        if losing == self._losing:
+            return
+        self._losing = losing
+        peers = self._peers
+        peers.packets = peers.packets or PacketFilter(peers.client)
+        try:
+            peers.packets.lose(1 - prod(1 - shape.loss for _, shape in losing), peers.server)
+        except OSError as error:
+            for match, shape in self._packets:
+                self._report_once(match, shape, f"nothing is lost: {host.no_filter(error)}")
+
+    def _shaper(self, match: Match, shape: StreamShape, direction: Direction) -> Shaper:
+        """The shape at work, which goes on where it was when only others have changed."""
+        key = (match.rule, shape.key, direction)
+        if key not in self._at_work or self._at_work[key][0] != shape:
+            self._at_work[key] = (shape, shape.shaper(partial(self._draw, *key)))
+        return self._at_work[key][1]
+
+    def _acted(self, acting: Sequence[Acting], index: int) -> None:
+        self._report_once(*acting[index])
+
+    def _report_once(self, match: Match, shape: Shape, degraded: str | None = None) -> None:
+        if not self._is_reported(match, shape):
+            self._reported.add((match.rule, shape.key))
+            self._report(match, shape, degraded)
+
+    def _is_reported(self, match: Match, shape: Shape) -> bool:
+        return (match.rule, shape.key) in self._reported

@@ -1,0 +1,91 @@
+"""When the triggered faults of one connection are due. Pure: the time and the byte counts are handed in."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from faultproxy.faults.base import Direction, TriggeredFault
+from faultproxy.faults.pattern import Search
+from faultproxy.rules.plan import Match
+
+Delivered = Mapping[Direction, int]
+"""The bytes delivered in each direction."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A fault that waits for its trigger, of the rule that matched the connection."""
+
+    match: Match
+    fault: TriggeredFault
+    search: Search | None = None
+
+    def is_due(self, elapsed_s: float, delivered: Delivered | None) -> bool:
+        """Whether its trigger is reached; ``delivered`` is None until the server has been reached."""
+        trigger = self.fault.after
+        if trigger.at_once:
+            return delivered is not None or not self.fault.touches_server
+        if trigger.time is not None:
+            return elapsed_s >= trigger.time
+        count = 0 if delivered is None else delivered[trigger.direction]
+        if trigger.match is not None:
+            return self.search is not None and self.search.end is not None and count >= self.search.end
+        return count >= (trigger.bytes or 0)
+
+    @property
+    def end(self) -> int | None:
+        """The offset of its direction at which it is due, as far as that is known."""
+        return self.search.end if self.search is not None else self.fault.after.bytes or None
+
+
+class Triggers:
+    """The pending faults of a connection that was accepted at ``accepted_at_s``; all times are of one clock."""
+
+    __slots__ = ("_accepted_at_s", "_pending")
+
+    def __init__(self, accepted_at_s: float) -> None:
+        self._accepted_at_s = accepted_at_s
+        self._pending: list[Pending] = []
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, matches: Iterable[Match]) -> None:
+        """Wait for the triggers of these rules' faults too."""
+        self._pending += [Pending(match, fault) for match in matches for fault in match.triggered]
+
+    def awaits(self, rule: str) -> bool:
+        """Whether a fault of this rule is pending."""
+        return any(pending.match.rule == rule for pending in self._pending)
+
+    def take_due(self, now: float, delivered: Delivered | None) -> Pending | None:
+        """The first fault that is due, which is pending no more."""
+        for pending in self._pending:
+            if pending.is_due(now - self._accepted_at_s, delivered):
+                self._pending.remove(pending)
+                return pending
+        return None
+
+    def next_deadline(self, *, dry_runs: bool = True) -> float:
+        """When the next fault is due by its time; infinity if none is. With or without those that are dry runs."""
+        times = [
+            pending.fault.after.time
+            for pending in self._pending
+            if not pending.fault.after.at_once and (dry_runs or not pending.match.dry_run)
+        ]
+        return self._accepted_at_s + min((time for time in times if time is not None), default=float("inf"))
+
+    def limit(self, direction: Direction) -> int | None:
+        """How many bytes of a direction may be delivered before a fault is due; None: any number."""
+        return min((pending.end for pending in self._of(direction) if pending.end is not None), default=None)
+
+    def searches(self, direction: Direction, offset: int) -> list[Search]:
+        """What must be shown every byte of a direction; ``offset`` is that of the next byte, where new ones begin."""
+        searches = []
+        for pending in self._of(direction):
+            if pending.fault.after.match is not None:
+                pending.search = pending.search or Search(pending.fault.after.match, offset)
+                searches.append(pending.search)
+        return searches
+
+    def _of(self, direction: Direction) -> list[Pending]:
+        return [pending for pending in self._pending if pending.fault.after.direction is direction]

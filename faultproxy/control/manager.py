@@ -1,0 +1,270 @@
+"""The proxies that run, and the one way to change them."""
+
+import errno
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import trio
+
+from faultproxy.addresses import TcpAddress, UnixAddress
+from faultproxy.config.schema import Config, LogOptions, ProxyConfig
+from faultproxy.control.changes import Changes
+from faultproxy.events.bus import Bus
+from faultproxy.events.types import ConfigLoaded, ProxyStarted
+from faultproxy.kernel import memory
+from faultproxy.kernel.port_owner import find_port_owner
+from faultproxy.listener.listener import Listener
+from faultproxy.listener.syn_intercept import SynSockets
+from faultproxy.proxy.proxy import Proxy
+from faultproxy.proxy.schedule import Schedule
+from faultproxy.proxy.settings import Services, Settings
+from faultproxy.relay import Poller
+from faultproxy.rules.rule_set import RuleSet
+from faultproxy.upstream.dial import Target, error_name
+from faultproxy.upstream.resolver import resolve
+
+_RESOLVE_WITHIN_S = 10.0
+_SHARE_OF_MEMORY = 4
+_FIND_OWNER_WITHIN_S = 0.02  # connections wait meanwhile
+_MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Edit = Callable[[Config], Config]
+Source = Literal["file", "api", "python"]
+
+
+class CannotListen(Exception):
+    """An address cannot be had. The text says which, why, and who may hold it; ``may_pass``: it may be had later."""
+
+    def __init__(self, text: str, *, may_pass: bool) -> None:
+        super().__init__(text)
+        self.may_pass = may_pass
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line said, which stands above the file."""
+
+    seed: int | None = None
+    log_format: str | None = None
+    log_level: str | None = None
+
+    def log(self, options: LogOptions) -> LogOptions:
+        """How the log is written, all things considered."""
+        given = {"format": self.log_format, "level": self.log_level}
+        return LogOptions.model_validate(options.model_dump() | {key: value for key, value in given.items() if value})
+
+    def seed_of(self, config: Config, drawn: int) -> int:
+        """What draws are made from; ``drawn`` if nobody says."""
+        given = self.seed if self.seed is not None else config.seed
+        return given if given is not None else drawn
+
+
+class Manager:
+    """Runs the proxies of a configuration. apply() changes what runs, whoever asks for it.
+
+    ``configure_log`` is called with the log's options at each edit.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        overrides: Overrides = Overrides(),
+        configure_log: Callable[[LogOptions], object] = lambda _: None,
+    ) -> None:
+        self.config = config
+        self.bus = bus
+        self.seed = overrides.seed_of(config, drawn=secrets.randbits(32))
+        self.proxies: dict[str, Proxy] = {}
+        self._overrides = overrides
+        self._configure_log = configure_log
+        self._run_id = secrets.token_hex(4)
+        self._accepted: dict[str, int] = {}  # by proxies that were removed: whoever takes the name goes on numbering
+        self._editing = trio.Lock()
+
+    @property
+    def addresses(self) -> dict[str, TcpAddress]:
+        """Where each proxy really listens."""
+        return {name: proxy.listener.address for name, proxy in self.proxies.items()}
+
+    def matched(self, name: str) -> dict[str, int]:
+        """How many connections each rule of a proxy matched; rules that an edit has removed are not in it."""
+        return self.proxies[name].matched if name in self.proxies else {}
+
+    def unmet(self) -> list[str]:
+        """The rules that did not inject as many faults as their ``expect`` says, each as a sentence."""
+        return [sentence for proxy in self.proxies.values() for sentence in proxy.unmet()]
+
+    async def listen(self, poller: Poller) -> None:
+        """Take the addresses; clients wait until start(). Raises CannotListen; then nothing listens."""
+        self._syn_sockets = SynSockets(poller)
+        self._listeners, _ = await self._listeners_for(self.config.proxies)
+
+    def start(self, services: Services) -> None:
+        """Begin to accept."""
+        self._services = services
+        for name, listener in self._listeners.items():
+            self._add(name, listener)
+        self._count_descriptors()
+
+    async def apply(self, edit: Edit, source: Source, file: str | None = None) -> None:
+        """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
+
+        ``edit`` returns the new configuration for the one that runs; what it raises is passed on. Raises CannotListen.
+        Nothing has changed then.
+        """
+        async with self._editing:
+            config = edit(self.config)
+            changes = Changes.between(self.config, config)
+            listeners, moved = await self._listeners_for(config.proxies)
+            self._swap(config, listeners)
+            dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
+            self.bus.publish(ConfigLoaded(source=source, file=file, changes=(*changes.texts, *moved), config=dumps))
+
+    def drain(self) -> None:
+        """Give the addresses back and accept no more; open connections go on in the services' nursery."""
+        for proxy in self.proxies.values():
+            proxy.close_listener()
+            proxy.drain()
+
+    def _swap(self, config: Config, listeners: Mapping[str, Listener]) -> None:
+        """Have the proxies of this configuration run at these listeners. There is no checkpoint in between."""
+        kept = {id(listener) for listener in listeners.values()}
+        for name, proxy in tuple(self.proxies.items()):
+            if id(proxy.listener) in kept:
+                proxy.hand_over()
+            else:
+                proxy.close_listener()
+            if name not in config.proxies:
+                del self.proxies[name]
+                proxy.drain()
+                self._accepted[name] = proxy.accepted
+        self.config, self.seed = config, self._overrides.seed_of(config, drawn=self.seed)
+        self._configure_log(self._overrides.log(config.log))
+        self._services.poller.memory.limit = memory_limit(config)
+        for name in config.proxies:
+            if name in self.proxies:
+                self.proxies[name].update(self._settings(name), listeners[name])
+            else:
+                self._add(name, listeners[name])
+        self._count_descriptors()
+
+    def _add(self, name: str, listener: Listener) -> None:
+        config = self.config.proxies[name]
+        self.bus.publish(
+            ProxyStarted(
+                proxy=name,
+                listen=str(listener.address),
+                upstream=str(config.upstream),
+                rules=len(config.rules),
+                seed=self.seed,
+                run=self._run_id,
+                config=config.dump(),
+            )
+        )
+        accepted = self._accepted.pop(name, 0)
+        self.proxies[name] = Proxy(name, self._settings(name), listener, self._services, accepted)
+
+    def _settings(self, name: str) -> Settings:
+        config = self.config.proxies[name]
+        keepalive_s = config.keepalive
+        if isinstance(config.upstream, UnixAddress):
+            upstream = Target.unix(config.upstream.path)
+        else:
+            upstream = Target.tcp(config.upstream.host, config.upstream.port, keepalive_s)
+        return Settings(
+            upstream,
+            config.dial_timeout,
+            config.peek_timeout,
+            keepalive_s,
+            config.max_connections,
+            config.enabled,
+            self.seed,
+            config.rules,
+        )
+
+    def _count_descriptors(self) -> None:
+        listeners = [proxy.listener for proxy in self.proxies.values()]
+        self._services.limit.set_listeners(len(listeners) + self._syn_sockets.descriptors)
+
+    async def _listeners_for(self, proxies: Mapping[str, ProxyConfig]) -> tuple[dict[str, Listener], list[str]]:
+        """A listener for each proxy: the one that has its address already, whoever uses it, or a new one.
+
+        And a line on each proxy that has moved to another port of the kernel's choice. Raises CannotListen.
+        """
+        running = {proxy.listener.configured: proxy.listener for proxy in self.proxies.values()}
+        kept: dict[str, Listener] = {}
+        for name, config in proxies.items():
+            old = self.proxies.get(name)
+            if config.listen.port and config.listen in running:
+                kept[name] = running[config.listen]
+            elif old is not None and old.listener.configured == config.listen:
+                kept[name] = old.listener  # port 0: the number that the kernel gave stays
+        missing = {name: config for name, config in proxies.items() if name not in kept}
+        hosts = {name: await _resolve(name, config.listen) for name, config in missing.items()}
+        ports = {config.listen.port for config in missing.values()}
+        in_the_way = [
+            proxy
+            for proxy in self.proxies.values()
+            if proxy.listener not in kept.values() and proxy.listener.address.port in ports
+        ]
+        for proxy in in_the_way:
+            proxy.pause()  # 127.0.0.1:80 becomes :80: the old listener must go before the new one can come
+        new: dict[str, Listener] = {}
+        try:
+            for name, config in missing.items():
+                new[name] = self._listen(name, config, hosts[name])
+        except OSError as error:
+            for listener in new.values():
+                listener.close()
+            for proxy in in_the_way:
+                proxy.resume()
+            raise _cannot_listen(name, config.listen, error) from error
+        moved = [
+            f"proxy {name}: now at {listener.address}"
+            for name, listener in new.items()
+            if not listener.configured.port and name in self.proxies
+        ]
+        return kept | new, moved
+
+    def _listen(self, name: str, config: ProxyConfig, host: str) -> Listener:
+        """A new listener, in the mode that the rules begin with. Raises OSError."""
+        listener = Listener(config.listen, host, self._syn_sockets)
+        rules = RuleSet.open(name, 0, config.rules, 0.0)
+        try:
+            listener.set_mode(*Schedule(rules, is_enabled=config.enabled).modes(0.0))
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+
+def memory_limit(config: Config) -> int:
+    """The most bytes that may be held for all connections together."""
+    return config.memory if config.memory is not None else memory.available() // _SHARE_OF_MEMORY
+
+
+async def _resolve(name: str, listen: TcpAddress) -> str:
+    """The IP address of the host to listen at; empty for all. Raises CannotListen."""
+    if not listen.host:
+        return ""
+    try:
+        with trio.fail_after(_RESOLVE_WITHIN_S):
+            (_, address), *_ = await resolve(listen.host, listen.port)
+    except trio.TooSlowError:
+        text = f"proxies.{name}.listen: nobody says within {_RESOLVE_WITHIN_S:g} s which address {listen.host} is"
+        raise CannotListen(f"{text}; write the address", may_pass=True) from None
+    except OSError as error:
+        raise _cannot_listen(name, listen, error) from error
+    return str(address[0])
+
+
+def _cannot_listen(name: str, listen: TcpAddress, error: OSError) -> CannotListen:
+    text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
+    if error.errno == errno.EADDRINUSE:
+        owner = find_port_owner(listen.port, _FIND_OWNER_WITHIN_S)
+        who = f"{owner} holds it" if owner is not None else "another process holds it"
+        text = f"{text}; {who}: stop that, or choose another port"
+    return CannotListen(text, may_pass=error.errno in _MAY_PASS)

@@ -1,0 +1,195 @@
+"""Accepts clients at a listener, has the rules decide, and hands each on to a connection of its own."""
+
+import math
+import socket
+from dataclasses import replace
+from time import monotonic
+
+import trio
+
+from faultproxy.connection.connection import Connection
+from faultproxy.connection.context import Context, Greeting
+from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed
+from faultproxy.listener.handshake import Handshake, HandshakeContext
+from faultproxy.listener.limits import OutOfResources, ProxyLimit
+from faultproxy.listener.listener import Accepted, Listener
+from faultproxy.listener.peek import FirstBytes, peek
+from faultproxy.proxy.connections import OpenConnections
+from faultproxy.proxy.settings import Services, Settings
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.rules.rule_set import RuleSet
+
+_BATCH = 64
+_RETRY_S = 0.1
+_INSTANT_S = 1e-6
+_TOO_EARLY = "it came before its SYN could be judged"
+
+
+class Acceptor:
+    """The way of a proxy's clients. ``accepted`` is the number of the last one.
+
+    Until ``edge`` (trio.current_time()), when a window opens or closes, clients count as those before it.
+    """
+
+    def __init__(
+        self, proxy: str, services: Services, limit: ProxyLimit, connections: OpenConnections, accepted: int
+    ) -> None:
+        self.accepted = accepted
+        self.edge = math.inf
+        self._proxy = proxy
+        self._services = services
+        self._limit = limit
+        self._connections = connections
+        self._shortage: str | None = None
+        self._handshake = Handshake()
+
+    def use(self, settings: Settings, rules: RuleSet) -> None:
+        """Let these decide about the clients that come from now on."""
+        services = self._services
+        self._rules = rules
+        self._peek_timeout_s = settings.peek_timeout_s
+        self._context = Context(
+            self._proxy,
+            settings.seed,
+            settings.upstream,
+            settings.dial_timeout_s,
+            services.poller,
+            services.bus,
+            services.nursery,
+        )
+        self._handshake.context = HandshakeContext(
+            self._proxy,
+            settings.upstream,
+            settings.dial_timeout_s,
+            services.poller,
+            services.nursery,
+            self._limit,
+            services.bus,
+            self._decide_on_syn,
+            self._still_refuses,
+        )
+
+    def attach(self, listener: Listener) -> None:
+        """Accept at this listener from now on."""
+        self._listener = listener
+        listener.attach(self._services.poller, self.accept, self._handshake.on_syn)
+
+    def detach(self) -> None:
+        """Accept those who have come by now, and nobody else: another proxy may be given the listener."""
+        self._listener.detach()
+        self.accept()
+
+    def accept(self) -> None:
+        """Accept those who wait, as far as there is room. The poller calls it when somebody does. Never raises."""
+        shortage, room = None, 0
+        try:
+            room = self._limit.room(_BATCH)
+        except OutOfResources as error:
+            shortage = error.error
+        try:
+            for accepted in self._listener.accept(room):
+                self._start(accepted)
+        except OutOfResources as error:
+            shortage = error.error
+        if shortage is not None or self._shortage is not None:
+            self._note(shortage)
+
+    def _note(self, shortage: str | None) -> None:
+        """Leave clients waiting for a moment if something that a connection needs has run out."""
+        services, before = self._services, self._shortage
+        self._shortage = shortage
+        if shortage is None and before is not None:
+            services.bus.publish(AcceptResumed(error=before, open=len(self._connections)))
+        elif shortage is not None:
+            if before is None:
+                services.bus.publish(AcceptPaused(error=shortage, open=len(self._connections)))
+            self._listener.pause()
+            services.poller.call_at(monotonic() + _RETRY_S, self._listener.resume)
+
+    def _start(self, accepted: Accepted) -> None:
+        """Have it judged, and start its connection. A bug ends this client alone."""
+        self._limit.acquire()
+        facts = ConnectionFacts(0, accepted.host, 0.0, 0)
+        try:
+            judged = self._handshake.lookup(accepted.half_open) if accepted.half_open is not None else None
+            if judged is None:
+                facts = self._facts(accepted.host, accepted.port)
+                greeting = Greeting(not_intercepted=self._listener.why_not_intercepting or _TOO_EARLY)
+                plan = self._decide(facts)
+            else:
+                facts = replace(judged.facts, at_s=trio.current_time(), client_port=accepted.port)
+                greeting = Greeting(None if judged.is_exact else _TOO_EARLY, tuple(judged.faults), judged.take_server())
+                plan = self._decide(facts) if facts.judged else judged.plan
+            if plan is not None:
+                self._connection(accepted.sock, facts, plan, greeting).start()
+            else:
+                self._services.nursery.start_soon(self._peek, accepted.sock, facts, greeting)
+                self._services.poller.yield_soon = True
+        except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
+            self._limit.release()
+            accepted.sock.close()
+            connection = f"{self._proxy}#{facts.number}"
+            self._services.bus.publish(ConnectionCrashed.because_of(error, proxy=self._proxy, connection=connection))
+
+    def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
+        connection = Connection(self._context, sock, facts, plan, greeting, self._ended)
+        self._connections.add(connection)
+        return connection
+
+    async def _peek(self, sock: socket.socket, facts: ConnectionFacts, greeting: Greeting) -> None:
+        """Start the connection once the client has said enough for the rules to decide."""
+        plan: Plan | None = None
+
+        def decides(said: FirstBytes) -> bool:
+            nonlocal facts, plan
+            facts = replace(facts, first_bytes=said.data, heard_all=said.heard_all)
+            plan = self._decide(facts)
+            return plan is not None
+
+        scope = trio.CancelScope()
+        self._connections.add_undecided(scope)
+        try:
+            with scope:
+                said = await peek(sock, self._services.poller, facts.at_s + self._peek_timeout_s, decides)
+                greeting = replace(greeting, client_was_reset=said.was_reset)
+        finally:
+            connection = self._connection(sock, facts, plan or UNTOUCHED, greeting)
+            self._connections.remove_undecided(scope)
+            if plan is None:
+                connection.reset("fault" if scope.cancelled_caught else "drain")
+        connection.start()
+        self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
+
+    def _ended(self, connection: Connection) -> None:
+        self._limit.release()
+        self._connections.remove(connection)
+
+    def _decide(self, facts: ConnectionFacts) -> Plan | None:
+        """What becomes of a client; None as long as more of its first bytes could change that."""
+        rules = self._rules
+        if rules.peeks and rules.needs_more_bytes(facts):
+            return None
+        return rules.decide(facts)
+
+    def _facts(self, host: str, port: int = 0) -> ConnectionFacts:
+        """A client that comes now, numbered."""
+        self.accepted += 1
+        return ConnectionFacts(
+            self.accepted,
+            host,
+            min(trio.current_time(), self.edge - _INSTANT_S),
+            len(self._connections) + self._listener.on_the_way + 1,
+            heard_all=not self._rules.peeks,
+            client_port=port,
+        )
+
+    def _decide_on_syn(self, host: str) -> tuple[ConnectionFacts, Plan]:
+        """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
+        facts = self._facts(host)
+        judged, plan = self._rules.decide_on_syn(facts)
+        return replace(facts, judged=judged), plan
+
+    def _still_refuses(self, match: Match) -> bool:
+        """Whether the rule still has the connect fault that it had when it matched."""
+        return any(rule.name == match.rule and rule.connect == match.connect for rule in self._rules.rules)

@@ -1,0 +1,68 @@
+"""The open connections of one proxy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import trio
+
+from faultproxy.connection.connection import Connection
+from faultproxy.events.types import EndedBy
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.rule import BaseRule
+from faultproxy.rules.rule_set import RuleSet
+
+
+class OpenConnections:
+    """Connections that are not over, oldest first, and clients whose first bytes are still waited for.
+
+    ``on_empty`` is called when the last is gone.
+    """
+
+    def __init__(self, on_empty: Callable[[], None]) -> None:
+        self._connections: dict[Connection, None] = {}
+        self._undecided: dict[trio.CancelScope, None] = {}
+        self._on_empty = on_empty
+
+    def __len__(self) -> int:
+        return len(self._connections) + len(self._undecided)
+
+    def add(self, connection: Connection) -> None:
+        """One more."""
+        self._connections[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        """It is over."""
+        del self._connections[connection]
+        if not self:
+            self._on_empty()
+
+    def add_undecided(self, scope: trio.CancelScope) -> None:
+        """A client whose first bytes are waited for in this scope, which is cancelled where a connection is reset."""
+        self._undecided[scope] = None
+
+    def remove_undecided(self, scope: trio.CancelScope) -> None:
+        """It has a connection now, which was added before."""
+        del self._undecided[scope]
+
+    def reset(self, ended_by: EndedBy) -> None:
+        """Reset all of them now."""
+        for scope in tuple(self._undecided):
+            scope.cancel()
+        for connection in tuple(self._connections):
+            connection.reset(ended_by)
+
+    def reshape(self, rules: RuleSet, *connections: Connection) -> None:
+        """Have these travel through the shapes that act on them now; without any, all of them."""
+        for connection in connections or tuple(self._connections):
+            connection.reshape(*rules.reshape(self._now(connection), connection.plan))
+
+    def inject(self, rule: BaseRule, rules: RuleSet) -> None:
+        """Give the faults of a live rule to those that it matches, and that do not have them pending."""
+        for connection in tuple(self._connections):
+            if not connection.awaits(rule.name):
+                match = rules.match_open(rule, self._now(connection), connection.plan)
+                if match is not None:
+                    connection.inject([match])
+
+    def _now(self, connection: Connection) -> ConnectionFacts:
+        return replace(connection.facts, at_s=trio.current_time(), open_connections=len(self))

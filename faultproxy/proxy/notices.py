@@ -1,0 +1,55 @@
+"""What is published of a proxy itself: outages, and faults that this host does not allow."""
+
+from collections.abc import Iterable
+
+from faultproxy.connection import host
+from faultproxy.events.bus import Bus
+from faultproxy.events.types import FaultUnavailable, OutageEnded, OutageStarted
+from faultproxy.faults.base import Fault, ListenerMode, Need
+from faultproxy.rules.rule import BaseRule
+from faultproxy.rules.rule_set import RuleSet
+
+
+class Notices:
+    """Publishes each change once."""
+
+    def __init__(self, proxy: str, bus: Bus) -> None:
+        self._proxy = proxy
+        self._bus = bus
+        self._outage: BaseRule | None = None
+        self._unavailable: dict[str, list[str]] = {}
+        self._examined: tuple[RuleSet, str | None] | None = None
+
+    def outage(self, rule: BaseRule | None) -> None:
+        """This rule keeps every client out now; or none does."""
+        before, self._outage = self._outage, rule
+        if before is not None and (rule is None or rule.name != before.name):
+            self._bus.publish(OutageEnded(proxy=self._proxy, rule=before.name, fault=before.faults[0].key))
+        if rule is not None and (before is None or rule.name != before.name):
+            self._bus.publish(OutageStarted(proxy=self._proxy, rule=rule.name, fault=rule.faults[0].key))
+
+    def unavailable(self, rules: RuleSet, why_not_intercepting: str | None) -> None:
+        """Say which faults of these rules this host does not allow, and why, unless that was said already."""
+        if self._examined == (rules, why_not_intercepting):
+            return
+        self._examined = rules, why_not_intercepting
+        before, self._unavailable = self._unavailable, _unavailable(rules.needs(), why_not_intercepting)
+        for reason, faults in self._unavailable.items():
+            if before.get(reason) != faults:
+                self._bus.publish(FaultUnavailable(proxy=self._proxy, faults=tuple(faults), reason=reason))
+
+
+def _unavailable(
+    needs: Iterable[tuple[BaseRule, Fault, Need]], why_not_intercepting: str | None
+) -> dict[str, list[str]]:
+    """The keys of the faults that lack something, by what they lack."""
+    by_reason: dict[str, list[str]] = {}
+    for rule, fault, need in needs:
+        reason = why_not_intercepting if need is Need.INTERCEPTION else host.why_missing(need)
+        is_silenced = rule.meets_everybody and rule.mode_for_all is ListenerMode.SILENT
+        if reason is None or (is_silenced and host.why_missing(Need.FILTER) is None):
+            continue
+        faults = by_reason.setdefault(reason, [])
+        if fault.key not in faults:
+            faults.append(fault.key)
+    return by_reason

@@ -1,0 +1,176 @@
+"""One proxy: its listener, its rules, its connections, and the clock that its windows run on."""
+
+import trio
+
+from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStopped
+from faultproxy.faults.base import ListenerMode, Verdict
+from faultproxy.listener.listener import Listener
+from faultproxy.proxy.acceptor import Acceptor
+from faultproxy.proxy.connections import OpenConnections
+from faultproxy.proxy.notices import Notices
+from faultproxy.proxy.schedule import Schedule
+from faultproxy.proxy.settings import Services, Settings
+from faultproxy.rules.conditions.counts import Bounds
+from faultproxy.rules.rule import BaseRule
+from faultproxy.rules.rule_set import RuleSet
+from faultproxy.upstream.dial import error_name
+
+_RETRY_LISTEN_S = 1.0
+_REST = 9  # after a look at the windows, so many times as long goes to everything else
+
+
+class Proxy:
+    """Accepts clients until it is drained. Its connections may outlive that; ProxyStopped follows the last.
+
+    Owns the listener; an edit may take it away, and give it another. ``accepted`` is how many clients an earlier proxy
+    of this name has numbered.
+    """
+
+    def __init__(
+        self, name: str, settings: Settings, listener: Listener, services: Services, accepted: int = 0
+    ) -> None:
+        self.name = name
+        self.listener = listener
+        self._services = services
+        self._limit = services.limit.add(settings.max_connections)
+        self._connections = OpenConnections(self._on_empty)
+        self._acceptor = Acceptor(name, services, self._limit, self._connections, accepted)
+        self._notices = Notices(name, services.bus)
+        self._expected: dict[str, Bounds | None] = {}
+        self._rest = trio.CancelScope()
+        self._is_draining = False
+        self._has_stopped = False
+        self._use(settings, RuleSet.open(name, settings.seed, settings.rules, trio.current_time()), frozenset())
+        self._acceptor.attach(listener)
+        self._apply_schedule()
+        services.nursery.start_soon(self._run)
+
+    @property
+    def accepted(self) -> int:
+        """The number of the last client."""
+        return self._acceptor.accepted
+
+    @property
+    def matched(self) -> dict[str, int]:
+        """How many connections each rule matched."""
+        return {name: state.matched for name, state in self._rules.states.items()}
+
+    def unmet(self) -> list[str]:
+        """The rules that did not inject as many faults as their ``expect`` says, each as a sentence.
+
+        A rule that an edit has removed is still expected to have done so.
+        """
+        bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
+        return self._services.stats.unmet(self.name, bounds)
+
+    def update(self, settings: Settings, listener: Listener) -> None:
+        """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.
+
+        Call hand_over() before.
+        """
+        before = self._rules
+        self.listener = listener
+        rules = before.edited(settings.seed, settings.rules, trio.current_time())
+        self._use(settings, rules, self._schedule.open_windows)
+        self._acceptor.attach(listener)
+        if _has_shapes(before) or _has_shapes(self._rules):
+            self._connections.reshape(self._rules)
+        self._apply_schedule()
+        if not settings.is_enabled:
+            self._connections.reset("fault")
+        self._rest.cancel()
+
+    def hand_over(self) -> None:
+        """Accept and judge those who have come by now, and nobody else before update()."""
+        self._acceptor.detach()
+
+    def close_listener(self) -> None:
+        """Give the address back. Those who wait already are still accepted."""
+        self.listener.close()
+        self._acceptor.accept()
+
+    def pause(self) -> None:
+        """Refuse those who come from now on, until resume() or update()."""
+        self.listener.set_mode(ListenerMode.CLOSED)
+        self._acceptor.accept()
+
+    def resume(self) -> None:
+        """Have the listener in the mode that the rules ask for again."""
+        self._rest.cancel()
+
+    def drain(self) -> None:
+        """Accept no more, now that the listener was handed over or closed.
+
+        Windows still open and close for the open connections.
+        """
+        self._services.bus.publish(ProxyDraining(proxy=self.name, open=len(self._connections)))
+        self._services.limit.remove(self._limit)
+        self._is_draining = True
+        if not self._connections:
+            self._on_empty()
+
+    def _use(self, settings: Settings, rules: RuleSet, open_windows: frozenset[str]) -> None:
+        self._rules = rules
+        self._schedule = Schedule(rules, is_enabled=settings.is_enabled, open_before=open_windows)
+        self._expected |= {rule.name: rule.expect for rule in settings.rules}
+        self._limit.max_connections = settings.max_connections
+        self._acceptor.use(settings, rules)
+
+    async def _run(self) -> None:
+        """Follow the windows until the proxy has stopped; cancelled, reset what is still open."""
+        try:
+            while not self._has_stopped:
+                started = trio.current_time()
+                edge = self._apply_schedule()
+                rest_until = trio.current_time() + _REST * (trio.current_time() - started)
+                with trio.CancelScope() as self._rest:
+                    await trio.sleep_until(max(edge, rest_until))
+        finally:
+            self._connections.reset("drain")
+
+    def _apply_schedule(self) -> float:
+        """Bring the listener and the open connections up to date; when to do so again."""
+        now = trio.current_time()
+        for rule in self._schedule.opened(now):
+            self._connections.inject(rule, self._rules)
+        if self._schedule.shapes_by_time:
+            self._connections.reshape(self._rules)
+        edge = self._schedule.next_edge(now)
+        self._acceptor.edge = edge
+        if not self._is_draining and not self._set_mode(now):
+            return now + _RETRY_LISTEN_S
+        return edge
+
+    def _set_mode(self, now: float) -> bool:
+        """Have the listener in the mode that is due; False if its port is another's meanwhile."""
+        mode, otherwise = self._schedule.modes(now)
+        try:
+            self.listener.set_mode(mode, otherwise)
+        except OSError as error:
+            listen = str(self.listener.address)
+            self._services.bus.publish(ListenFailed(proxy=self.name, listen=listen, error=error_name(error)))
+            return False
+        self._acceptor.accept()
+        has_lockout = self.listener.mode in {ListenerMode.CLOSED, ListenerMode.SILENT}
+        self._notices.outage(self._schedule.lockout(now) if has_lockout else None)
+        self._notices.unavailable(self._rules, self.listener.why_not_intercepting)
+        return True
+
+    def _on_empty(self) -> None:
+        if not self._is_draining or self._has_stopped:
+            return
+        self._has_stopped = True
+        never = {rule.name: 0 for rule in self._rules.rules if _injects(rule)}
+        faults = never | self._services.stats.injected(self.name)
+        self._services.bus.publish(ProxyStopped(proxy=self.name, connections=self.accepted, faults=faults))
+        self._rest.cancel()
+        self._services.poller.yield_soon = True
+
+
+def _injects(rule: BaseRule) -> bool:
+    """Whether it has a fault that is carried out: it is no dry run, and holds more than ``pass``."""
+    return not rule.dry_run and any(not isinstance(fault, Verdict) for fault in rule.faults)
+
+
+def _has_shapes(rules: RuleSet) -> bool:
+    return any(rule.shapes for rule in rules.rules)

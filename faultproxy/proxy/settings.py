@@ -1,0 +1,37 @@
+"""What a proxy is told: its configuration as plain values, and what it shares with the other proxies."""
+
+from dataclasses import dataclass
+
+import trio
+
+from faultproxy.events.bus import Bus
+from faultproxy.events.stats import Stats
+from faultproxy.listener.limits import ConnectionLimit
+from faultproxy.relay import Poller
+from faultproxy.rules.rule import BaseRule
+from faultproxy.upstream.dial import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One proxy's configuration. ``keepalive_s`` is None for off, ``max_connections`` None for the default share."""
+
+    upstream: Target
+    dial_timeout_s: float
+    peek_timeout_s: float
+    keepalive_s: float | None
+    max_connections: int | None
+    is_enabled: bool
+    seed: int
+    rules: tuple[BaseRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all proxies share. Connections run in ``nursery``, and outlive their proxy."""
+
+    poller: Poller
+    bus: Bus
+    stats: Stats
+    limit: ConnectionLimit
+    nursery: trio.Nursery

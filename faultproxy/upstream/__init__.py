@@ -1,0 +1,1 @@
+"""Reaching the server: its name resolved, its addresses tried in order."""

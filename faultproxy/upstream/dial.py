@@ -1,0 +1,133 @@
+"""Dialling the upstream: resolve its name, then try its addresses in order."""
+
+import errno
+import select
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import trio
+
+from faultproxy.addresses import host_port
+from faultproxy.kernel import sockets
+from faultproxy.kernel.sockets import Address
+from faultproxy.relay import Poller
+from faultproxy.upstream.resolver import resolve
+
+_UNIX = int(socket.AF_UNIX)
+_QUEUE_FULL_RETRY_S, _QUEUE_FULL_RETRY_MOST_S = 0.01, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An upstream, and how it is dialled; parsed once, as dialling is part of every connection.
+
+    ``family`` and ``address`` are what connect(2) takes; where ``family`` is None, ``host`` is a name, to be looked up
+    at every dial. ``keepalive_s`` as kernel.sockets.keep_alive() has it.
+    """
+
+    family: int | None
+    address: Address
+    host: str = ""
+    port: int = 0
+    keepalive_s: float | None = 60.0
+
+    def __str__(self) -> str:
+        return f"unix:{self.address}" if self.family == _UNIX else host_port(self.host, self.port)
+
+    @classmethod
+    def tcp(cls, host: str, port: int, keepalive_s: float | None = 60.0) -> "Target":
+        """A server at an IP address or a host name."""
+        return cls(sockets.family_of(host), (host, port), host, port, keepalive_s)
+
+    @classmethod
+    def unix(cls, path: str) -> "Target":
+        """A server at a Unix stream socket (unix(7))."""
+        return cls(_UNIX, path)
+
+
+class Attempt(NamedTuple):
+    """A connect that has begun; whoever holds it finishes it, or closes its socket."""
+
+    sock: socket.socket
+    is_over: bool
+
+
+async def dial(target: Target, poller: Poller, begun: Attempt | None = None) -> socket.socket:
+    """A non-blocking socket connected to the upstream, which the caller closes.
+
+    A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
+    socket.gaierror (an OSError too). The caller bounds the time, of which each address may take its share of what
+    is left, so that one that never answers does not keep the dial from the next. An attempt that begin() has
+    begun is finished.
+    """
+    if begun is not None:
+        return await _finish(begun, poller)
+    addresses: Sequence[tuple[int, Address]]
+    if target.family is None:
+        addresses = await resolve(target.host, target.port)
+    else:
+        addresses = [(target.family, target.address)]
+    for left, (family, address) in zip(range(len(addresses), 1, -1), addresses, strict=False):
+        now = trio.current_time()
+        share_s = (trio.current_effective_deadline() - now) / left
+        with suppress(OSError), trio.CancelScope(deadline=now + share_s):
+            return await _connect(family, address, target.keepalive_s, poller)
+    return await _connect(*addresses[-1], target.keepalive_s, poller)
+
+
+def begin(target: Target) -> Attempt | None:
+    """Begin to dial, without waiting for anything; None if that is not possible, as with a name to be looked up.
+
+    On loopback it is over at once. Raises OSError, as dial() would.
+    """
+    if target.family is None:
+        return None
+    try:
+        return _begin(target.family, target.address, target.keepalive_s)
+    except BlockingIOError:
+        return None
+
+
+def error_name(error: OSError) -> str:
+    """The errno's name, such as ECONNREFUSED; for a name that cannot be resolved, EAI_NONAME and the like."""
+    if isinstance(error, socket.gaierror):
+        names = {value: name for name, value in vars(socket).items() if name.startswith("EAI_")}
+        return names.get(error.errno or 0, "EAI_FAIL")
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
+
+
+async def _connect(family: int, address: Address, keepalive_s: float | None, poller: Poller) -> socket.socket:
+    pause_s = _QUEUE_FULL_RETRY_S
+    while True:
+        try:
+            return await _finish(_begin(family, address, keepalive_s), poller)
+        except BlockingIOError:  # a Unix listener whose queue is full (connect(2), EAGAIN); the kernel tells of no end
+            await trio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
+
+
+def _begin(family: int, address: Address, keepalive_s: float | None) -> Attempt:
+    is_unix = family == _UNIX
+    sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
+    try:
+        if keepalive_s is not None and not is_unix:
+            sockets.keep_alive(sock, keepalive_s)
+        return Attempt(sock, sockets.start_connect(sock, address))
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _finish(attempt: Attempt, poller: Poller) -> socket.socket:
+    sock, is_over = attempt
+    try:
+        if not is_over:
+            await poller.wait(sock, select.EPOLLOUT)
+            sockets.finish_connect(sock)
+    except BaseException:
+        sockets.reset(sock)
+        raise
+    return sock
