@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import sys
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import asdict
 from ipaddress import IPv6Address, ip_address
@@ -99,7 +98,6 @@ class _Commands(click.Group):
 def main() -> None:
     """A TCP proxy that injects faults: refused, reset, half-closed, by rule, and told in the log."""
     capabilities.use_permitted()
-    warnings.simplefilter("ignore", FutureWarning)  # of Python's, at a regular expression: no user's business
 
 
 @main.command()

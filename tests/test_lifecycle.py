@@ -6,12 +6,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 
 from tests.peers import (
-    PATIENCE_S,
     Background,
     Server,
     Upstream,

@@ -1,7 +1,8 @@
 """Carries out the faults of the rules that match a connection: shapes from now on, the others at their triggers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from time import monotonic
 
 import trio
@@ -12,7 +13,7 @@ from faultproxy.connection.reports import Reports
 from faultproxy.connection.shaping import Shaping
 from faultproxy.connection.triggers import Delivered, Pending, Triggers
 from faultproxy.faults.base import Direction, Shape, Side
-from faultproxy.relay import UNLIMITED
+from faultproxy.relay import BUFFER_SIZE, UNLIMITED
 from faultproxy.rules.draw import draw
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import Match, Plan
@@ -139,17 +140,17 @@ class Injector:
     def _set_limits(self) -> None:
         if self._peers.relay is None or not self._peers.is_open:
             return
-        watch = [self._on_bytes] if self._shaping.expects_loss else []
+        watch = [_Watch(self._on_bytes)] if self._shaping.expects_loss else []
         for direction in Direction:
             pipe = self._peers.pipe(direction)
             if not pipe.is_shut:
-                pipe.set_matchers([*self._triggers.searches(direction, pipe.bytes_read), *watch])
+                pipe.set_matchers([*self._triggers.matchers(direction, pipe.bytes_read), *watch])
                 limit = self._triggers.limit(direction)
                 pipe.set_limit(UNLIMITED if limit is None else limit)
         if watch:
-            self._on_bytes(b"")
+            self._on_bytes()
 
-    def _on_bytes(self, _: bytes) -> None:
+    def _on_bytes(self) -> None:
         """Look for lost packets for a while: an idle connection costs nothing."""
         self._look_until = trio.current_time() + _LOOK_FOR_S
         if not self._looks:
@@ -170,3 +171,14 @@ class Injector:
 
     def _draw(self, rule: str, *what: object) -> float:
         return draw(self._context.seed, self._context.proxy, rule, self._facts.number, *what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """A matcher that matches nothing, and calls a function for each piece."""
+
+    on_bytes: Callable[[], None]
+    max_read: int = BUFFER_SIZE
+
+    def __call__(self, data: bytes) -> None:
+        self.on_bytes()

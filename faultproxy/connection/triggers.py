@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from faultproxy.faults.base import Direction, TriggeredFault
-from faultproxy.faults.pattern import Search
+from faultproxy.faults.matcher import Matcher
 from faultproxy.rules.plan import Match
 
 Delivered = Mapping[Direction, int]
@@ -17,7 +17,7 @@ class Pending:
 
     match: Match
     fault: TriggeredFault
-    search: Search | None = None
+    matcher: Matcher | None = None
 
     def is_due(self, elapsed_s: float, delivered: Delivered | None) -> bool:
         """Whether its trigger is reached; ``delivered`` is None until the server has been reached."""
@@ -28,13 +28,13 @@ class Pending:
             return elapsed_s >= trigger.time
         count = 0 if delivered is None else delivered[trigger.direction]
         if trigger.match is not None:
-            return self.search is not None and self.search.end is not None and count >= self.search.end
+            return self.matcher is not None and self.matcher.end is not None and count >= self.matcher.end
         return count >= (trigger.bytes or 0)
 
     @property
     def end(self) -> int | None:
         """The offset of its direction at which it is due, as far as that is known."""
-        return self.search.end if self.search is not None else self.fault.after.bytes or None
+        return self.matcher.end if self.matcher is not None else self.fault.after.bytes or None
 
 
 class Triggers:
@@ -78,14 +78,14 @@ class Triggers:
         """How many bytes of a direction may be delivered before a fault is due; None: any number."""
         return min((pending.end for pending in self._of(direction) if pending.end is not None), default=None)
 
-    def searches(self, direction: Direction, offset: int) -> list[Search]:
+    def matchers(self, direction: Direction, offset: int) -> list[Matcher]:
         """What must be shown every byte of a direction; ``offset`` is that of the next byte, where new ones begin."""
-        searches = []
+        matchers = []
         for pending in self._of(direction):
             if pending.fault.after.match is not None:
-                pending.search = pending.search or Search(pending.fault.after.match, offset)
-                searches.append(pending.search)
-        return searches
+                pending.matcher = pending.matcher or Matcher(pending.fault.after.match, offset)
+                matchers.append(pending.matcher)
+        return matchers
 
     def _of(self, direction: Direction) -> list[Pending]:
         return [pending for pending in self._pending if pending.fault.after.direction is direction]

@@ -34,8 +34,15 @@ Bytes = bytes | memoryview
 Piece = tuple[float, Bytes | End, bool]
 """When it may leave (time.monotonic()), what, and whether it does so in a segment of its own."""
 
-Matcher = Callable[[bytes], int | None]
-"""Is shown the stream piece by piece, and returns at which offset of the stream its match ends, once."""
+
+class Matcher(Protocol):
+    """Is shown the stream piece by piece, at most ``max_read`` bytes at once, and says where its match ends."""
+
+    @property
+    def max_read(self) -> int: ...
+
+    def __call__(self, data: bytes) -> int | None:
+        """The offset in the stream, once."""
 
 
 class Shaper(Protocol):
@@ -68,7 +75,7 @@ class Pipe:
     """
 
     __slots__ = (
-        "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_memory", "_on_end",
+        "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_max_read", "_memory", "_on_end",
         "_on_failure", "_on_limit", "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read",
         "bytes_written", "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source",
         "was_reset",
@@ -97,6 +104,7 @@ class Pipe:
         self._shaper: Shaper | None = None
         self._matchers: Sequence[Matcher] = ()
         self._is_transformed = False
+        self._max_read = BUFFER_SIZE
         self._queue: deque[Piece] | None = None
         self._held = 0
         self._flush_at = 0.0
@@ -165,13 +173,11 @@ class Pipe:
 
     def set_matchers(self, matchers: Sequence[Matcher]) -> None:
         """Show these every byte that is read from now on, as it will be written; an end they find is a limit."""
-        self._matchers = matchers
-        self._is_transformed = self._shaper is not None or bool(matchers)
+        self._transform(self._shaper, matchers)
 
     def set_shaper(self, shaper: Shaper | None) -> None:
         """Shape what is read from now on; what is held already leaves when it is due, in order."""
-        self._shaper = shaper
-        self._is_transformed = shaper is not None or bool(self._matchers)
+        self._transform(shaper, self._matchers)
         self._settle()
 
     def freeze(self, *, tell_reset: bool = False) -> None:
@@ -199,9 +205,7 @@ class Pipe:
     def clear(self) -> None:
         """Drop what is held, the shaper and the matchers."""
         self._queue = None
-        self._shaper = None
-        self._matchers = ()
-        self._is_transformed = False
+        self._transform(None, ())
         self._settle(is_blocked=False)
 
     def has_room(self) -> bool:
@@ -212,6 +216,15 @@ class Pipe:
             return not self._queue and self.bytes_read < self.limit
         held = self.bytes_read - self.bytes_written
         return held < self._shaper.max_buffered and len(self._queue) < _MOST_PIECES and not self._memory.is_full
+
+    def _transform(self, shaper: Shaper | None, matchers: Sequence[Matcher]) -> None:
+        self._shaper = shaper
+        self._matchers = matchers
+        most = [matcher.max_read for matcher in matchers]
+        if shaper is not None:
+            most.append(shaper.max_read)
+        self._is_transformed = bool(most)
+        self._max_read = min(most, default=BUFFER_SIZE)
 
     def _read(self) -> None:
         """Read once from the source and send it on."""
@@ -253,14 +266,12 @@ class Pipe:
             self._on_failure(error)
 
     def _read_transformed(self) -> None:
-        shaper, most = self._shaper, self._memory.max_read
-        if shaper is not None:
-            if not self.has_room():  # memory has become full since
-                self._settle()
-                return
-            most = min(most, shaper.max_read)
+        shaper = self._shaper
+        if shaper is not None and not self.has_room():  # memory has become full since
+            self._settle()
+            return
         try:
-            count = self._recv_into(self._poller.buffer, most)
+            count = self._recv_into(self._poller.buffer, min(self._max_read, self._memory.max_read))
         except BlockingIOError:
             return
         except OSError:
@@ -271,9 +282,10 @@ class Pipe:
         self.bytes_read += count
         data = bytes(self._poller.buffer[:count])
         pieces = [(0.0, data, False)] if shaper is None else shaper.shape(monotonic(), data)
-        for matcher in self._matchers:
-            for _, piece, _ in pieces:
-                end = matcher(piece)
+        if self._matchers:
+            written = data if shaper is None else b"".join(piece for _, piece, _ in pieces)
+            for matcher in self._matchers:
+                end = matcher(written)
                 if end is not None:
                     self.limit = min(self.limit, end)
         self._enqueue(pieces)

@@ -108,7 +108,7 @@ def takes(option: Mapping[str, Any]) -> str:
     if option.get("pattern") in TYPES:
         return TYPES[option["pattern"]]
     ways = [way for way in option.get("anyOf", ()) if way.get("type") not in ("null", "number")]
-    return takes(ways[0]) if ways else "regular expression over the bytes"
+    return takes(ways[0]) if ways else "regular expression (RE2) over the bytes"
 
 
 def default(name: str, schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:

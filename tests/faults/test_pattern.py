@@ -1,108 +1,11 @@
-import re
-from collections.abc import Sequence
+"""What is a regular expression here, and what would be right where a text is none."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from faultproxy.faults.pattern import WINDOW, Pattern, Search, compile_pattern
-from tests.faults.shapes import cut
+from faultproxy.faults.pattern import Pattern, Regex
 
-PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
 PATTERN: TypeAdapter[str] = TypeAdapter(Pattern)
-
-
-def search(text: str, pieces: Sequence[bytes], offset: int = 0) -> int | None:
-    """Where the match ends; a search tells of it once, with the piece in which it is complete."""
-    looking = Search(text, offset)
-    for piece in pieces:
-        before, offset = offset, offset + len(piece)
-        told = looking(piece)
-        assert told is None or (told == looking.end and before < told <= offset)
-    return looking.end
-
-
-def one_by_one(data: bytes) -> list[bytes]:
-    return [data[offset : offset + 1] for offset in range(len(data))]
-
-
-@PROPERTY
-@given(
-    st.sampled_from(
-        [
-            "^ab",
-            "\\Aba",
-            "(?m)^c",
-            "ab",
-            "a+b",
-            "a{3}",
-            "(?:ab|abba)c?",
-            "b.c",
-            "[^a]a[^a]",
-            "c\\w*c",
-            "(a)\\1",
-            "(?i)AbC",
-            "a.*?c",
-        ]
-    ),
-    st.lists(st.sampled_from([b"a", b"b", b"c", b" ", b"abba", b"\n"]), max_size=60).map(b"".join),
-    st.lists(st.integers(0, 300), max_size=8),
-)
-def test_segmentation_does_not_matter(text: str, data: bytes, cuts: list[int]) -> None:
-    """The match ends with the shortest beginning of the stream that holds one, in whatever pieces it comes."""
-    pattern = re.compile(text.encode())
-    shortest = next((end for end in range(len(data) + 1) if pattern.search(data[:end])), None)
-    assert search(text, [data]) == shortest
-    assert search(text, cut(data, cuts)) == shortest
-    assert search(text, one_by_one(data)) == shortest
-
-
-@pytest.mark.parametrize("split", range(1, 12))
-def test_a_match_over_a_boundary(split: int) -> None:
-    """Wherever the stream is cut, the match is found, and ends with its last byte."""
-    data = b"x" * 5 + b"NEEDLE" + b"y" * 5
-    assert search("NEEDLE", [data[:split], data[split:]]) == 11
-
-
-def test_only_the_first_match_counts() -> None:
-    """What matches later is not told."""
-    looking = Search("ab", 0)
-    assert [looking(piece) for piece in (b"a", b"bab", b"ab")] == [None, 2, None]
-    assert looking.end == 2
-
-
-def test_offsets_are_those_of_the_stream() -> None:
-    """A search that begins in the middle counts from the beginning all the same."""
-    assert search("end", [b"the e", b"nd"], offset=1000) == 1007
-
-
-def test_what_was_before_the_search_is_not_seen() -> None:
-    """A match needs all of its bytes to come after the search began."""
-    assert search("abc", [b"bc", b"abc"], offset=1) == 6
-
-
-def test_a_match_as_long_as_the_window() -> None:
-    """4 KiB is found in pieces of any size, far into the stream."""
-    data = b"." * 10_000 + b"<" + b"x" * (WINDOW - 2) + b">" + b"." * 5000
-    end = 10_000 + WINDOW
-    for size in (1, 7, 1000, WINDOW, 100_000):
-        assert search("<x+>", [data[at : at + size] for at in range(0, len(data), size)]) == end
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000, WINDOW, 100_000])
-def test_a_match_longer_than_the_window_is_none(size: int) -> None:
-    """It is found in no pieces, however large; one that comes later is."""
-    data = b"<" + b"x" * WINDOW + b">" + b"." * 100 + b"<xx>" + b"." * 100
-    assert search("<[^>]+>", [data[at : at + size] for at in range(0, len(data), size)]) == WINDOW + 106
-
-
-@pytest.mark.parametrize("size", [1, 7, 1000, 100_000])
-@pytest.mark.parametrize(("text", "end"), [("^abc", None), ("\\Aabc", None), ("^x+", 1), ("(?m)^abc", 5005)])
-def test_the_beginning_is_the_streams(text: str, end: int | None, size: int) -> None:
-    """^ is where the search began, however long ago that is, and not where what is remembered begins."""
-    data = b"x" * 5001 + b"\nabcabc" + b"." * 10_000
-    assert search(text, [data[at : at + size] for at in range(0, len(data), size)]) == end
 
 
 @pytest.mark.parametrize(
@@ -115,32 +18,71 @@ def test_what_is_beside_a_match_cannot_be_asked(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a[$]", "a\\$", "[]$]a", "[^]$]a", "a\\\\b", "(?P<n>a)(?P=n)", "(?:a)", "a(?i:b)", "[\\]$]a"]
+    "text", ["a[$]", "a\\$", "[]$]a", "[^]$]a", "a\\\\b", "(?P<n>a)", "\\Qa$\\E", "(?:a)", "a(?i:b)", "[\\]$]a"]
 )
 def test_what_only_looks_like_it(text: str) -> None:
     """Escaped, or in a class, these are characters like others."""
     assert PATTERN.validate_python(text) == text
 
 
-def test_a_stream_without_a_match_is_not_kept() -> None:
-    """However long it is, no more than a window of it is remembered."""
-    looking = Search("needle", 0)
-    for _ in range(20):
-        looking(bytes(300_000))
-    assert len(looking._tail) <= 2 * WINDOW
+@pytest.mark.parametrize("text", ["a*", "x?", "|a", "(?:)", "()|b"])
+def test_the_empty_text_matches_nothing(text: str) -> None:
+    """An expression that needs no byte would match before there is one."""
+    with pytest.raises(ValidationError, match="needs at least one byte"):
+        PATTERN.validate_python(text)
 
 
-def test_text_outside_ascii_is_its_utf8() -> None:
-    """A user types characters, the stream has bytes."""
-    assert compile_pattern("é+").search("é".encode())
-    assert search("naïve", one_by_one("so naïve".encode())) == 9
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("(", r"is not a regular expression: missing \): \(; correct it, or put \\ before what stands for itself"),
+        ("[", r"missing \]: \[; correct it"),
+        ("a**", r"bad repetition operator: \*\*; correct it"),
+        ("(?x) a", r"invalid perl operator: \(\?x; correct it"),
+        (r"(a)\1", r"uses \\1, which no search in linear time can do; write an expression without it"),
+        ("(?P<n>a)(?P=n)", r"uses \(\?P, which"),
+        ("(?>a)b", r"uses \(\?>, which"),
+        ("a++b", r"uses \+\+, which"),
+        ("(a)(?(1)b)", r"uses \(\?\(, which"),
+        ("a{2000}", r"repeats more than 1000 times, \{2000\}; write a smaller count, or \+ for any"),
+        ("(?:a{500}){3}", r"repeats more than 1000 times, \{3\}; write a smaller count"),
+        ("a{600}b", "takes too many steps for each byte; write smaller counts, or fewer alternatives"),
+        ("(?:[a-z]{900}){1}b{900}c{900}d{900}e{900}f{900}", "takes too many steps for each byte"),
+    ],
+)
+def test_what_is_not_an_expression(text: str, error: str) -> None:
+    """What cannot be understood, or not be run in linear time, is an error that says what would be right."""
+    with pytest.raises(ValidationError, match=error):
+        PATTERN.validate_python(text)
 
 
-@pytest.mark.parametrize("text", ["", "(", "a*", "x?", "|a", "[", "a{5", 5, None, "a" * 1001, "(?:)"])
-def test_what_is_not_a_pattern(text: object) -> None:
-    """A regular expression that cannot be compiled, or that matches nothing at all, is an error."""
-    if text == "a{5":  # a plain text to re, as strange as it looks
-        assert PATTERN.validate_python(text) == text
-    else:
-        with pytest.raises(ValidationError):
-            PATTERN.validate_python(text)
+@pytest.mark.parametrize("text", ["", 5, None, "a" * 1001, b"a"])
+def test_what_is_not_text(text: object) -> None:
+    """An expression is text of 1 to 1000 characters."""
+    with pytest.raises(ValidationError):
+        PATTERN.validate_python(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "span"),
+    [
+        ("é+", "né".encode(), (1, 3)),
+        ("[é]", b"\xc3", (0, 1)),
+        (r"\xff.", b"a\xff\x00", (1, 3)),
+        ("a.b", b"a\nb", None),
+        ("(?s)a.b", b"a\nb", (0, 3)),
+        (r"\w+", "é1".encode(), (2, 3)),
+        ("a{5", b"a{5", (0, 3)),
+    ],
+)
+def test_an_expression_is_over_bytes(text: str, data: bytes, span: tuple[int, int] | None) -> None:
+    """Text outside ASCII stands for its UTF-8, a dot for any byte but the end of a line."""
+    assert Regex(text).find(data) == span
+
+
+def test_only_a_part_is_searched() -> None:
+    """From a start to an end; ^ still means the beginning of all."""
+    assert Regex("a").find(b"abca", 1) == (3, 4)
+    assert Regex("a").find(b"abca", 1, 3) is None
+    assert Regex("^a").find(b"aa", 1) is None
+    assert Regex("(?m)^a").find(b"\na", 1) == (1, 2)

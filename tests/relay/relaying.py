@@ -10,6 +10,7 @@ from time import monotonic
 import trio
 
 from faultproxy.relay import Poller, Relay
+from faultproxy.relay.poller import BUFFER_SIZE
 from tests.peers import PATIENCE_S, name_of
 
 Ends = tuple[socket.socket, socket.socket]
@@ -163,3 +164,14 @@ class Late:
 def past(start: float, delay_s: float) -> bool:
     """Whether so much time has gone by."""
     return monotonic() - start >= delay_s
+
+
+class Look:
+    """A matcher that is a function."""
+
+    def __init__(self, look: Callable[[bytes], int | None], max_read: int = BUFFER_SIZE) -> None:
+        self.look = look
+        self.max_read = max_read
+
+    def __call__(self, data: bytes) -> int | None:
+        return self.look(data)

@@ -14,6 +14,7 @@ from faultproxy.relay import BUFFER_SIZE, UNLIMITED, Poller, Relay
 from tests.peers import PATIENCE_S, pattern
 from tests.relay.relaying import (
     Late,
+    Look,
     Relayed,
     is_quiet,
     past,
@@ -143,7 +144,7 @@ async def test_a_matcher_sets_the_limit() -> None:
         return shown.index(b"!") + 1 if b"!" in piece else None
 
     async with relaying(start=False) as it:
-        it.relay.upstream.set_matchers([match])
+        it.relay.upstream.set_matchers([Look(match)])
         it.relay.start()
         for data in (b"one ", b"two! three"):
             await send_all(it.client, data)
@@ -151,6 +152,17 @@ async def test_a_matcher_sets_the_limit() -> None:
         assert await read_exactly(it.server, 8) == b"one two!"
         assert is_quiet(it.server)
     assert shown == b"one two! three"
+
+
+async def test_a_matcher_bounds_what_is_read_at_once() -> None:
+    """What costs much for each byte takes few of them, so that others have their turn; the tightest bound counts."""
+    sizes: list[int] = []
+    async with relaying(start=False) as it:
+        it.relay.upstream.set_matchers([Look(lambda _: None), Look(lambda data: sizes.append(len(data)), 100)])
+        it.relay.start()
+        await send_all(it.client, bytes(1000))
+        assert await read_exactly(it.server, 1000) == bytes(1000)
+    assert (max(sizes), sum(sizes)) == (100, 1000)
 
 
 async def test_a_shaper_delays_data_and_fin() -> None:

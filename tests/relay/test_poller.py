@@ -15,6 +15,7 @@ from faultproxy.relay import BUFFER_SIZE, Poller
 from tests.peers import pattern
 from tests.relay.relaying import (
     Late,
+    Look,
     Relayed,
     is_quiet,
     past,
@@ -57,7 +58,7 @@ async def test_one_read_a_round() -> None:
         await send_all(shy.client, b"!")
         for sock in (busy.ours[0], shy.ours[0]):
             await trio.lowlevel.wait_readable(sock)
-        shy.relay.upstream.set_matchers([lambda _: before.append(busy.relay.upstream.bytes_read)])
+        shy.relay.upstream.set_matchers([Look(lambda _: before.append(busy.relay.upstream.bytes_read))])
         busy.relay.start()
         shy.relay.start()
         assert await read_exactly(shy.server, 1) == b"!"

@@ -18,7 +18,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from faultproxy.faults.base import MODEL
-from faultproxy.faults.pattern import Pattern, compile_pattern
+from faultproxy.faults.pattern import Pattern, Regex
 from faultproxy.rules.client_hello import NotYet, server_name
 from faultproxy.rules.conditions.base import ROOT, Condition, Stage, one_or_list
 from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts, RuleState
@@ -97,8 +97,12 @@ class Matches(Condition, RootModel[Pattern]):
     key: ClassVar[str] = "matches"
     stage: ClassVar[Stage] = Stage.FIRST_BYTES
 
+    @cached_property
+    def _regex(self) -> Regex:
+        return Regex(self.root)
+
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool | None:
-        return True if compile_pattern(self.root).search(facts.first_bytes) else None
+        return True if self._regex.find(facts.first_bytes) is not None else None
 
     def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
         return _explain(self.key, facts, holds=holds)
