@@ -42,7 +42,7 @@ from faultproxy.units import format_duration, parse_duration, quote
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
 _ECHO_S = 0.1
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH = 120
 _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
@@ -122,7 +122,7 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     finally:
-        for number in _ENDING:
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # it is ending, and the log's end is to be written
         writer.close(_FLUSH_S)
     unmet = manager.unmet() if expect else []
@@ -239,9 +239,9 @@ def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
 
 async def _run(manager: Manager, stats: Stats, file: Path) -> None:
     early: list[int] = []  # until somebody listens; and what comes when nobody listens any more changes nothing
-    for number in _ENDING:
+    for number in _SIGNALS:
         signal.signal(number, lambda came, _: early.append(came))
-    with trio.open_signal_receiver(*_ENDING, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
         for came in tuple(early):
             signal.raise_signal(came)
         await daemon.run(manager, stats, _without_echoes(signals), file=file)

@@ -114,8 +114,8 @@ def test_signals_at_the_very_end_change_nothing(tmp_path: Path, upstream: Upstre
     with Faultproxy(tmp_path, one(upstream.address)) as proxy:
         proxy.address("p")
         while proxy.process.poll() is None:
-            proxy.signal(signal.SIGINT)
-            proxy.signal(signal.SIGTERM)
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                proxy.signal(number)
             sleep(0.002)
         assert proxy.exit_code() == 0
         proxy.wait_for("proxy.stopped")
