@@ -6,11 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
 from tests.peers import (
+    PATIENCE_S,
     Background,
     Server,
     Upstream,

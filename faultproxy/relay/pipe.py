@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Protocol
 
 from faultproxy.kernel import sockets
+from faultproxy.relay.memory import BUFFER_SIZE
 from faultproxy.relay.poller import Endpoint, Poller
 
 UNLIMITED = 1 << 62
@@ -33,6 +34,9 @@ class End(Enum):
 Bytes = bytes | memoryview
 Piece = tuple[float, Bytes | End, bool]
 """When it may leave (time.monotonic()), what, and whether it does so in a segment of its own."""
+
+Change = End | MemoryError | None
+"""What has happened to a pipe: its source's end was passed on, there was no memory, or its limit was reached."""
 
 
 class Matcher(Protocol):
@@ -68,17 +72,15 @@ class Pipe:
     """Passes bytes from its source to its sink.
 
     ``bytes_written`` counts what the sink's kernel has taken. ``limit`` is how many bytes it may pass on before
-    ``on_limit`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
-    this was passed on; ``on_end`` is called then. ``was_reset`` says that the source is known to be reset: its end,
-    when it comes, is RST, whatever the kernel says. ``on_failure`` is called when there is no memory to go on.
-    ``reverse`` is the pipe of the other direction.
+    ``on_change`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
+    this was passed on. ``was_reset`` says that the source is known to be reset: its end, when it comes, is RST,
+    whatever the kernel says. ``reverse`` is the pipe of the other direction.
     """
 
     __slots__ = (
-        "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_max_read", "_memory", "_on_end",
-        "_on_failure", "_on_limit", "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read",
-        "bytes_written", "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source",
-        "was_reset",
+        "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_max_read", "_memory", "_on_change",
+        "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read", "bytes_written",
+        "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
     )  # fmt: skip
 
     reverse: "Pipe"
@@ -88,17 +90,13 @@ class Pipe:
         poller: Poller,
         source: Endpoint,
         sink: Endpoint,
-        on_limit: Callable[[], None],
-        on_end: Callable[["Pipe", End], None],
-        on_failure: Callable[[MemoryError], None],
+        on_change: Callable[["Pipe", "Change"], None],
     ) -> None:
         self._poller = poller
         self._memory = poller.memory
         self.source = source
         self.sink = sink
-        self._on_limit = on_limit
-        self._on_end = on_end
-        self._on_failure = on_failure
+        self._on_change = on_change
         self._recv_into = source.sock.recv_into
         self._send = sink.sock.send
         self._shaper: Shaper | None = None
@@ -158,16 +156,16 @@ class Pipe:
             self._sink_broke()
             return
         except MemoryError as error:
-            self._on_failure(error)
+            self._on_change(self, error)
             return
         if not queue:
             self._queue = None
         if self.bytes_written == self.limit:
-            self._on_limit()
+            self._on_change(self, None)
         self._settle(is_blocked=is_blocked)
 
     def set_limit(self, limit: int) -> None:
-        """Call ``on_limit`` once ``limit`` bytes in all are written; never less than are written already."""
+        """Call ``on_change`` once ``limit`` bytes in all are written; never less than are written already."""
         self.limit = max(limit, self.bytes_written)
         self.flush()
 
@@ -181,7 +179,7 @@ class Pipe:
         self._settle()
 
     def freeze(self, *, tell_reset: bool = False) -> None:
-        """Read nothing and send nothing; ``tell_reset``: but call ``on_end`` if the source is reset meanwhile."""
+        """Read nothing and send nothing; ``tell_reset``: but call ``on_change`` if the source is reset meanwhile."""
         self.is_frozen = True
         self._tell_reset = tell_reset
         self._settle(is_blocked=False)
@@ -261,9 +259,9 @@ class Pipe:
                 self._settle(is_blocked=True)
             elif self.bytes_read == self.limit:
                 self._settle()
-                self._on_limit()
+                self._on_change(self, None)
         except MemoryError as error:
-            self._on_failure(error)
+            self._on_change(self, error)
 
     def _read_transformed(self) -> None:
         shaper = self._shaper
@@ -315,7 +313,7 @@ class Pipe:
     def _source_failed(self, events: int) -> None:
         """The source has an error, or both its directions have ended, while it is not read."""
         if self.is_frozen and self._tell_reset:
-            self._on_end(self, End.RST)
+            self._on_change(self, End.RST)
         elif self.has_ended and events & select.EPOLLERR and sockets.take_error(self.source.sock):
             self._source_ended(End.RST)
         else:
@@ -337,13 +335,13 @@ class Pipe:
     def _pass_on(self, how: End) -> None:
         if how is End.RST:
             self.is_done = True
-            self._on_end(self, how)
+            self._on_change(self, how)
         elif not self.is_done:
             self.is_done = True
             self._settle()
             if not self.is_shut:
                 sockets.shut_write(self.sink.sock)
-            self._on_end(self, how)
+            self._on_change(self, how)
 
     def _sink_broke(self) -> None:
         # The sink may have sent data before it broke: the other pipe reads that, then finds the end.

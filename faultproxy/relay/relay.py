@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from typing import Literal
 
-from faultproxy.relay.pipe import End, Pipe
+from faultproxy.relay.pipe import Change, End, Pipe
 from faultproxy.relay.poller import Endpoint, Poller
 
 Peer = Literal["client", "server"]
@@ -28,8 +28,8 @@ class Relay:
         self._on_change: Callable[[], None] | None = on_change
         self._is_changed = False
         one, other = Endpoint(client), Endpoint(server)
-        told = self._changed, self._ended, self._failed
-        self.upstream, self.downstream = Pipe(poller, one, other, *told), Pipe(poller, other, one, *told)
+        tell = self._pipe_changed
+        self.upstream, self.downstream = Pipe(poller, one, other, tell), Pipe(poller, other, one, tell)
         self.upstream.reverse, self.downstream.reverse = self.downstream, self.upstream
         self.broken: Peer | None = None
         self.first_ended: Pipe | None = None
@@ -64,7 +64,18 @@ class Relay:
         """Whether both directions have ended, and that was passed on."""
         return self.upstream.is_done and self.downstream.is_done
 
-    def _changed(self) -> None:
+    def _pipe_changed(self, pipe: Pipe, change: Change) -> None:
+        if change is End.FIN:
+            self.first_ended = self.first_ended or pipe
+            if not self.is_finished:
+                return
+        elif change is End.RST:
+            self.broken = self.broken or ("client" if pipe is self.upstream else "server")
+        elif change is not None:
+            self.error = change
+            for one in (self.upstream, self.downstream):
+                one.is_frozen = True
+                one.clear()
         if not self._is_changed:
             self._is_changed = True
             self._poller.call_soon(self._tell)
@@ -73,21 +84,3 @@ class Relay:
         self._is_changed = False
         if self._on_change is not None:
             self._on_change()
-
-    def _ended(self, pipe: Pipe, how: End) -> None:
-        if how is End.RST:
-            if self.broken is None:
-                self.broken = "client" if pipe is self.upstream else "server"
-            self._changed()
-            return
-        if self.first_ended is None:
-            self.first_ended = pipe
-        if self.is_finished:
-            self._changed()
-
-    def _failed(self, error: MemoryError) -> None:
-        self.error = error
-        for pipe in (self.upstream, self.downstream):
-            pipe.is_frozen = True
-            pipe.clear()
-        self._changed()
