@@ -216,28 +216,3 @@ def test_an_address_in_use(files: Path) -> None:
         done = ran_outside("run", files / "good.yaml")
     assert done.code == 1
     assert f"127.0.0.1:{port}" in done.errors
-
-
-@pytest.mark.parametrize("arguments", [["check", "good.yaml"], ["schema"], ["explain", "good.yaml"], ["--help"]])
-def test_a_full_disk(files: Path, arguments: list[str]) -> None:
-    """What cannot be written is one plain sentence, exit code 1."""
-    command = [sys.executable, "-P", "-m", "faultproxy", *arguments]
-    environment = {"PYTHONPATH": str(PACKAGE)}
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            command, check=False, cwd=files, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("faultproxy: No space left on device (ENOSPC)")
-
-
-@pytest.mark.parametrize("limit", [8, 10])
-def test_hardly_any_descriptors(files: Path, limit: int) -> None:
-    """So is a start for which there are too few of them."""
-    command = ["prlimit", f"--nofile={limit}", sys.executable, "-P", "-m", "faultproxy", "run", "good.yaml"]
-    environment = {"PYTHONPATH": str(PACKAGE), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, check=False, cwd=files, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "Too many open files (EMFILE)" in line

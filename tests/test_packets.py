@@ -305,7 +305,7 @@ def test_a_partition_of_a_slow_reader_keeps_no_ending_waiting(stage: Stage) -> N
         wait_until_broken(client)
         assert stage.struck("partition_hurried", fault="reset")["elapsed_ms"] < 2000
         hung = stage.struck("partition_hurried", fault="hang")
-        assert hung["reason"] == "another ending was due before all was acknowledged"
+        assert hung["reason"] == "another fault was due before all was acknowledged"
 
 
 def test_loss_goes_on_after_a_partition(stage: Stage) -> None:

@@ -73,7 +73,7 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
         "changes": ("redis: rules",),
         "config": {"redis": {"listen": "127.0.0.1:0"}},
     },
-    ConfigRejected: {"file": "demo.yaml", "errors": ("demo.yaml:1:1: is empty",)},
+    ConfigRejected: {"source": "file", "file": "demo.yaml", "errors": ("demo.yaml:1:1: is empty",)},
     FaultUnavailable: {"proxy": "redis", "faults": ("refuse", "abort"), "reason": "not allowed here (EPERM)"},
     ListenFailed: {"proxy": "redis", "listen": "127.0.0.1:16379", "error": "EADDRINUSE"},
     AcceptPaused: _SHORTAGE,

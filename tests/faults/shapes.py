@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 
-from faultproxy.faults.base import Roll, Segment, Shaper
+from faultproxy.faults.base import Draw, Segment, Shaper
 from faultproxy.rules.draw import draw
 
 
-def roll(seed: int = 1, *parts: object) -> Roll:
+def roll(seed: int = 1, *parts: object) -> Draw:
     """The draws of one shape in one direction of one connection."""
     return partial(draw, seed, "proxy", "rule", *parts)
 

@@ -98,18 +98,18 @@ def test_a_fault_that_never_strikes_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_met_asks_for_nothing() -> None:
     """Capabilities are asked for where a fault is degraded, and only those that are lacking."""
     assert not any(missing([finding(need, None) for need in Need], NONE).values())
-    lacking = missing([finding(Need.GATE)], NONE)
-    assert lacking[Need.GATE] == [NET_RAW, NET_ADMIN]
+    lacking = missing([finding(Need.INTERCEPTION)], NONE)
+    assert lacking[Need.INTERCEPTION] == [NET_RAW, NET_ADMIN]
     assert not lacking[Need.DESTROY]
     raw = Privileges(frozenset({NET_RAW}), may_gain=True)
-    assert missing([finding(Need.GATE)], raw)[Need.GATE] == [NET_ADMIN]
+    assert missing([finding(Need.INTERCEPTION)], raw)[Need.INTERCEPTION] == [NET_ADMIN]
 
 
 def test_where_filters_are_free_the_gate_needs_raw_sockets_alone() -> None:
     """As on most kernels: loss was exact without any capability."""
-    findings = [finding(Need.FILTER, None), finding(Need.GATE), finding(Need.DESTROY)]
+    findings = [finding(Need.FILTER, None), finding(Need.INTERCEPTION), finding(Need.DESTROY)]
     lacking = missing(findings, NONE)
-    assert (lacking[Need.GATE], lacking[Need.DESTROY]) == ([NET_RAW], [NET_ADMIN])
+    assert (lacking[Need.INTERCEPTION], lacking[Need.DESTROY]) == ([NET_RAW], [NET_ADMIN])
     assert "cap_add: [NET_RAW, NET_ADMIN]" in said(findings, NONE)
     assert "cap_add: [NET_RAW]" in said(findings[:2], NONE)
 
@@ -117,7 +117,7 @@ def test_where_filters_are_free_the_gate_needs_raw_sockets_alone() -> None:
 def test_no_new_privileges() -> None:
     """A container that has the capabilities and keeps its file from being given them is told so."""
     withheld = Privileges(frozenset(), may_gain=False)
-    text = said([finding(Need.GATE)], withheld)
+    text = said([finding(Need.INTERCEPTION)], withheld)
     assert "no-new-privileges taken away" in text
     assert "allowPrivilegeEscalation: true" in text
 
@@ -125,8 +125,8 @@ def test_no_new_privileges() -> None:
 def test_what_no_capability_cures() -> None:
     """With all of them, and degraded all the same."""
     able = Privileges(frozenset({NET_RAW, NET_ADMIN}), may_gain=True)
-    assert "No capability would help" in said([finding(Need.GATE)], able)
-    assert "Every fault is exact" in said([finding(Need.GATE, None)], able)
+    assert "No capability would help" in said([finding(Need.INTERCEPTION)], able)
+    assert "Every fault is exact" in said([finding(Need.INTERCEPTION, None)], able)
 
 
 async def test_faults_that_need_two_things_have_two_rows() -> None:
@@ -134,5 +134,5 @@ async def test_faults_that_need_two_things_have_two_rows() -> None:
     findings = examined(await demo.try_faults())
     needs = [(found.fault, found.needs) for found in findings]
     assert len(set(needs)) == len(needs)
-    assert {("refuse", Need.NOTHING), ("refuse", Need.GATE)} <= set(needs)
+    assert {("refuse", Need.NOTHING), ("refuse", Need.INTERCEPTION)} <= set(needs)
     assert {("hang", Need.NOTHING), ("hang", Need.FILTER)} <= set(needs)
