@@ -10,7 +10,6 @@ from signal import SIGHUP
 
 import trio
 
-from faultproxy.capacity import Capacity
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config, LogOptions, ProxyConfig, TcpAddress
 from faultproxy.dial import error_name
@@ -18,8 +17,10 @@ from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
-from faultproxy.gate import Gate
 from faultproxy.kernel.holder import holder
+from faultproxy.listener import Listener
+from faultproxy.listener.limits import ConnectionLimit
+from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.proxy import Proxy, open_at_start
 from faultproxy.relay import Poller
 
@@ -65,14 +66,14 @@ class Daemon:
         self._log = log
         self._run_id = secrets.token_hex(4)
         self._seed = self._seed_of(config, drawn=secrets.randbits(32))
-        self._capacity = Capacity()
+        self._limit = ConnectionLimit()
         self._proxies: dict[str, Proxy] = {}
         self._hangup = trio.Event()
 
     @property
     def addresses(self) -> dict[str, TcpAddress]:
         """Where each proxy really listens."""
-        return {name: proxy.gate.address for name, proxy in self._proxies.items()}
+        return {name: proxy.listener.address for name, proxy in self._proxies.items()}
 
     @property
     def seed(self) -> int:
@@ -84,20 +85,21 @@ class Daemon:
 
         ``ready`` is called once clients may come.
         """
-        gates = self._bind(self._config.proxies)
         with Poller() as poller:
+            self._syn_sockets = SynSockets(poller)
+            listeners = self._bind(self._config.proxies)
             async with trio.open_nursery() as services:
                 services.start_soon(poller.run)
                 async with trio.open_nursery() as connections:
                     async with trio.open_nursery() as serving:
                         services.start_soon(self._obey, signals, serving.cancel_scope, connections.cancel_scope)
-                        self._start(gates, poller, connections, serving)
+                        self._start(listeners, poller, connections, serving)
                         if self._path is not None:
                             serving.start_soon(self._watch, self._path)
                         ready()
                     connections.cancel_scope.deadline = trio.current_time() + self._config.drain
                     for proxy in self._proxies.values():
-                        proxy.close_gate()
+                        proxy.close_listener()
                         proxy.retire()
                 services.cancel_scope.cancel()
 
@@ -112,21 +114,21 @@ class Daemon:
     async def apply(self, config: Config) -> None:
         """Make this the configuration, and return when it is in force. Raises CannotListen; then nothing changed."""
         self._edit(config)
-        # The proxies bring their gates up to date in the first step of their tasks: after two of ours all have had it.
+        # Each proxy gives its listener its mode in the first step of its task: after two of ours all have had it.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
 
     def _start(
-        self, gates: Mapping[str, Gate], poller: Poller, connections: trio.Nursery, serving: trio.Nursery
+        self, listeners: Mapping[str, Listener], poller: Poller, connections: trio.Nursery, serving: trio.Nursery
     ) -> None:
-        def add(name: str, gate: Gate) -> None:
+        def add(name: str, listener: Listener) -> None:
             config = self._config.proxies[name]
-            proxy = Proxy(name, config, self._seed, gate, self._bus, self._stats, poller, self._capacity, connections)
+            proxy = Proxy(name, config, self._seed, listener, self._bus, self._stats, poller, self._limit, connections)
             self._proxies[name] = proxy
             self._bus.publish(
                 ProxyStarted(
                     proxy=name,
-                    listen=str(gate.address),
+                    listen=str(listener.address),
                     upstream=str(config.upstream),
                     rules=len(config.rules),
                     seed=self._seed,
@@ -137,8 +139,8 @@ class Daemon:
             serving.start_soon(proxy.serve)
 
         self._add = add
-        for name, gate in gates.items():
-            add(name, gate)
+        for name, listener in listeners.items():
+            add(name, listener)
         self._count_listeners()
 
     async def _obey(self, signals: AsyncIterator[int], *scopes: trio.CancelScope) -> None:
@@ -190,17 +192,19 @@ class Daemon:
     def _swap(self, config: Config) -> "Changes":
         """Bring up what is new, then swap, with no checkpoint in between. Raises CannotListen: nothing changed."""
         changes = Changes.between(self._config, config)
-        gates = self._gates_for(config.proxies)
+        listeners = self._listeners_for(config.proxies)
         seed = self._seed_of(config, drawn=self._seed)
         moved = [
-            f"proxy {name}: now at {gate.address}"
-            for name, gate in gates.items()
-            if not gate.listen.port and name in self._proxies and self._proxies[name].gate is not gate
+            f"proxy {name}: now at {listener.address}"
+            for name, listener in listeners.items()
+            if not listener.configured.port and name in self._proxies and self._proxies[name].listener is not listener
         ]
-        kept = set(map(id, gates.values()))
+        kept = set(map(id, listeners.values()))
         for name, proxy in tuple(self._proxies.items()):
-            if id(proxy.gate) not in kept:
-                proxy.close_gate()
+            if id(proxy.listener) not in kept:
+                proxy.close_listener()
+            elif listeners.get(name) is not proxy.listener:
+                proxy.hand_over()
             if name not in config.proxies:
                 del self._proxies[name]
                 proxy.retire()
@@ -210,50 +214,51 @@ class Daemon:
             self._log.configure(log.format, log.level)
         for name, proxy_config in config.proxies.items():
             if name in self._proxies:
-                self._proxies[name].update(proxy_config, seed, gates[name])
+                self._proxies[name].update(proxy_config, seed, listeners[name])
             else:
-                self._add(name, gates[name])
+                self._add(name, listeners[name])
         self._count_listeners()
         return replace(changes, texts=(*changes.texts, *moved))
 
     def _count_listeners(self) -> None:
-        self._capacity.listeners = sum(proxy.gate.descriptors for proxy in self._proxies.values())
+        self._limit.set_listeners(len(self._proxies) + self._syn_sockets.descriptors)
 
-    def _gates_for(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
-        """A gate for each proxy: the one that listens there already, whoever has it, or a new one."""
-        free = {proxy.gate.listen: proxy.gate for proxy in self._proxies.values() if proxy.gate.listen.port}
-        gates = {}
+    def _listeners_for(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Listener]:
+        """A listener for each proxy: the one that listens there already, whoever has it, or a new one."""
+        running = [proxy.listener for proxy in self._proxies.values()]
+        free = {listener.configured: listener for listener in running if listener.configured.port}
+        listeners = {}
         for name, config in proxies.items():
             old = self._proxies.get(name)
             if config.listen in free:
-                gates[name] = free.pop(config.listen)
-            elif old is not None and old.gate.listen == config.listen:
-                gates[name] = old.gate  # port 0: the number that the kernel gave stays
-        leaving = [proxy for proxy in self._proxies.values() if proxy.gate not in gates.values()]
-        missing = {name: config for name, config in proxies.items() if name not in gates}
+                listeners[name] = free.pop(config.listen)
+            elif old is not None and old.listener.configured == config.listen:
+                listeners[name] = old.listener  # port 0: the number that the kernel gave stays
+        leaving = [proxy for proxy in self._proxies.values() if proxy.listener not in listeners.values()]
+        missing = {name: config for name, config in proxies.items() if name not in listeners}
         ports = {config.listen.port for config in missing.values()}
-        in_the_way = [proxy for proxy in leaving if proxy.gate.address.port in ports]
+        in_the_way = [proxy for proxy in leaving if proxy.listener.address.port in ports]
         for proxy in in_the_way:
-            proxy.shut_gate()  # 127.0.0.1:80 becomes :80: the old listener must go before the new one can come
+            proxy.shut_listener()  # 127.0.0.1:80 becomes :80: the old listener must go before the new one can come
         try:
-            return gates | self._bind(missing)
+            return listeners | self._bind(missing)
         except CannotListen:
             for proxy in in_the_way:
                 proxy.look_again()
             raise
 
-    def _bind(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Gate]:
-        """New gates for these proxies, open where the rules have them so; all of them or none."""
-        gates: dict[str, Gate] = {}
+    def _bind(self, proxies: Mapping[str, ProxyConfig]) -> dict[str, Listener]:
+        """New listeners for these proxies, open where the rules have them so; all of them or none."""
+        listeners: dict[str, Listener] = {}
         for name, config in proxies.items():
             try:
-                gates[name] = Gate(config.listen)
-                open_at_start(gates[name], config)
+                listeners[name] = Listener(config.listen, self._syn_sockets)
+                open_at_start(listeners[name], config)
             except OSError as error:
-                for gate in gates.values():
-                    gate.close()
+                for listener in listeners.values():
+                    listener.close()
                 raise CannotListen(_why_not(name, config.listen, error)) from error
-        return gates
+        return listeners
 
     def _seed_of(self, config: Config, drawn: int) -> int:
         given = self._overrides.seed if self._overrides.seed is not None else config.seed

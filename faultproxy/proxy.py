@@ -1,13 +1,12 @@
-"""One proxy: its gate, its connections, its rules, and the clock that their windows run on."""
+"""One proxy: its listener, its connections, its rules, and the clock that their windows run on."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
+from time import monotonic
 
 import trio
 
 from faultproxy import host
-from faultproxy.capacity import Capacity, OutOfResources
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.connection import Admission, Connection
 from faultproxy.dial import error_name
@@ -25,8 +24,9 @@ from faultproxy.events.types import (
     ProxyStopped,
 )
 from faultproxy.faults.base import ListenerMode, Need, Verdict
-from faultproxy.gate import Gate, Newcomer
-from faultproxy.reception import Reception
+from faultproxy.listener import Accepted, Listener
+from faultproxy.listener.handshake import Handshake, HandshakeContext
+from faultproxy.listener.limits import ConnectionLimit, OutOfResources
 from faultproxy.relay import Poller
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.facts import ConnectionFacts
@@ -38,13 +38,13 @@ _BATCH = 64
 _RETRY_ACCEPT_S = 0.1
 _RETRY_LISTEN_S = 1.0
 _INSTANT_S = 1e-6
-_BEFORE_THE_GATE = "it came before its SYN could be judged"
+_NOT_JUDGED = "it came before its SYN could be judged"
 
 
 class Proxy:
     """Accepts clients, decides what becomes of each, and lets it live.
 
-    Connections run in ``nursery`` and outlive serve(). Whoever made the gate has it closed by close_gate().
+    Connections run in ``nursery`` and outlive serve(). Whoever made the listener has it closed by close_listener().
     """
 
     def __init__(
@@ -52,26 +52,39 @@ class Proxy:
         name: str,
         config: ProxyConfig,
         seed: int,
-        gate: Gate,
+        listener: Listener,
         bus: Bus,
         stats: Stats,
         poller: Poller,
-        capacity: Capacity,
+        limit: ConnectionLimit,
         nursery: trio.Nursery,
     ) -> None:
         self.name = name
         self.config = config
-        self.gate = gate
+        self.listener = listener
         self.bus = bus
         self.poller = poller
         self.accepted = 0
         self._stats = stats
-        self._capacity = capacity
+        self._process_limit = limit
+        self._limit = limit.add()
         self._nursery = nursery
         self._book = RuleSet.open(name, seed, config.rules, trio.current_time())
         self._expected: dict[str, Bounds | None] = {}
         self._expect(config.rules)
-        self._reception = Reception(self, nursery)
+        self._handshake = Handshake(
+            HandshakeContext(
+                proxy=name,
+                upstream=config.upstream,
+                dial_timeout_s=config.dial_timeout,
+                poller=poller,
+                nursery=nursery,
+                limit=self._limit,
+                bus=bus,
+                decide=self._decide_on_syn,
+                still_refuses=self._still_refuses,
+            )
+        )
         self._unavailable: dict[str, list[str]] = {}
         self._examined: tuple[RuleSet, str | None] | None = None
         self._connections: dict[Connection, None] = {}
@@ -83,7 +96,7 @@ class Proxy:
         self._edge = float("inf")
         self._shortage: OutOfResources | None = None
         self._is_retired = False
-        self._reception.attend(gate.syns)  # at once: until serve() runs another proxy, which had the gate, would judge
+        self._attach()
 
     @property
     def open_connections(self) -> int:
@@ -98,16 +111,6 @@ class Proxy:
     def decide(self, arrival: ConnectionFacts) -> Plan | None:
         """What becomes of a connection; None as long as more of the client's first bytes could change it."""
         return None if self._book.needs_more_bytes(arrival) else self._book.decide(arrival)
-
-    def admit(self, host: str) -> tuple[ConnectionFacts, Plan]:
-        """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
-        arrival = self._arrival(host)
-        judged, decision = self._book.decide_on_syn(arrival)
-        return replace(arrival, judged=judged), decision
-
-    def would_still(self, hit: Match) -> bool:
-        """Whether the rule still has the connect fault that it had when it hit."""
-        return any(rule.name == hit.rule and rule.connect == hit.connect for rule in self._book.rules)
 
     def reshape(self, connection: Connection) -> None:
         """Have it travel through the shapes that act on it now."""
@@ -127,77 +130,75 @@ class Proxy:
         return self._stats.unmet(self.name, bounds)
 
     async def serve(self) -> None:
-        """Keep the gate as the rules want it, and accept while it is open, until the proxy retires."""
+        """Keep the listener as the rules want it until the proxy retires."""
         with self._serving:
             while True:
                 with trio.CancelScope() as self._clock:
                     self._edge = self._tick()
                     self._clock.deadline = self._edge
-                    await self._accept()
+                    await trio.sleep_forever()
 
-    def update(self, config: ProxyConfig, seed: int, gate: Gate) -> None:
-        """Take a new configuration, and perhaps another gate, between two connections."""
+    def update(self, config: ProxyConfig, seed: int, listener: Listener) -> None:
+        """Take a new configuration, and perhaps another listener, between two connections."""
         now = trio.current_time()
         book = self._book.edited(seed, config.rules, now)
-        if gate is self.gate and gate.syns is not None:
-            self._reception.meet_waiting(gate.syns)  # before the rules change: those who wait came under the old ones
-        if gate is not self.gate:
-            self._hand_over()
-            self.gate = gate
-        if not config.enabled or _closing(book, now) is not None:
-            self.shut_gate()
+        is_moved = listener is not self.listener
+        self.listener = listener
+        self._set_mode(*_modes(config, book, now))  # before the rules change: those who wait came under the old ones
         had_shapes = _shapes(self._book)
         self.config, self._book = config, book
+        self._handshake.context = replace(
+            self._handshake.context, upstream=config.upstream, dial_timeout_s=config.dial_timeout
+        )
+        if is_moved:
+            self._attach()
         self._expect(config.rules)
         if had_shapes or _shapes(book):
             self._reshape_all()
-        if config.enabled and _closing(book, now) is None:
-            self._open()
         self._clock.cancel()
         if not config.enabled:
             for connection in tuple(self._connections):
                 connection.break_off()
 
-    def shut_gate(self) -> None:
+    def shut_listener(self) -> None:
         """Refuse whoever comes from now on, but not those who wait already."""
-        if self.gate.syns is not None:
-            self._reception.meet_waiting(self.gate.syns)
-            self._reception.turn_away()
-        self._welcome(self.gate.shut())
+        self._set_mode(ListenerMode.CLOSED, ListenerMode.OPEN)
 
-    def close_gate(self) -> None:
+    def close_listener(self) -> None:
         """Give the address back. Those who wait already are still taken."""
-        self.shut_gate()
-        self.gate.close()
+        self.listener.close()
+        self._accept(0)
+
+    def hand_over(self) -> None:
+        """Another proxy may be given the listener: those who wait at it still came to this one."""
+        self.listener.detach()
+        self._accept(0)
 
     def retire(self) -> None:
         """Accept no more. Windows still open and close for the open connections; ``proxy.stopped`` follows the last."""
         self.bus.publish(ProxyDraining(proxy=self.name, open=self.open_connections))
         self._serving.cancel()
-        self._hand_over()
-        self._reception.attend(None)
+        self.hand_over()
+        self._process_limit.remove(self._limit)
         self._is_retired = True
         if self._connections:
             self._nursery.start_soon(self._see_out)
         self._tell_if_stopped()
 
     def look_again(self) -> None:
-        """Bring the gate up to date, as after it was shut for a while."""
-        if self.config.enabled and _closing(self._book, trio.current_time()) is None:
-            self._open()
+        """Bring the listener up to date, as after it was shut for a while."""
+        self._set_mode(*_modes(self.config, self._book, trio.current_time()))
         self._clock.cancel()
 
     def _tick(self) -> float:
-        """Bring the gate and the live rules up to date; when to look again."""
+        """Bring the listener and the live rules up to date; when to look again."""
         now = trio.current_time()
         self._follow_windows(now)
-        outage = _closing(self._book, now)
-        if outage is not None or not self.config.enabled:
-            self.shut_gate()
-        elif not self._open():
+        if not self._set_mode(*_modes(self.config, self._book, now)):
             return now + _RETRY_LISTEN_S
-        blackout = self._book.lockout(now) if self.gate.is_silent else None
-        self._tell_outage(outage or blackout if self.config.enabled else None)
+        lockout = self._book.lockout(now) if self.config.enabled else None
+        is_outage = lockout is not None and lockout.mode_for_all is self.listener.mode
+        self._tell_outage(lockout if is_outage else None)
         self._tell_unavailable()
         return min(self._next_edges(now), default=float("inf"))
 
@@ -221,7 +222,7 @@ class Proxy:
             self.accepted,
             host,
             min(now, self._edge - _INSTANT_S),  # until the clock has struck, it is before the edge
-            self.open_connections + self.gate.on_the_way(now) + 1,
+            self.open_connections + self.listener.on_the_way + 1,
         )
 
     def _expect(self, rules: Iterable[BaseRule]) -> None:
@@ -230,40 +231,35 @@ class Proxy:
     def _decide_unheard(self, arrival: ConnectionFacts) -> Plan | None:
         return self.decide(replace(arrival, heard_all=False)) if self._book.peeks else self._book.decide(arrival)
 
-    def _open(self) -> bool:
-        self._screen()
-        if self.gate.syns is None and self._book.lockout(trio.current_time()) is not None:
-            self._welcome(self.gate.silence())
-        else:
-            self.gate.speak()
-        try:
-            self.gate.open()
-        except OSError as error:
-            self.bus.publish(ListenFailed(proxy=self.name, listen=str(self.gate.address), error=error_name(error)))
-            return False
-        return True
+    def _decide_on_syn(self, host: str) -> tuple[ConnectionFacts, Plan]:
+        arrival = self._arrival(host)
+        judged, decision = self._book.decide_on_syn(arrival)
+        return replace(arrival, judged=judged), decision
 
-    def _screen(self) -> None:
-        """Have SYNs judged if, and only if, a rule acts on them; no client is lost or judged twice on the way."""
-        gate, reception = self.gate, self._reception
-        if not self._book.needs_syns:
-            syns = gate.unscreen()
-            if syns is not None:
-                reception.meet_waiting(syns, is_sure=False)
-                reception.let_in()
-                syns.close()
-        elif gate.syns is None and gate.screen() and gate.syns is not None and gate.is_open:
-            reception.meet_waiting(gate.syns, is_sure=False)
-        reception.attend(gate.syns)
+    def _still_refuses(self, match: Match) -> bool:
+        return any(rule.name == match.rule and rule.connect == match.connect for rule in self._book.rules)
+
+    def _attach(self) -> None:
+        self.listener.attach(self.poller, self._on_acceptable, self._handshake.on_syn)
+
+    def _set_mode(self, mode: ListenerMode, otherwise: ListenerMode) -> bool:
+        """Whether the listener has taken the mode, or what can be had instead."""
+        try:
+            self.listener.set_mode(mode, otherwise)
+        except OSError as error:
+            self.bus.publish(ListenFailed(proxy=self.name, listen=str(self.listener.address), error=error_name(error)))
+            return False
+        self._accept(0)
+        return True
 
     def _tell_unavailable(self) -> None:
         """Say which faults of the rules this host does not allow, and why, unless that was said already."""
-        if self._examined == (self._book, self.gate.why_unscreened):
+        if self._examined == (self._book, self.listener.why_not_intercepting):
             return
-        self._examined = self._book, self.gate.why_unscreened
+        self._examined = self._book, self.listener.why_not_intercepting
         before, self._unavailable = self._unavailable, {}
         for rule, fault, need in self._book.needs():
-            reason = self.gate.why_unscreened if need is Need.GATE else host.unmet(need)
+            reason = self.listener.why_not_intercepting if need is Need.GATE else host.unmet(need)
             if reason is not None and not (
                 rule.mode_for_all is ListenerMode.SILENT and host.unmet(Need.FILTER) is None
             ):
@@ -314,58 +310,55 @@ class Proxy:
     def _now(self, connection: Connection) -> ConnectionFacts:
         return replace(connection.arrival, at_s=trio.current_time(), open_connections=self.open_connections)
 
-    async def _accept(self) -> None:
-        while self.gate.is_open:
-            try:
-                await self.gate.knock(self.poller)
-                await trio.lowlevel.checkpoint_if_cancelled()  # an edit may have given the gate to another proxy
-                newcomers = self.gate.take(self._capacity.room(_BATCH))
-            except OutOfResources as error:
-                if self._shortage is None:
-                    self.bus.publish(AcceptPaused(error=error.error, open=self.open_connections))
-                self._shortage = error
-                await trio.sleep(_RETRY_ACCEPT_S)
-                continue
-            if self._shortage is not None:
-                self.bus.publish(AcceptResumed(error=self._shortage.error, open=self.open_connections))
-                self._shortage = None
-            self._welcome(newcomers)
-        await trio.sleep_forever()
+    def _on_acceptable(self) -> None:
+        try:
+            self._accept(self._limit.room(_BATCH))
+        except OutOfResources as error:
+            if self._shortage is None:
+                self.bus.publish(AcceptPaused(error=error.error, open=self.open_connections))
+            self._shortage = error
+            self.listener.pause()
+            self.poller.call_at(monotonic() + _RETRY_ACCEPT_S, self._resume)
+            return
+        if self._shortage is not None:
+            self.bus.publish(AcceptResumed(error=self._shortage.error, open=self.open_connections))
+            self._shortage = None
 
-    def _hand_over(self) -> None:
-        """Another proxy may be given the gate: those who wait at it still came to this one."""
-        self._reception.let_in()
-        with suppress(OutOfResources):
-            while newcomers := self.gate.take(self._capacity.room(_BATCH)):
-                self._welcome(newcomers)
+    def _resume(self) -> None:
+        if not self._is_retired:
+            self.listener.resume()
 
-    def _welcome(self, newcomers: list[Newcomer]) -> None:
-        for newcomer in newcomers:
-            client, host, port = newcomer
-            now = trio.current_time()
-            visit = self._reception.recognise(self.gate.recall(newcomer, now))
-            if visit is None:
-                arrival, admission = self._arrival(host), Admission(self.gate.why_unscreened or _BEFORE_THE_GATE)
-                decision = self._decide_unheard(arrival)
-            else:
-                arrival = replace(visit.arrival, at_s=now)
-                unscreened = None if visit.is_exact else _BEFORE_THE_GATE
-                admission = Admission(unscreened, visit.faults, visit.take_server())
-                decision = self._decide_unheard(arrival) if arrival.judged else visit.decision
-            connection = Connection(
-                self,
-                self.config.upstream,
-                self.config.dial_timeout,
-                client,
-                port,
-                arrival,
-                decision,
-                self.config.peek_timeout,
-                admission,
-            )
-            self._connections[connection] = None
-            self._capacity.connections += 1
-            self._nursery.start_soon(self._live, connection)
+    def _accept(self, most: int) -> None:
+        """Take those who waited when the mode changed, and up to so many others."""
+        for accepted in self.listener.accept(most):
+            self._welcome(accepted)
+            self.poller.yield_soon = True
+
+    def _welcome(self, accepted: Accepted) -> None:
+        now = trio.current_time()
+        judged = self._handshake.lookup(accepted.half_open)
+        if judged is None:
+            arrival = self._arrival(accepted.host)
+            admission = Admission(self.listener.why_not_intercepting or _NOT_JUDGED)
+            decision = self._decide_unheard(arrival)
+        else:
+            arrival = replace(judged.facts, at_s=now)
+            admission = Admission(None if judged.is_exact else _NOT_JUDGED, judged.faults, judged.take_server())
+            decision = self._decide_unheard(arrival) if arrival.judged else judged.plan
+        connection = Connection(
+            self,
+            self.config.upstream,
+            self.config.dial_timeout,
+            accepted.sock,
+            accepted.port,
+            arrival,
+            decision,
+            self.config.peek_timeout,
+            admission,
+        )
+        self._connections[connection] = None
+        self._limit.acquire()
+        self._nursery.start_soon(self._live, connection)
 
     async def _live(self, connection: Connection) -> None:
         try:
@@ -374,7 +367,7 @@ class Proxy:
             self.bus.publish(ConnectionCrashed.because_of(error, proxy=self.name, connection=connection.id))
         finally:
             del self._connections[connection]
-            self._capacity.connections -= 1
+            self._limit.release()
             self._tell_if_stopped()
 
     def _tell_if_stopped(self) -> None:
@@ -385,21 +378,18 @@ class Proxy:
             self.bus.publish(ProxyStopped(proxy=self.name, connections=self.accepted, faults=faults))
 
 
-def open_at_start(gate: Gate, config: ProxyConfig) -> None:
-    """Open a new gate, unless its proxy is disabled or begins with an outage; screened, if rules act on SYNs.
-
-    Raises OSError.
-    """
-    book = RuleSet.open("", 0, config.rules, 0.0)
-    if config.enabled and _closing(book, 0.0) is None:
-        if book.needs_syns and not gate.screen() and book.lockout(0.0) is not None:
-            gate.silence()
-        gate.open()
+def open_at_start(listener: Listener, config: ProxyConfig) -> None:
+    """Give a new listener the mode that its proxy begins with. Raises OSError."""
+    listener.set_mode(*_modes(config, RuleSet.open("", 0, config.rules, 0.0), 0.0))
 
 
-def _closing(book: RuleSet, now: float) -> BaseRule | None:
+def _modes(config: ProxyConfig, book: RuleSet, now: float) -> tuple[ListenerMode, ListenerMode]:
+    """The mode that a listener is to have now, and the one where it may not intercept."""
     lockout = book.lockout(now)
-    return lockout if lockout is not None and lockout.mode_for_all is ListenerMode.CLOSED else None
+    for_all = ListenerMode.OPEN if lockout is None or lockout.mode_for_all is None else lockout.mode_for_all
+    if not config.enabled or for_all is ListenerMode.CLOSED:
+        return ListenerMode.CLOSED, ListenerMode.OPEN
+    return ListenerMode.INTERCEPTING if book.needs_syns else ListenerMode.OPEN, for_all
 
 
 def _injects(rule: BaseRule) -> bool:

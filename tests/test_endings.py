@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.knocking import Namespaces, inside
+from tests.network import Namespaces, inside
 from tests.peers import (
     Background,
     Server,

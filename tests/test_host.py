@@ -12,7 +12,7 @@ import faultproxy
 from faultproxy import host
 from faultproxy.faults.base import Need
 from faultproxy.kernel import sock_diag, socket_filter
-from tests.knocking import need_a_gate
+from tests.network import need_syn_interception
 
 PACKAGE = Path(faultproxy.__file__).parent.parent
 ASK = "from faultproxy import host; from faultproxy.faults.base import Need; print(*map(host.unmet, Need), sep='\\n')"
@@ -20,7 +20,7 @@ ASK = "from faultproxy import host; from faultproxy.faults.base import Need; pri
 
 def test_nothing_is_lacking_with_all_privileges() -> None:
     """The trial is a real one, and leaves no descriptor open."""
-    need_a_gate()
+    need_syn_interception()
     before = len(os.listdir("/proc/self/fd"))
     assert [host.unmet(need) for need in Need] == [None] * len(Need)
     assert len(os.listdir("/proc/self/fd")) == before
@@ -28,7 +28,7 @@ def test_nothing_is_lacking_with_all_privileges() -> None:
 
 def test_without_privileges() -> None:
     """Each in the words that the log has for it."""
-    need_a_gate()
+    need_syn_interception()
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-P", "-c", ASK]
     done = subprocess.run(command, check=True, env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True)
     told = dict(zip(Need, done.stdout.splitlines(), strict=True))

@@ -9,7 +9,7 @@ import trio
 
 from faultproxy.faults.base import Direction, Side
 from faultproxy.link import Link
-from tests.knocking import need_a_filter
+from tests.network import need_a_filter
 from tests.relay.relaying import is_quiet, polling, read_exactly, read_to_the_end, reset, send_all, tcp_pair
 
 

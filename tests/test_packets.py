@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.knocking import need_a_filter
+from tests.network import need_a_filter
 from tests.peers import (
     PATIENCE_S,
     Background,

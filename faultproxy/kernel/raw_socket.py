@@ -1,4 +1,4 @@
-"""Raw sockets: a copy of each SYN that comes to a port, and packets that are sent as they are (raw(7), ipv6(7)).
+"""Raw sockets: a copy of each SYN that comes to some ports, and packets that are sent as they are (raw(7), ipv6(7)).
 
 All of it needs CAP_NET_RAW, SO_MARK included (since Linux 5.17; CAP_NET_ADMIN before).
 """
@@ -7,7 +7,7 @@ import errno
 import secrets
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from faultproxy.kernel import raw_tcp, socket_filter
 from faultproxy.kernel.raw_tcp import Syn
@@ -15,27 +15,28 @@ from faultproxy.kernel.raw_tcp import Syn
 _SO_MARK = 36
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 8 * 1024 * 1024
-_LARGEST = 65535
-_PACKET_INFO = struct.Struct("16sI")
-_ANCILLARY_SPACE = socket.CMSG_SPACE(_PACKET_INFO.size) + socket.CMSG_SPACE(4)
+_IP_PKTINFO = 8
+_LARGEST = socket_filter.LARGEST_SYN
+_PACKET_INFO = struct.Struct("I4s4s")  # struct in_pktinfo: interface, local address, destination
+_PACKET_INFO_6 = struct.Struct("16sI")
+_ANCILLARY_SPACE = socket.CMSG_SPACE(_PACKET_INFO_6.size) + socket.CMSG_SPACE(4)
 _NOT_KUBE_PROXYS = 0xFFFF3FFF  # 0x4000 and 0x8000: its iptables rules would masquerade such packets, or drop them
 
 
 def new_mark() -> int:
-    """A random mark for the packets of one gate, other than none."""
+    """A random mark for the packets of one process, other than none."""
     return secrets.randbits(32) & _NOT_KUBE_PROXYS | 1
 
 
-def receiver(listener: socket.socket, family: int, mark: int) -> socket.socket:
-    """A raw socket that is given a copy of every SYN, unless it has the mark, of one family, that comes to a listener.
+def receiver(family: int) -> socket.socket:
+    """A raw socket for the SYNs of one family, which hears none until it is told to by hear_ports().
 
     Raises OSError (EPERM: CAP_NET_RAW is missing; EAFNOSUPPORT). The caller closes it.
     """
-    address = listener.getsockname()
     sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
-        socket_filter.attach(sock, socket_filter.only_syns(family, address[1], mark))
+        hear_ports(sock, (), 0)
         try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except PermissionError:  # CAP_NET_ADMIN; without it net.core.rmem_max is the limit
@@ -43,14 +44,19 @@ def receiver(listener: socket.socket, family: int, mark: int) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
-        if family == listener.family:
-            sock.bind((address[0], 0, *address[2:]))
-        while _discard(sock):  # until now it was given everything
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        while _discard(sock):  # until it had its filter it was given everything
             pass
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def hear_ports(sock: socket.socket, ports: Collection[int], mark: int) -> None:
+    """Have a receiver given a copy of every SYN to these ports from now on, unless it has the mark. Raises OSError."""
+    socket_filter.attach(sock, socket_filter.only_syns(sock.family, ports, mark))
 
 
 def _discard(sock: socket.socket) -> bool:
@@ -76,19 +82,18 @@ def sender(family: int, mark: int | None = None) -> socket.socket:
 def receive(sock: socket.socket, most: int) -> Iterator[tuple[Syn | None, int]]:
     """The SYNs that wait at a receiver, up to ``most`` packets, each with the scope of its addresses (0 with IPv4).
 
-    A packet that is no sound SYN is given as None.
+    A packet that is no sound SYN, or that came to a broadcast address, which TCP does not answer
+    (``tcp_v4_conn_request``), is given as None.
     """
+    read = _from_ipv4 if sock.family == socket.AF_INET else _from_ipv6
     for _ in range(most):
         try:
-            if sock.family == socket.AF_INET:
-                yield raw_tcp.parse_ipv4(sock.recv(_LARGEST)), 0
-                continue
-            segment, ancillary, _, address = sock.recvmsg(_LARGEST, _ANCILLARY_SPACE)
+            data, ancillary, _, address = sock.recvmsg(_LARGEST, _ANCILLARY_SPACE)
         except BlockingIOError:
             return
         except OSError:  # an error of a packet sent earlier, cleared by being told
             continue
-        yield _from_ipv6(segment, ancillary, address)
+        yield read(data, ancillary, address)
 
 
 def send(sock: socket.socket, packet: bytes, destination: bytes, scope: int) -> None:
@@ -101,13 +106,22 @@ def send(sock: socket.socket, packet: bytes, destination: bytes, scope: int) -> 
             raise
 
 
-def _from_ipv6(
-    segment: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int, int, int]
-) -> tuple[Syn | None, int]:
+_Ancillary = list[tuple[int, int, bytes]]
+
+
+def _from_ipv4(packet: bytes, ancillary: _Ancillary, _address: object) -> tuple[Syn | None, int]:
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _PACKET_INFO.size:
+            _, local, destination = _PACKET_INFO.unpack_from(data)
+            return raw_tcp.parse_ipv4(packet) if local == destination else None, 0  # fib_compute_spec_dst()
+    return None, 0
+
+
+def _from_ipv6(segment: bytes, ancillary: _Ancillary, address: tuple[str, int, int, int]) -> tuple[Syn | None, int]:
     destination, traffic_class = None, 0
     for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(data) >= _PACKET_INFO.size:
-            destination, _ = _PACKET_INFO.unpack_from(data)
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO and len(data) >= _PACKET_INFO_6.size:
+            destination, _ = _PACKET_INFO_6.unpack_from(data)
         elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_TCLASS and len(data) >= 4:
             traffic_class = struct.unpack_from("i", data)[0]
     if destination is None:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
 _SO_ATTACH_FILTER = 26
@@ -16,12 +17,15 @@ _SO_DETACH_FILTER = 27
 
 _LOAD_BYTE, _LOAD_HALF, _LOAD_WORD = 0x30, 0x28, 0x20  # BPF_LD | BPF_ABS
 _LOAD_BYTE_AT_X, _LOAD_HALF_AT_X = 0x50, 0x48  # BPF_LD | BPF_IND
+_LOAD_LENGTH = 0x80
 _X_IS_IP_HEADER_LENGTH = 0xB1  # BPF_LDX | BPF_B | BPF_MSH: four times the low half of a byte
 _AND = 0x54
-_JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST = 0x15, 0x35
+_JUMP_IF_EQUAL, _JUMP_IF_AT_LEAST, _JUMP_IF_MORE = 0x15, 0x35, 0x25
 _RETURN = 0x06
 
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF
+_PACKET_TYPE = _ANCILLARY + 4
+_TO_THIS_HOST = 0  # PACKET_HOST: neither broadcast nor multicast of the link (packet(7))
 _MARK = _ANCILLARY + 20
 _RANDOM = _ANCILLARY + 56
 
@@ -31,6 +35,12 @@ _SYN, _RST = 0x02, 0x04
 _FIN_SYN_RST_ACK = 0x17  # ECN sets more bits in a SYN, so the others are not looked at
 
 _ALL = 0xFFFFFFFF
+
+MOST_PORTS = 200
+"""More do not fit into a program whose jumps go 255 instructions at most."""
+
+LARGEST_SYN = 60 + 60 + 1460
+"""Both headers with all options, and what fits into one Ethernet frame beside headers without (TCP Fast Open)."""
 
 
 class Instruction(NamedTuple):
@@ -70,31 +80,39 @@ def drop_syns(unless_mark: int | None = None) -> Program:
     )
 
 
-def only_syns(family: int, port: int, unless_mark: int) -> Program:
-    """For a raw TCP socket: keep pure SYNs to this port, but for those that carry the mark.
+def only_syns(family: int, ports: Collection[int], unless_mark: int) -> Program:
+    """For a raw TCP socket: keep pure SYNs to these ports, but for those that carry the mark; with too many, to any.
 
-    A raw socket's filter sees the IP header first with IPv4, the TCP header with IPv6.
+    TCP answers no SYN that the link broadcast (``tcp_v4_rcv``), so none is kept; nor one larger than LARGEST_SYN,
+    which its client sends again without what it carries. A raw socket's filter sees the IP header first with
+    IPv4, the TCP header with IPv6. What is no SYN, nearly all there is, is dropped by four instructions.
     """
     if family == socket.AF_INET:
-        load_port: Program = (
+        load_flags: Program = (
             Instruction(_X_IS_IP_HEADER_LENGTH, 0, 0, 0),
-            Instruction(_LOAD_HALF_AT_X, 0, 0, _DESTINATION_PORT),
+            Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS),
         )
-        load_flags = Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS)
+        load_port = Instruction(_LOAD_HALF_AT_X, 0, 0, _DESTINATION_PORT)
     else:
-        load_port = (Instruction(_LOAD_HALF, 0, 0, _DESTINATION_PORT),)
-        load_flags = Instruction(_LOAD_BYTE, 0, 0, _FLAGS)
-    return (
-        *load_port,
-        Instruction(_JUMP_IF_EQUAL, 0, 5, port),
-        load_flags,
+        load_flags = (Instruction(_LOAD_BYTE, 0, 0, _FLAGS),)
+        load_port = Instruction(_LOAD_HALF, 0, 0, _DESTINATION_PORT)
+    head = (
+        *load_flags,
         Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
-        Instruction(_JUMP_IF_EQUAL, 0, 2, _SYN),
-        Instruction(_LOAD_WORD, 0, 0, _MARK),
-        Instruction(_JUMP_IF_EQUAL, 0, 1, unless_mark),
+        Instruction(_JUMP_IF_EQUAL, 1, 0, _SYN),
         _DROP,
-        _KEEP,
+        Instruction(_LOAD_WORD, 0, 0, _MARK),
+        Instruction(_JUMP_IF_EQUAL, 4, 0, unless_mark),
+        Instruction(_LOAD_WORD, 0, 0, _PACKET_TYPE),
+        Instruction(_JUMP_IF_EQUAL, 0, 2, _TO_THIS_HOST),
+        Instruction(_LOAD_LENGTH, 0, 0, 0),
+        Instruction(_JUMP_IF_MORE, 0, 1, LARGEST_SYN),
+        _DROP,
     )
+    if len(ports) > MOST_PORTS:
+        return *head, _KEEP
+    jumps = (Instruction(_JUMP_IF_EQUAL, len(ports) - at, 0, port) for at, port in enumerate(sorted(ports)))
+    return *head, load_port, *jumps, _DROP, _KEEP
 
 
 def drop_all_but_resets() -> Program:

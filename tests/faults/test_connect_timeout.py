@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from faultproxy.faults.connect_timeout import ConnectTimeout
-from tests.faults.knocks import Remembered
+from tests.faults.half_open import Remembered
 
 
 def test_the_knock_is_ignored() -> None:

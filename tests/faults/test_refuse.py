@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from faultproxy.faults.refuse import Refuse
-from tests.faults.knocks import Remembered
+from tests.faults.half_open import Remembered
 
 
 def test_it_has_no_options() -> None:

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from faultproxy.faults.base import options
 from faultproxy.faults.unreachable import Unreachable
-from tests.faults.knocks import Remembered
+from tests.faults.half_open import Remembered
 
 
 @pytest.mark.parametrize(("code", "sees"), [(None, "EHOSTUNREACH"), ("host", "EHOSTUNREACH"), ("net", "ENETUNREACH")])

@@ -11,7 +11,9 @@ import pytest
 
 from faultproxy.kernel import raw_socket, raw_tcp, socket_filter
 from faultproxy.kernel.raw_tcp import Syn
+from tests.network import forged_syn
 
+PORT = 9
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
@@ -50,7 +52,8 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((LOOPBACK[family], 0), family=family))
         try:
-            receiver = stack.enter_context(raw_socket.receiver(listener, family, mark))
+            receiver = stack.enter_context(raw_socket.receiver(family))
+            raw_socket.hear_ports(receiver, [listener.getsockname()[1]], mark)
             marked = stack.enter_context(raw_socket.sender(family, mark))
             plain = stack.enter_context(raw_socket.sender(family))
             socket_filter.attach(listener, socket_filter.drop_syns(mark))
@@ -113,6 +116,57 @@ def test_only_syns_to_the_port_are_received(door: Door) -> None:
         client.setblocking(True)
         client.sendall(b"data")
         assert door.is_quiet()
+
+
+def test_a_receiver_hears_the_ports_that_it_is_told(door: Door) -> None:
+    """None at first, then as many as there are, until it is told others."""
+    family = door.listener.family
+    mark, port = raw_socket.new_mark(), door.listener.getsockname()[1]
+    with raw_socket.receiver(family) as receiver:
+        for ports, count in [([], 0), ([port, port - 1], 1), (range(1, 1000), 1), ([port - 1], 0)]:
+            if ports:
+                raw_socket.hear_ports(receiver, ports, mark)
+            with door.connect():
+                door.next_syn()
+                assert len(list(raw_socket.receive(receiver, 10))) == count
+
+
+def test_a_broadcast_is_no_syn() -> None:
+    """What comes to a broadcast address is not answered by TCP, and is given as None."""
+    with ExitStack() as stack:
+        try:
+            receiver = stack.enter_context(raw_socket.receiver(socket.AF_INET))
+            sender = stack.enter_context(raw_socket.sender(socket.AF_INET))
+        except OSError as error:
+            pytest.skip(f"raw sockets are not allowed here: {error}")
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        raw_socket.hear_ports(receiver, [PORT], 1)
+        for destination in ("127.255.255.255", "127.0.0.1"):
+            packet = forged_syn("127.0.0.9", (destination, PORT), 1024, 1)
+            raw_socket.send(sender, packet, socket.inet_aton(destination), 0)
+        assert select.select([receiver], [], [], 10)[0]
+        broadcast, (syn, _) = raw_socket.receive(receiver, 10)
+        assert broadcast == (None, 0)
+        assert syn is not None
+        assert syn.destination == socket.inet_aton("127.0.0.1")
+
+
+def test_a_syn_that_carries_much_is_not_heard() -> None:
+    """One that fills an Ethernet frame is; 60 KB are not worth keeping, as a client sends such a SYN again without."""
+    with ExitStack() as stack:
+        try:
+            receiver = stack.enter_context(raw_socket.receiver(socket.AF_INET))
+            sender = stack.enter_context(raw_socket.sender(socket.AF_INET))
+        except OSError as error:
+            pytest.skip(f"raw sockets are not allowed here: {error}")
+        raw_socket.hear_ports(receiver, [PORT], 1)
+        for size in (60_000, 1541, 1460):
+            packet = forged_syn("127.0.0.9", ("127.0.0.1", PORT), 1024, 1, b"x" * size)
+            raw_socket.send(sender, packet, socket.inet_aton("127.0.0.1"), 0)
+        assert select.select([receiver], [], [], 10)[0]
+        ((syn, _),) = raw_socket.receive(receiver, 10)
+        assert syn is not None
+        assert len(syn.segment) == 20 + 1460
 
 
 def test_marks_are_not_kube_proxys() -> None:

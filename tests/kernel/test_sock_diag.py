@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from faultproxy.kernel import sock_diag
-from tests.knocking import Namespaces, inside
+from tests.network import Namespaces, inside
 from tests.peers import connect, read_exactly
 
 

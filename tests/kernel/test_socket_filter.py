@@ -11,10 +11,13 @@ from faultproxy.kernel.socket_filter import Program
 
 FIN, SYN, RST, ACK, ECE, CWR = 0x01, 0x02, 0x04, 0x10, 0x40, 0x80
 PORT, MARK = 6379, 0xC0DE0001
-MARK_AT, RANDOM_AT = 0xFFFFF000 + 20, 0xFFFFF000 + 56
+TYPE_AT, MARK_AT, RANDOM_AT = 0xFFFFF000 + 4, 0xFFFFF000 + 20, 0xFFFFF000 + 56
+TO_HOST, BROADCAST, MULTICAST, TO_OTHERS = range(4)
 
 
-def run(program: Program, packet: bytes, mark: int = 0, random: Callable[[], int] = lambda: 0) -> bool:
+def run(  # noqa: C901, PLR0912  # a branch an operation
+    program: Program, packet: bytes, mark: int = 0, random: Callable[[], int] = lambda: 0, kind: int = TO_HOST
+) -> bool:
     """Whether a program keeps a packet: the part of classic BPF that ours are made of."""
     accumulator = index = at = 0
 
@@ -27,7 +30,7 @@ def run(program: Program, packet: bytes, mark: int = 0, random: Callable[[], int
         loaded: int | None = 0
         match code:
             case 0x20:
-                loaded = accumulator = {MARK_AT: mark, RANDOM_AT: random()}[operand]
+                loaded = accumulator = {TYPE_AT: kind, MARK_AT: mark, RANDOM_AT: random()}[operand]
             case 0x28 | 0x30:
                 loaded = load(operand, 2 if code == 0x28 else 1)
                 accumulator = loaded or 0
@@ -37,6 +40,10 @@ def run(program: Program, packet: bytes, mark: int = 0, random: Callable[[], int
             case 0xB1:
                 loaded = load(operand, 1)
                 index = ((loaded or 0) & 0xF) * 4
+            case 0x80:
+                accumulator = len(packet)
+            case 0x25:
+                at += if_true if accumulator > operand else if_false
             case 0x54:
                 accumulator &= operand
             case 0x15:
@@ -80,7 +87,7 @@ def test_a_listener_keeps_all_else(flags: int) -> None:
 @pytest.mark.parametrize("options", [0, 1, 10])
 def test_a_raw_ipv4_socket_keeps_syns_to_its_port(options: int) -> None:
     """The TCP header is found behind IP options; other ports, other segments and marked ones are dropped."""
-    program = socket_filter.only_syns(socket.AF_INET, PORT, MARK)
+    program = socket_filter.only_syns(socket.AF_INET, [80, PORT, 443], MARK)
     assert run(program, packet(SYN, options=options))
     assert run(program, packet(SYN | ECE | CWR, options=options))
     assert not run(program, packet(SYN, port=PORT + 1, options=options))
@@ -91,17 +98,49 @@ def test_a_raw_ipv4_socket_keeps_syns_to_its_port(options: int) -> None:
 
 def test_a_raw_ipv6_socket_keeps_syns_to_its_port() -> None:
     """Its packets begin with the TCP header."""
-    program = socket_filter.only_syns(socket.AF_INET6, PORT, MARK)
+    program = socket_filter.only_syns(socket.AF_INET6, [80, PORT, 443], MARK)
     assert run(program, segment(SYN))
     assert not run(program, segment(SYN, port=PORT + 1))
     assert not run(program, segment(SYN | ACK))
     assert not run(program, segment(SYN), mark=MARK)
 
 
+@pytest.mark.parametrize("kind", [BROADCAST, MULTICAST, TO_OTHERS])
+def test_a_raw_socket_drops_what_the_link_has_not_sent_to_this_host(kind: int) -> None:
+    """TCP answers no such SYN."""
+    assert not run(socket_filter.only_syns(socket.AF_INET, [PORT], MARK), packet(SYN), kind=kind)
+    assert not run(socket_filter.only_syns(socket.AF_INET6, [PORT], MARK), segment(SYN), kind=kind)
+
+
+def test_a_raw_socket_drops_syns_that_carry_much() -> None:
+    """The largest has as many bytes as fit into an Ethernet frame, behind headers with all options."""
+    program = socket_filter.only_syns(socket.AF_INET, [PORT], MARK)
+    room = socket_filter.LARGEST_SYN - len(packet(SYN))
+    assert run(program, packet(SYN) + bytes(room))
+    assert not run(program, packet(SYN) + bytes(room + 1))
+
+
+@pytest.mark.parametrize("count", [0, 1, socket_filter.MOST_PORTS])
+def test_a_raw_socket_keeps_syns_to_each_of_its_ports(count: int) -> None:
+    """And to no others, however many there are."""
+    ports = range(1000, 1000 + count)
+    program = socket_filter.only_syns(socket.AF_INET, ports, MARK)
+    assert all(run(program, packet(SYN, port)) for port in ports)
+    assert not any(run(program, packet(SYN, port)) for port in (0, 999, 1000 + count, 65535))
+
+
+def test_with_too_many_ports_a_raw_socket_keeps_all_syns() -> None:
+    """And still nothing else."""
+    program = socket_filter.only_syns(socket.AF_INET, range(1, socket_filter.MOST_PORTS + 2), MARK)
+    assert run(program, packet(SYN, 60000))
+    assert not run(program, packet(ACK, 60000))
+    assert not run(program, packet(SYN, 60000), mark=MARK)
+
+
 @pytest.mark.parametrize("size", range(20))
 def test_a_packet_that_is_cut_short_is_dropped(size: int) -> None:
     """A load beyond the end ends the program."""
-    assert not run(socket_filter.only_syns(socket.AF_INET, PORT, MARK), packet(SYN)[:size])
+    assert not run(socket_filter.only_syns(socket.AF_INET, [80, PORT, 443], MARK), packet(SYN)[:size])
 
 
 def test_drop_some_compares_a_random_number() -> None:

@@ -18,7 +18,7 @@ from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges
 from faultproxy.tools import demo
 from faultproxy.tools.demo import Seen
 from faultproxy.tools.doctor import Finding, examined, missing, remedies
-from tests.knocking import need_a_gate
+from tests.network import need_syn_interception
 
 PACKAGE = Path(faultproxy.__file__).parent.parent
 TRIED = {kind.key for kind in CATALOGUE if not issubclass(kind, Verdict)}
@@ -43,7 +43,7 @@ def rows(table: str) -> dict[str, set[str]]:
 
 def test_every_fault_is_tried() -> None:
     """With all privileges every fault is exact: the verdict apart, all of the catalogue, and nothing is asked for."""
-    need_a_gate()
+    need_syn_interception()
     result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert rows(result.output) == {key: {"exact"} for key in TRIED}
@@ -53,7 +53,7 @@ def test_every_fault_is_tried() -> None:
 
 def test_without_privileges() -> None:
     """What is degraded has its reason and its capabilities; what needs nothing is exact; this is no error."""
-    need_a_gate()
+    need_syn_interception()
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-P", "-m", "faultproxy", "doctor"]
     variables = {"PYTHONPATH": str(PACKAGE), "COLUMNS": "200"}
     done = subprocess.run(command, check=False, env=variables, capture_output=True, text=True, timeout=60)

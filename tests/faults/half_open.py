@@ -1,4 +1,4 @@
-"""A knock that only remembers how it was answered."""
+"""A half-open client that only remembers how it was answered."""
 
 from typing import Literal
 

@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 
 from faultproxy.kernel import raw_socket
-from tests.knocking import Namespaces, connect_many, forged_syn, inside, ip, need_a_gate
+from tests.network import Namespaces, connect_many, forged_syn, inside, ip, need_syn_interception
 from tests.peers import (
     SilentUpstream,
     Upstream,
@@ -28,7 +28,7 @@ NEEDS_SYNS = {"name": "nobody", "when": {"client": "127.9.9.9"}, "refuse": None}
 
 @pytest.fixture(scope="module")
 def _gate() -> None:
-    need_a_gate()
+    need_syn_interception()
 
 
 def test_an_upstream_that_refuses_refuses_the_client(tmp_path: Path) -> None:

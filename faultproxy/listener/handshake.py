@@ -1,0 +1,347 @@
+"""The handshake: what becomes of a client before it has a connection. Its SYN is judged, reported, held, answered.
+
+While SYNs are intercepted, what the upstream says to the proxy is what ``connect()`` says to the client: the upstream
+is dialled first (predialled), and if that fails, ``connect()`` fails in the same way.
+"""
+
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic
+
+import trio
+
+from faultproxy.config.schema import TcpAddress, UpstreamAddress
+from faultproxy.dial import Attempt, begin, dial, error_name
+from faultproxy.events.bus import Bus
+from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjected, UpstreamFailed
+from faultproxy.faults.base import Connect, ConnectShape, options
+from faultproxy.kernel import sockets
+from faultproxy.listener.limits import ProxyLimit
+from faultproxy.listener.syn_table import HalfOpen
+from faultproxy.relay import Poller
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+
+_MOST_HELD = 4096
+_TOO_MANY = f"it is let in at once: {_MOST_HELD} clients are held already"
+_MOST_PREDIALLED = 256
+_FEWEST_PREDIALLED = 4
+_PREDIALLED_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeContext:
+    """What a handshake knows of its proxy.
+
+    ``decide`` numbers a client that comes now, by its address, and reads the rules for it as far as its SYN can tell;
+    ``still_refuses`` says whether a rule still has the connect fault that it had when it matched. Tasks run in
+    ``nursery``.
+    """
+
+    proxy: str
+    upstream: UpstreamAddress
+    dial_timeout_s: float
+    poller: Poller
+    nursery: trio.Nursery
+    limit: ProxyLimit
+    bus: Bus
+    decide: Callable[[str], tuple[ConnectionFacts, Plan]]
+    still_refuses: Callable[[Match], bool]
+
+
+class Judged:
+    """What is known of a client from its SYN on.
+
+    ``is_exact`` says that its faults before the handshake were carried out as asked, ``faults`` which these were.
+    """
+
+    __slots__ = ("_handshake", "facts", "failure", "faults", "is_exact", "plan", "server")
+
+    def __init__(self, handshake: "Handshake", facts: ConnectionFacts, plan: Plan) -> None:
+        self._handshake = handshake
+        self.facts = facts
+        self.plan = plan
+        self.is_exact = False
+        self.faults: list[str] = []
+        self.failure: str | None = None
+        self.server: socket.socket | None = None
+
+    def belongs_to(self, handshake: "Handshake") -> bool:
+        """Whether it was judged by this proxy."""
+        return self._handshake is handshake
+
+    def leave_alone(self) -> None:
+        """It is accepted after all, untouched."""
+        self.facts, self.plan = replace(self.facts, judged={}), UNTOUCHED
+
+    def take_server(self) -> socket.socket | None:
+        """The upstream, if it was predialled. It is the caller's from now on."""
+        server = self.server
+        if server is not None:
+            self._handshake.take(self)
+        return server
+
+
+class Handshake:
+    """Judges the clients of one proxy whose SYNs its listener has heard. ``context`` may be replaced at any time."""
+
+    def __init__(self, context: HandshakeContext) -> None:
+        self.context = context
+        self._held = 0
+        self._dialling = 0
+        self._kept: dict[Judged, float] = {}
+        self._is_closing = False
+        self._most_predialled = _MOST_PREDIALLED
+
+    def on_syn(self, half_open: HalfOpen) -> None:
+        """Judge a SYN that has no answer yet. Never raises: a bug is reported, and the client is accepted."""
+        try:
+            judged = half_open.note
+            if not isinstance(judged, Judged) or not judged.belongs_to(self):
+                judged = half_open.note = Judged(self, *self.context.decide(half_open.key[0]))
+            if judged.is_exact:
+                self._decide_again(half_open, judged)
+            elif not half_open.is_doubtful:
+                judged.is_exact = True
+                self._decide(half_open, judged)
+            elif judged.plan.refusal is None:
+                half_open.accept()
+            else:
+                half_open.ignore()  # unless the kernel has accepted it, its SYN comes again
+        except Exception as error:  # noqa: BLE001  # no packet may stop the others
+            self._crashed(half_open, error)
+
+    def lookup(self, half_open: HalfOpen | None) -> Judged | None:
+        """What is known of a client that is accepted now; None if this proxy has not judged its SYN."""
+        judged = half_open.note if half_open is not None else None
+        if not isinstance(judged, Judged) or not judged.belongs_to(self):
+            return None
+        if judged.is_exact and judged.plan.refusal is not None:  # ignored, until SYNs were no longer intercepted
+            judged.leave_alone()
+        return judged
+
+    def take(self, judged: Judged) -> None:
+        """A predialled upstream has found its client."""
+        judged.server = None
+        if self._kept.pop(judged, None) is not None:
+            self.context.limit.release()
+            self._most_predialled = min(self._most_predialled + 1, _MOST_PREDIALLED)
+
+    def _decide(self, half_open: HalfOpen, judged: Judged) -> None:
+        plan = judged.plan
+        for match in plan.dry_runs:
+            for fault in (match.connect, match.connect_delay):
+                if fault is not None:
+                    self._publish_fault(half_open, judged, match, fault)
+        refusal = plan.refusal
+        if plan.verdict is not None and refusal is not None:
+            refusal.answer(half_open)
+            self._publish_fault(half_open, judged, plan.verdict, refusal)
+            return
+        delay_s = 0.0
+        degraded = _TOO_MANY if self._held >= _MOST_HELD else None
+        for match in plan.matches:
+            delay = match.connect_delay
+            if delay is not None:
+                delay_s += delay.delay
+                self._publish_fault(half_open, judged, match, delay, degraded)
+        self._hold(half_open, judged, delay_s)
+
+    def _decide_again(self, half_open: HalfOpen, judged: Judged) -> None:
+        if half_open.is_held:
+            return
+        verdict = judged.plan.verdict
+        if verdict is not None and judged.plan.refusal is not None:
+            if self.context.still_refuses(verdict):
+                half_open.ignore()
+                return
+            judged.leave_alone()  # an edit has taken away what kept the client out
+        self._hold(half_open, judged, 0.0)
+
+    def _hold(self, half_open: HalfOpen, judged: Judged, delay_s: float) -> None:
+        if self._held >= _MOST_HELD:
+            half_open.accept()
+        elif delay_s:
+            self._held += 1
+            half_open.hold()
+            self.context.poller.call_at(monotonic() + delay_s, partial(self._finish_delay, half_open, judged))
+        else:
+            self._predial(half_open, judged)
+
+    def _finish_delay(self, half_open: HalfOpen, judged: Judged) -> None:
+        self._held -= 1
+        if half_open.is_answered:  # the listener's mode has changed
+            return
+        try:
+            self._predial(half_open, judged)
+        except Exception as error:  # noqa: BLE001  # the poller goes on
+            self._crashed(half_open, error)
+
+    def _predial(self, half_open: HalfOpen, judged: Judged) -> None:
+        """Accept the client once the upstream is reached, where that is to be tried."""
+        if not self._may_predial(judged):
+            half_open.accept()
+            return
+        try:
+            attempt = begin(self.context.upstream)
+        except OSError as error:
+            self._fail(half_open, judged, error)
+            return
+        if attempt is not None and attempt.is_over:  # a task would cost the client a way through trio
+            self.context.limit.acquire()
+            self._keep(half_open, judged, attempt.sock)
+            return
+        self._held += 1
+        self._dialling += 1
+        self.context.limit.acquire()
+        half_open.hold()
+        self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt)
+        self.context.poller.yield_soon = True
+
+    async def _finish_dial(self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None) -> None:
+        server = None
+        try:
+            server = await self._dial(half_open, judged, attempt)
+        except Exception as error:  # noqa: BLE001  # a bug must not keep a client out
+            self._crashed(half_open, error)
+        finally:
+            self._held -= 1
+            self._dialling -= 1
+            if server is None:
+                self.context.limit.release()
+        if server is None:
+            return
+        if half_open.is_answered:  # the listener's mode has changed meanwhile
+            sockets.end(server)
+            self.context.limit.release()
+        else:
+            self._keep(half_open, judged, server)
+
+    async def _dial(self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None) -> socket.socket | None:
+        """The upstream; None if it is not reached in time, or not at all: the client has been told so."""
+        timeout_s = self.context.dial_timeout_s
+        patience = trio.move_on_after(min(timeout_s, _PREDIALLED_S))
+        try:
+            with patience:
+                return await dial(self.context.upstream, self.context.poller, attempt)
+        except OSError as error:
+            self._fail(half_open, judged, error)
+        if patience.cancelled_caught and not half_open.is_answered:
+            if timeout_s > _PREDIALLED_S:
+                half_open.accept()
+            else:
+                half_open.ignore()
+                self._publish_failure(half_open, judged, "ETIMEDOUT")
+        return None
+
+    def _fail(self, half_open: HalfOpen, judged: Judged, error: OSError) -> None:
+        """Have ``connect()`` fail as the dial did, unless the client has an answer meanwhile."""
+        if half_open.is_answered:
+            return
+        if error.errno == errno.ECONNREFUSED:
+            half_open.refuse()
+        elif error.errno == errno.EHOSTUNREACH:
+            half_open.unreachable("host")
+        elif error.errno == errno.ENETUNREACH:
+            half_open.unreachable("net")
+        elif error.errno == errno.ETIMEDOUT:
+            half_open.ignore()
+        else:
+            half_open.accept()  # no answer to a SYN says this; its connection will
+            return
+        self._publish_failure(half_open, judged, error_name(error))
+
+    def _may_predial(self, judged: Judged) -> bool:
+        if len(self._kept) + self._dialling >= self._most_predialled or self.context.limit.is_tight():
+            return False
+        triggered = (fault for match in judged.plan.matches for fault in match.triggered)
+        return not any(fault.after.at_once and not fault.touches_server for fault in triggered)
+
+    def _keep(self, half_open: HalfOpen, judged: Judged, server: socket.socket) -> None:
+        """Accept the client, and keep its upstream until it has shaken hands, or for some seconds."""
+        judged.server = server
+        close_at = monotonic() + _PREDIALLED_S
+        if not self._is_closing:
+            self._is_closing = True
+            self.context.poller.call_at(close_at, self._close_abandoned)
+        self._kept[judged] = close_at
+        half_open.accept()
+
+    def _close_abandoned(self) -> None:
+        """Close what no client came for. The more there are, as of forged SYNs, the fewer are predialled."""
+        now = monotonic()
+        self._is_closing = False
+        while self._kept:
+            judged, close_at = next(iter(self._kept.items()))
+            if close_at > now:
+                self._is_closing = True
+                self.context.poller.call_at(close_at, self._close_abandoned)
+                return
+            del self._kept[judged]
+            self.context.limit.release()
+            self._most_predialled = max(self._most_predialled * 3 // 4, _FEWEST_PREDIALLED)
+            server, judged.server = judged.server, None
+            if server is not None:
+                sockets.end(server)
+
+    def _publish_failure(self, half_open: HalfOpen, judged: Judged, error: str) -> None:
+        """Once for a connection, however often its SYN comes again."""
+        if judged.failure == error:
+            return
+        judged.failure = error
+        self.context.bus.publish(
+            UpstreamFailed(
+                proxy=self.context.proxy,
+                connection=self._id(judged),
+                client=_client(half_open),
+                upstream=str(self.context.upstream),
+                error=error,
+                elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
+            )
+        )
+
+    def _publish_fault(
+        self,
+        half_open: HalfOpen,
+        judged: Judged,
+        match: Match,
+        fault: Connect | ConnectShape,
+        degraded: str | None = None,
+    ) -> None:
+        sees = fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees
+        if not match.dry_run:
+            judged.faults.append(fault.key)
+        self.context.bus.publish(
+            (FaultDryRun if match.dry_run else FaultInjected)(
+                proxy=self.context.proxy,
+                connection=self._id(judged),
+                client=_client(half_open),
+                upstream=str(self.context.upstream),
+                rule=match.rule,
+                fault=fault.key,
+                ordinal=match.ordinal,
+                options=options(fault),
+                trigger="connect",
+                client_sees=sees if degraded is None else "nothing",
+                degraded=degraded,
+                bytes_upstream=0,
+                bytes_downstream=0,
+                elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
+            )
+        )
+
+    def _crashed(self, half_open: HalfOpen, error: Exception) -> None:
+        client = _client(half_open)
+        self.context.bus.publish(ConnectionCrashed.because_of(error, proxy=self.context.proxy, connection=client))
+        half_open.accept()
+
+    def _id(self, judged: Judged) -> str:
+        return f"{self.context.proxy}#{judged.facts.number}"
+
+
+def _client(half_open: HalfOpen) -> str:
+    host, port, _ = half_open.key
+    return str(TcpAddress(host, port))

@@ -1,0 +1,331 @@
+"""The listener: one socket, and one mode that says what becomes of those who connect.
+
+Everything that changes what the kernel does with SYNs lives here. How one mode becomes another is a table of steps.
+On the way no client is lost: whom the kernel has accepted by then waits for accept(), whose SYN has come by then is
+judged by the rules as they are before the change.
+"""
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import NamedTuple
+
+from faultproxy.config.schema import TcpAddress
+from faultproxy.faults.base import ListenerMode
+from faultproxy.kernel import socket_filter, sockets
+from faultproxy.listener.limits import OutOfResources
+from faultproxy.listener.syn_intercept import NotAllowed, SynInterceptor, SynSockets
+from faultproxy.listener.syn_table import HalfOpen, SynTable
+from faultproxy.relay import Endpoint, Poller
+
+_BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
+_EXPIRE_EVERY_S = 30.0
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+CLOSED, OPEN, SILENT, INTERCEPTING = ListenerMode
+
+
+class Accepted(NamedTuple):
+    """A connection that the kernel has accepted; whoever takes it closes the socket.
+
+    ``half_open`` is the client as it was judged by its SYN; None if its SYN was not heard.
+    """
+
+    sock: socket.socket
+    host: str
+    port: int
+    half_open: HalfOpen | None
+
+
+class Listener:
+    """A listening socket, bound when made, CLOSED at first. Raises OSError if the address cannot be had.
+
+    ``why_not_intercepting`` is why it could not intercept SYNs when that was asked for last; None if it could.
+    """
+
+    def __init__(self, address: TcpAddress, syn_sockets: SynSockets) -> None:
+        self.configured = address
+        self.mode = CLOSED
+        self.why_not_intercepting: str | None = None
+        self._socket = _Socket(sockets.bind(address.host, address.port), syn_sockets)
+
+    @property
+    def address(self) -> TcpAddress:
+        """The real address: the kernel's choice of port, if the configuration left it open."""
+        host, port = self._socket.sock.getsockname()[:2]
+        return TcpAddress(self.configured.host and host, port)
+
+    @property
+    def on_the_way(self) -> int:
+        """How many were let in by their SYN within the last second, and are yet to be accepted."""
+        return self._socket.table.on_the_way()
+
+    def set_mode(self, mode: ListenerMode, otherwise: ListenerMode = OPEN) -> None:
+        """Take another mode, or have those judged who wait if it is the same; accept() those who waited at once.
+
+        Where it may not intercept, it takes the mode ``otherwise``; where it may not be silent, it is OPEN. Raises
+        OSError (EADDRINUSE) when another process took the port while it was CLOSED: it stays so.
+        """
+        try:
+            self._change(mode)
+        except NotAllowed as error:
+            if mode is INTERCEPTING:
+                self.why_not_intercepting = str(error)
+            self.set_mode(otherwise if mode is INTERCEPTING else OPEN)
+        else:
+            if mode is INTERCEPTING:
+                self.why_not_intercepting = None
+
+    def accept(self, most: int) -> Iterator[Accepted]:
+        """Those who waited when the mode changed, all of them, then up to ``most`` others who wait now.
+
+        Raises OutOfResources if there is no descriptor or memory for the first of the others: they wait on.
+        """
+        waiting = self._socket.waiting
+        while waiting:
+            yield waiting.popleft()
+        if self.mode is not CLOSED:
+            yield from self._socket.accept(most)
+
+    def attach(self, poller: Poller, on_acceptable: Callable[[], None], on_syn: Callable[[HalfOpen], None]) -> None:
+        """Call these functions, which must not raise, when clients wait to be accepted, and for each SYN to be judged.
+
+        ``on_syn`` is called for every SYN that has no answer yet, retransmissions included.
+        """
+        self._socket.attach(poller, on_acceptable, on_syn)
+
+    def detach(self) -> None:
+        """Call them no more. Whose SYN has come is judged first, and whom the kernel has accepted waits for accept().
+
+        Clients that are held are accepted.
+        """
+        if self.mode is INTERCEPTING:
+            _hear_syns(self._socket)
+            _accept_held(self._socket)
+        if self.mode is not CLOSED:
+            _drain_queue(self._socket)
+        self._socket.detach()
+
+    def pause(self) -> None:
+        """Leave those who connect in the kernel's queue, until resume()."""
+        self._socket.is_paused = True
+        self._socket.ignore()
+
+    def resume(self) -> None:
+        """Tell again of clients that wait to be accepted."""
+        self._socket.is_paused = False
+        if self.mode is not CLOSED:
+            self._socket.watch()
+
+    def close(self) -> None:
+        """Give the address back, for good. Those who waited are still to be taken by accept()."""
+        self.set_mode(CLOSED)
+        self._socket.detach()
+        self._socket.sock.close()
+
+    def _change(self, mode: ListenerMode) -> None:
+        before = self.mode
+        for step in STEPS[before, mode]:
+            step(self._socket)
+        self.mode = mode
+
+
+class _Socket:
+    """What the steps act on: the socket, its filter, its interceptor, and those who waited when the mode changed."""
+
+    def __init__(self, sock: socket.socket, syn_sockets: SynSockets) -> None:
+        self.sock = sock
+        self.table = SynTable()
+        self.interceptor = SynInterceptor(sock, syn_sockets, self.table)
+        self.waiting: deque[Accepted] = deque()
+        self.has_been_filtered = False
+        self.is_listening = False
+        self.is_paused = False
+        self._poller: Poller | None = None
+        self._on_acceptable: Callable[[], None] | None = None
+        self._endpoint: Endpoint | None = None
+        self._is_expiring = False
+
+    def accept(self, most: int) -> Iterator[Accepted]:
+        """Accept up to so many clients who wait. Raises OutOfResources if there is nothing for the first."""
+        accepted = 0
+        try:
+            for sock, host, port in sockets.accept_waiting(self.sock, most):
+                accepted += 1
+                if self.has_been_filtered:  # accepted sockets inherit their listener's filter
+                    socket_filter.detach(sock)
+                yield Accepted(sock, host, port, self._join(sock, host, port) if len(self.table) else None)
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES and not accepted:
+                raise OutOfResources(errno.errorcode[error.errno]) from None
+
+    def attach(self, poller: Poller, on_acceptable: Callable[[], None], on_syn: Callable[[HalfOpen], None]) -> None:
+        """Have the poller call these."""
+        self.detach()
+        self.is_paused = False
+        self._poller, self._on_acceptable = poller, on_acceptable
+        self.interceptor.on_syn = on_syn
+        if self.is_listening:
+            self.watch()
+        if self.interceptor.queue:
+            self.interceptor.serve()
+        if self.interceptor.drops_syns or len(self.table):
+            self.expire_later()
+
+    def detach(self) -> None:
+        """Have nobody called."""
+        self.ignore()
+        self._poller = self._on_acceptable = None
+        self.interceptor.on_syn = None
+
+    def watch(self) -> None:
+        """Have the poller tell of clients who wait, unless that is paused."""
+        if self._poller is not None and self._on_acceptable is not None and not self.is_paused:
+            self.ignore()
+            self._endpoint = self._poller.listen(self.sock, self._on_acceptable)
+
+    def ignore(self) -> None:
+        """Have the poller tell no more."""
+        if self._poller is not None and self._endpoint is not None:
+            self._poller.ignore(self._endpoint)
+            self._endpoint = None
+
+    def expire_later(self) -> None:
+        """Forget SYNs now and then, until none is left and no more come."""
+        if self._poller is not None and not self._is_expiring:
+            self._is_expiring = True
+            self._poller.call_at(self.table.clock() + _EXPIRE_EVERY_S, self._expire)
+
+    def _expire(self) -> None:
+        self._is_expiring = False
+        self.table.expire()
+        if len(self.table) or self.interceptor.drops_syns:
+            self.expire_later()
+
+    def _join(self, sock: socket.socket, host: str, port: int) -> HalfOpen | None:
+        try:
+            return self.table.join((host, port, sockets.local_host(sock)))
+        except OSError:  # its client has reset it already
+            return None
+
+
+# ---- the steps: functions of one step each, in the order that the table gives ----------------------------------------
+
+Step = Callable[[_Socket], None]
+
+
+def _listen(state: _Socket) -> None:
+    """Raises OSError: the port is another's, and so are the SYNs that come to it."""
+    try:
+        state.sock.listen(_BACKLOG)
+    except OSError:
+        if state.interceptor.drops_syns:
+            state.interceptor.stop()
+        raise
+    state.is_listening = True
+    state.watch()
+
+
+def _shut_down(state: _Socket) -> None:
+    """The kernel refuses from now on. Established connections live on, and listen(2) revives it."""
+    state.ignore()  # the poller would be told of EPOLLHUP for ever
+    state.sock.shutdown(socket.SHUT_RD)
+    state.is_listening = False
+
+
+def _drop_syns(state: _Socket) -> None:
+    """From now on SYNs have no answer."""
+    try:
+        socket_filter.attach(state.sock, socket_filter.drop_syns())
+    except OSError as error:
+        raise NotAllowed(f"a filter on the listener is not allowed here ({error.strerror})") from None
+    state.has_been_filtered = True
+
+
+def _try_to_drop_syns(state: _Socket) -> None:
+    """Where that is not allowed, a client whose SYN comes while the queue is drained is reset."""
+    with suppress(NotAllowed):
+        _drop_syns(state)
+
+
+def _answer_syns(state: _Socket) -> None:
+    """From now on the kernel answers SYNs."""
+    if state.has_been_filtered:
+        socket_filter.detach(state.sock)
+    state.interceptor.drops_syns = False
+
+
+def _drain_queue(state: _Socket) -> None:
+    """Whom the kernel has accepted has had an answer."""
+    with suppress(OutOfResources):
+        state.waiting.extend(state.accept(_BACKLOG))
+
+
+def _intercept(state: _Socket) -> None:
+    """From now on SYNs are heard, and have no answer but what is given by the one who judges them."""
+    state.interceptor.start()
+    state.has_been_filtered = True
+    state.expire_later()
+
+
+def _intercept_while_open(state: _Socket) -> None:
+    """The kernel may have answered some of those that are heard first."""
+    state.interceptor.start(is_doubtful=True)
+    state.has_been_filtered = True
+    state.expire_later()
+
+
+def _hear_syns(state: _Socket) -> None:
+    state.interceptor.hear()
+
+
+def _forget_syns(state: _Socket) -> None:
+    """The kernel has refused them, as nobody listened."""
+    state.interceptor.forget()
+
+
+def _accept_held(state: _Socket) -> None:
+    for half_open in state.table.held:
+        half_open.accept()
+
+
+def _refuse_held(state: _Socket) -> None:
+    """As the kernel refuses those who come now."""
+    for half_open in state.table.held:
+        half_open.refuse()
+
+
+def _stop_intercepting(state: _Socket) -> None:
+    state.interceptor.stop()
+
+
+STEPS: Mapping[tuple[ListenerMode, ListenerMode], tuple[Step, ...]] = MappingProxyType(
+    {
+        (CLOSED, CLOSED): (),
+        (CLOSED, OPEN): (_answer_syns, _listen),
+        (CLOSED, SILENT): (_drop_syns, _listen),
+        (CLOSED, INTERCEPTING): (_intercept, _forget_syns, _listen),
+        (OPEN, CLOSED): (_try_to_drop_syns, _drain_queue, _shut_down),
+        (OPEN, OPEN): (),
+        (OPEN, SILENT): (_drop_syns, _drain_queue),
+        (OPEN, INTERCEPTING): (_intercept_while_open, _hear_syns),
+        (SILENT, CLOSED): (_drain_queue, _shut_down),
+        (SILENT, OPEN): (_answer_syns,),
+        (SILENT, SILENT): (),
+        (SILENT, INTERCEPTING): (_intercept,),
+        (INTERCEPTING, CLOSED): (
+            _hear_syns,
+            _refuse_held,
+            _try_to_drop_syns,
+            _stop_intercepting,
+            _drain_queue,
+            _shut_down,
+        ),
+        (INTERCEPTING, OPEN): (_hear_syns, _answer_syns, _hear_syns, _accept_held, _stop_intercepting),
+        (INTERCEPTING, SILENT): (_hear_syns, _accept_held, _drop_syns, _stop_intercepting, _drain_queue),
+        (INTERCEPTING, INTERCEPTING): (_hear_syns,),
+    }
+)

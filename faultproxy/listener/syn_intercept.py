@@ -1,0 +1,242 @@
+"""SYN interception: each client's first packet is heard here before the kernel answers it.
+
+A filter on the listener drops every SYN that has not this process's mark; raw sockets receive a copy of each.
+What is to be accepted is sent again with the mark, and the kernel then shakes hands with the client as if nothing
+had been. Raw sockets are served before TCP (net/ipv4/ip_input.c), so no SYN is missed; and as filter and sockets die
+with the process, nothing is left behind.
+
+The kernel hands a clone of every TCP packet of the network namespace to every raw TCP socket's filter. So there is one
+for each family, whose filter knows the ports, however many listeners intercept.
+"""
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+
+from faultproxy.kernel import raw_socket, socket_filter
+from faultproxy.kernel.raw_tcp import Syn
+from faultproxy.listener.syn_table import HalfOpen, SynTable
+from faultproxy.relay import Endpoint, Poller
+
+_READ_AT_ONCE = 256
+_JUDGED_AT_ONCE = 32
+_HEARD_AT_A_CHANGE = 512
+_MOST_QUEUED = 4096
+_DOUBT_S = 1.0
+
+_Place = tuple[int, int, bytes | None]
+"""A family, a port, and an address; None: all addresses."""
+
+
+class NotAllowed(Exception):
+    """This host, or its privileges, do not let SYNs be heard or dropped; the text says what is missing."""
+
+
+class SynSockets:
+    """The raw sockets by which a process hears and answers SYNs, shared by its interceptors, and open while it has any.
+
+    A stranger may send SYNs faster than they can be judged. Those of each interceptor wait in a queue of its own, of
+    bounded length, and a few of each queue are judged in a batch of the poller's: so the others go on.
+    """
+
+    def __init__(self, poller: Poller) -> None:
+        self.mark = raw_socket.new_mark()
+        self._poller = poller
+        self._receivers: dict[int, socket.socket] = {}
+        self._senders: dict[tuple[int, bool], socket.socket] = {}
+        self._endpoints: dict[int, Endpoint] = {}
+        self._interceptors: dict[_Place, SynInterceptor] = {}
+        self._in_doubt: dict[SynInterceptor, float] = {}
+        self._is_scheduled = False
+
+    @property
+    def descriptors(self) -> int:
+        """How many are open: up to six, two families' receivers, and senders with the mark and without."""
+        return len(self._receivers) + len(self._senders)
+
+    def add(self, interceptor: "SynInterceptor", *, is_doubtful: bool) -> None:
+        """Hear the SYNs of one more interceptor. Raises OSError.
+
+        If ``is_doubtful``, SYNs are marked as such as long as they may have come before its listener dropped them.
+        """
+        for place in interceptor.places:
+            self._interceptors[place] = interceptor
+        if is_doubtful:
+            self._in_doubt[interceptor] = monotonic() + _DOUBT_S
+        try:
+            self._follow_interceptors()
+        except OSError:
+            self.remove(interceptor)
+            raise
+
+    def remove(self, interceptor: "SynInterceptor") -> None:
+        """Hear its SYNs no more."""
+        for place in interceptor.places:
+            if self._interceptors.get(place) is interceptor:
+                del self._interceptors[place]
+        self._in_doubt.pop(interceptor, None)
+        self._follow_interceptors()
+
+    def read(self, most: int) -> None:
+        """Move SYNs, up to so many of each family, from the kernel's queues into those of their interceptors."""
+        is_all = True
+        for family, receiver in self._receivers.items():
+            count = 0
+            for syn, scope in raw_socket.receive(receiver, most):
+                count += 1
+                if syn is not None:
+                    self._queue(family, syn, scope)
+            is_all = is_all and count < most
+        if self._in_doubt:
+            now = monotonic()
+            for interceptor, until in tuple(self._in_doubt.items()):
+                if is_all or now > until:
+                    del self._in_doubt[interceptor]
+
+    def serve(self) -> None:
+        """Have some SYNs of each queue judged, now and in the poller's next batches until all are empty."""
+        is_more = False
+        for interceptor in tuple(dict.fromkeys(self._interceptors.values())):
+            interceptor.judge(_JUDGED_AT_ONCE)
+            is_more = is_more or interceptor.has_more
+        if is_more and not self._is_scheduled:
+            self._is_scheduled = True
+            self._poller.call_at(monotonic(), self._serve_rest)
+
+    def send(self, scope: int, syn: Syn, packet: bytes, accepts: bool) -> None:  # a Send
+        """Send a packet on to the listener, with the mark, or back to the client."""
+        sender = self._senders.get((syn.family, accepts))
+        if sender is not None:
+            raw_socket.send(sender, packet, syn.destination if accepts else syn.source, scope)
+
+    def _on_readable(self) -> None:
+        self.read(_READ_AT_ONCE)
+        if not self._is_scheduled:
+            self.serve()
+
+    def _serve_rest(self) -> None:
+        self._is_scheduled = False
+        self.serve()
+
+    def _queue(self, family: int, syn: Syn, scope: int) -> None:
+        port = syn.destination_port
+        interceptor = self._interceptors.get((family, port, syn.destination)) or self._interceptors.get(
+            (family, port, None)
+        )
+        if interceptor is not None and len(interceptor.queue) < _MOST_QUEUED:
+            interceptor.queue.append((syn, scope, interceptor in self._in_doubt or not interceptor.drops_syns))
+
+    def _follow_interceptors(self) -> None:
+        """Open and close the sockets of each family, and tell their filters the ports."""
+        wanted: dict[int, set[int]] = {}
+        for family, port, _ in self._interceptors:
+            wanted.setdefault(family, set()).add(port)
+        for family in [family for family in self._receivers if family not in wanted]:
+            self._poller.ignore(self._endpoints.pop(family))
+            for sock in (self._receivers.pop(family), *self._take_senders(family)):
+                sock.close()
+        for family, ports in wanted.items():
+            if family not in self._receivers:
+                self._open(family)
+            raw_socket.hear_ports(self._receivers[family], ports, self.mark)
+
+    def _open(self, family: int) -> None:
+        try:
+            self._senders[family, True] = raw_socket.sender(family, self.mark)
+            self._senders[family, False] = raw_socket.sender(family)
+            receiver = self._receivers[family] = raw_socket.receiver(family)
+        except OSError:
+            for sock in self._take_senders(family):
+                sock.close()
+            raise
+        self._endpoints[family] = self._poller.listen(receiver, self._on_readable)
+
+    def _take_senders(self, family: int) -> list[socket.socket]:
+        keys = [key for key in self._senders if key[0] == family]
+        return [self._senders.pop(key) for key in keys]
+
+
+class SynInterceptor:
+    """Hears the SYNs of one listener, and hands those that have no answer yet to ``on_syn``.
+
+    ``drops_syns`` is whether the listener leaves SYNs to the interceptor, and does not answer them itself. Until
+    there is an ``on_syn``, SYNs wait.
+    """
+
+    def __init__(self, listener: socket.socket, sockets: SynSockets, table: SynTable) -> None:
+        self.queue: deque[tuple[Syn, int, bool]] = deque()
+        self.places = tuple(_places(listener))
+        self.drops_syns = False
+        self.on_syn: Callable[[HalfOpen], None] | None = None
+        self._listener = listener
+        self._sockets = sockets
+        self._table = table
+
+    @property
+    def has_more(self) -> bool:
+        """Whether SYNs wait that can be judged."""
+        return bool(self.queue) and self.on_syn is not None
+
+    def start(self, *, is_doubtful: bool = False) -> None:
+        """Take the SYNs from the listener. Raises NotAllowed.
+
+        ``is_doubtful`` says that until now it has answered them, perhaps some of those that are heard first.
+        """
+        what = "raw sockets are"
+        try:
+            self._sockets.add(self, is_doubtful=is_doubtful)
+            what = "a filter on the listener is"
+            socket_filter.attach(self._listener, socket_filter.drop_syns(unless_mark=self._sockets.mark))
+            self.drops_syns = True
+        except OSError as error:
+            self._sockets.remove(self)
+            name = errno.errorcode.get(error.errno or 0, str(error))
+            raise NotAllowed(f"{what} not allowed here ({name})") from None
+
+    def stop(self) -> None:
+        """Hear no more SYNs. What the listener does with them, its filter says, which is the caller's to change."""
+        self.queue.clear()
+        self.drops_syns = False
+        self._sockets.remove(self)
+
+    def hear(self) -> None:
+        """Have those judged whose SYN has come by now, up to some hundreds; so a flood does not stop everything."""
+        self._sockets.read(_HEARD_AT_A_CHANGE)
+        self.judge(_HEARD_AT_A_CHANGE)
+
+    def forget(self) -> None:
+        """Throw away the SYNs that have come by now."""
+        self._sockets.read(_HEARD_AT_A_CHANGE)
+        self.queue.clear()
+
+    def serve(self) -> None:
+        """Have those judged who wait, soon."""
+        self._sockets.serve()
+
+    def judge(self, most: int) -> None:
+        """Hand over clients that wait in the queue, up to so many."""
+        if self.on_syn is None:
+            return
+        for _ in range(min(most, len(self.queue))):
+            syn, scope, is_doubtful = self.queue.popleft()
+            key = _text(syn.source), syn.source_port, _text(syn.destination)
+            half_open = self._table.hear(key, syn, partial(self._sockets.send, scope), is_doubtful=is_doubtful)
+            if half_open is not None:
+                self.on_syn(half_open)
+
+
+def _places(listener: socket.socket) -> list[_Place]:
+    host, port = listener.getsockname()[:2]
+    if host not in {"0.0.0.0", "::"}:
+        return [(listener.family, port, socket.inet_pton(listener.family, host))]
+    families = [listener.family]
+    if listener.family == socket.AF_INET6 and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        families.append(socket.AF_INET)
+    return [(family, port, None) for family in families]
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
