@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import multiprocessing
 import os
 import select
 import socket
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -72,6 +73,39 @@ def forged_syn(source: str, destination: Address, source_port: int, sequence: in
     check = raw_tcp.checksum(struct.pack("!4s4sBBH", *ends, 0, 6, len(segment)) + segment)
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), 0, 0, 64, 6, 0, *ends)
     return head + segment[:16] + check.to_bytes(2) + segment[18:]
+
+
+class Flood:
+    """So many forged SYNs a second at a port of this host, by a process of its own, each from another client.
+
+    Their sources are in 127.7.0.0/16.
+    """
+
+    def __init__(self, address: Address, per_s: int, data: bytes = b"") -> None:
+        self._address, self._per_s, self._data = address, per_s, data
+
+    def __enter__(self) -> "Flood":
+        self._process = multiprocessing.get_context("fork").Process(target=self._send, daemon=True)
+        self._process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+
+    def _send(self) -> None:
+        packets = [
+            forged_syn(f"127.7.{number // 250}.{number % 250 + 1}", self._address, 1024 + number, number, self._data)
+            for number in range(50_000 if not self._data else 2_000)
+        ]
+        sender = raw_socket.sender(socket.AF_INET)
+        began, sent = monotonic(), 0
+        while True:
+            while sent < (monotonic() - began) * self._per_s:
+                sender.sendto(packets[sent % len(packets)], (self._address[0], 0))
+                sent += 1
+            sleep(0.001)
 
 
 class Namespaces:

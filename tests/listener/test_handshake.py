@@ -1,14 +1,27 @@
-"""The mirror: while SYNs are judged, what the upstream says to the proxy is what connect() says to the client."""
+"""The handshake: while SYNs are judged, what the upstream says to the proxy is what connect() says to the client."""
 
 import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
 import pytest
+import trio
 
-from faultproxy.kernel import raw_socket
+from faultproxy.config.schema import TcpAddress, UpstreamAddress
+from faultproxy.events.bus import Bus
+from faultproxy.faults.refuse import Refuse
+from faultproxy.faults.slow_connect import SlowConnect
+from faultproxy.kernel import raw_socket, raw_tcp
+from faultproxy.listener import handshake
+from faultproxy.listener.handshake import Handshake, HandshakeContext
+from faultproxy.listener.limits import ConnectionLimit
+from faultproxy.listener.syn_table import HalfOpen, SynTable
+from faultproxy.relay import Poller
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from tests.network import Namespaces, connect_many, forged_syn, inside, ip, need_syn_interception
 from tests.peers import (
     SilentUpstream,
@@ -22,15 +35,15 @@ from tests.peers import (
 )
 from tests.running import Faultproxy, one
 
-pytestmark = pytest.mark.usefixtures("_gate")
 NEEDS_SYNS = {"name": "nobody", "when": {"client": "127.9.9.9"}, "refuse": None}
 
 
 @pytest.fixture(scope="module")
-def _gate() -> None:
+def _interception() -> None:
     need_syn_interception()
 
 
+@pytest.mark.usefixtures("_interception")
 def test_an_upstream_that_refuses_refuses_the_client(tmp_path: Path) -> None:
     """ECONNREFUSED from connect(), for a burst too; each is told, and none was opened."""
     with nobody() as upstream, Faultproxy(tmp_path, one(upstream, NEEDS_SYNS)) as proxy:
@@ -40,6 +53,7 @@ def test_an_upstream_that_refuses_refuses_the_client(tmp_path: Path) -> None:
         assert not proxy.seen("connection.opened")
 
 
+@pytest.mark.usefixtures("_interception")
 def test_an_upstream_out_of_reach_is_out_of_the_clients_reach(tmp_path: Path) -> None:
     """No route is ENETUNREACH from connect(), a route that says so EHOSTUNREACH, over IPv4 and IPv6; each is told."""
     upstreams = {
@@ -68,6 +82,7 @@ def test_an_upstream_out_of_reach_is_out_of_the_clients_reach(tmp_path: Path) ->
         assert not proxy.seen("connection.opened")
 
 
+@pytest.mark.usefixtures("_interception")
 def test_an_upstream_that_never_answers_leaves_the_client_without_an_answer(tmp_path: Path) -> None:
     """connect() hangs as it would have without a proxy, until the server speaks."""
     with SilentUpstream() as upstream:
@@ -80,6 +95,7 @@ def test_an_upstream_that_never_answers_leaves_the_client_without_an_answer(tmp_
             assert not proxy.seen("connection.opened")
 
 
+@pytest.mark.usefixtures("_interception")
 def test_a_server_that_was_dialled_first_serves_the_client(tmp_path: Path) -> None:
     """The connection that was dialled is the one that carries the bytes; there is no other."""
     with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, NEEDS_SYNS)) as proxy:
@@ -89,6 +105,7 @@ def test_a_server_that_was_dialled_first_serves_the_client(tmp_path: Path) -> No
         assert upstream.is_left_alone()
 
 
+@pytest.mark.usefixtures("_interception")
 def test_clients_that_never_shake_hands_hold_few_servers_and_not_for_long(tmp_path: Path) -> None:
     """Of 300 forged SYNs 256 hold a server, for 3 s; who comes meanwhile is let in first, and served if there is one."""
     with ExitStack() as stack:
@@ -112,6 +129,7 @@ def test_clients_that_never_shake_hands_hold_few_servers_and_not_for_long(tmp_pa
         assert connect_error(address) == "ECONNREFUSED"
 
 
+@pytest.mark.usefixtures("_interception")
 def test_a_silent_upstream_keeps_few_clients_waiting_and_not_for_long(tmp_path: Path) -> None:
     """Of 300 clients 256 are let in after 3 s, the others at once, if the dial may take longer than that."""
     with SilentUpstream() as upstream, Faultproxy(tmp_path, one(upstream.address, NEEDS_SYNS)) as proxy:
@@ -123,8 +141,155 @@ def test_a_silent_upstream_keeps_few_clients_waiting_and_not_for_long(tmp_path: 
         assert opened[44] - opened[43] > timedelta(seconds=1)
 
 
+@pytest.mark.usefixtures("_interception")
 def test_without_a_rule_on_syns_an_upstream_that_refuses_is_a_reset(tmp_path: Path) -> None:
-    """The gate runs only while a rule needs it."""
+    """SYNs are intercepted only while a rule needs it."""
     with nobody() as upstream, Faultproxy(tmp_path, one(upstream)) as proxy:
         assert connect_error(proxy.address("p")) in (None, "ECONNRESET")
         proxy.wait_for("connection.opened")
+
+
+class Scene:
+    """A handshake without a proxy: SYNs in, answers out. Timers are due when the test says so."""
+
+    def __init__(self, stack: ExitStack, nursery: trio.Nursery, upstream: UpstreamAddress) -> None:
+        self.poller = stack.enter_context(Poller())
+        monkey = pytest.MonkeyPatch()
+        stack.callback(monkey.undo)
+        monkey.setattr(self.poller, "call_at", lambda _, callback: self.timers.append(callback))
+        self.timers: list[Callable[[], None]] = []
+        self.sent: list[bool] = []
+        self.table = SynTable()
+        self.limit = ConnectionLimit().add(max_connections=400)
+        self.plan = UNTOUCHED
+        self.count = 0
+        self.handshake = Handshake(
+            HandshakeContext(
+                proxy="p",
+                upstream=upstream,
+                dial_timeout_s=5,
+                poller=self.poller,
+                nursery=nursery,
+                limit=self.limit,
+                bus=Bus(),
+                decide=self.decide,
+                still_refuses=lambda _: True,
+            )
+        )
+
+    def decide(self, host: str) -> tuple[ConnectionFacts, Plan]:
+        """Number it."""
+        self.count += 1
+        return ConnectionFacts(self.count, host, trio.current_time(), 1), self.plan
+
+    def syn(self, port: int, *, is_doubtful: bool = False) -> HalfOpen:
+        """A SYN has come, and is judged."""
+        syn = raw_tcp.parse_ipv4(forged_syn("192.0.2.1", ("192.0.2.9", 80), port, 1))
+        assert syn is not None
+        send = lambda _syn, _packet, accepts: self.sent.append(accepts)  # noqa: E731
+        half_open = self.table.hear(("192.0.2.1", port, "192.0.2.9"), syn, send, is_doubtful=is_doubtful)
+        assert half_open is not None
+        self.handshake.on_syn(half_open)
+        return half_open
+
+    def abandon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Time passes, and none of the clients comes."""
+        with monkeypatch.context() as patch:
+            later = monotonic() + 4
+            patch.setattr(handshake, "monotonic", lambda: later)
+            due, self.timers = self.timers, []
+            for callback in due:
+                callback()
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(backlog=1024))
+        async with trio.open_nursery() as nursery:
+            yield Scene(stack, nursery, TcpAddress("127.0.0.1", upstream.port))
+
+
+async def test_predialled_upstreams_are_connections(scene: Scene) -> None:
+    """They are counted until their client takes them, as it is then counted itself."""
+    clients = [scene.syn(port) for port in range(10)]
+    assert scene.limit.connections == 10
+    for client in clients:
+        judged = scene.handshake.lookup(client)
+        assert judged is not None
+        server = judged.take_server()
+        assert server is not None
+        server.close()
+        assert judged.take_server() is None
+    assert scene.limit.connections == 0
+    assert scene.sent == [True] * 10
+
+
+async def test_the_fewer_clients_come_the_fewer_upstreams_are_predialled(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of forged SYNs' 256 at first, then 4; all are let in. Each decent client that comes makes it one more."""
+    for port in range(300):
+        scene.syn(port)
+    assert scene.limit.connections == 256
+    scene.abandon(monkeypatch)
+    assert scene.limit.connections == 0
+    for port in range(300, 600):
+        scene.syn(port)
+    assert scene.limit.connections == 4
+    assert scene.sent == [True] * 600
+    scene.abandon(monkeypatch)
+    for port in range(600, 610):
+        judged = scene.handshake.lookup(scene.syn(port))
+        assert judged is not None
+        server = judged.take_server()
+        assert server is not None
+        server.close()
+    for port in range(700, 800):
+        scene.syn(port)
+    assert scene.limit.connections == 14
+    scene.abandon(monkeypatch)
+
+
+async def test_the_last_quarter_of_the_limit_is_left_to_clients(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client is then let in before its upstream is dialled."""
+    for _ in range(299):
+        scene.limit.acquire()
+    for port in range(100):
+        scene.syn(port)
+    assert scene.limit.connections == 300
+    assert scene.sent == [True] * 100
+    scene.abandon(monkeypatch)
+
+
+async def test_a_doubtful_syn_is_let_in_or_waits(scene: Scene) -> None:
+    """The kernel may have answered it: nothing is done that would be wrong then, nor said to be exact."""
+    free = scene.syn(1, is_doubtful=True)
+    judged = scene.handshake.lookup(free)
+    assert scene.sent == [True]
+    assert judged is not None
+    assert not judged.is_exact
+    refuse = Match("r", 1, (Refuse(),), dry_run=False)
+    scene.plan = Plan((refuse,), (), refuse)
+    refused = scene.syn(2, is_doubtful=True)
+    assert scene.sent == [True]
+    refused.is_doubtful = False
+    scene.handshake.on_syn(refused)
+    assert scene.sent == [True]
+    assert refused.is_answered
+    assert scene.count == 2
+
+
+async def test_a_held_client_whose_mode_changes_is_done_with(scene: Scene) -> None:
+    """Its delay is over when the listener has answered it; it is not answered twice."""
+    slow = Match("r", 1, (SlowConnect(delay="1s"),), dry_run=False)  # type: ignore[arg-type]  # as a user writes it
+    scene.plan = Plan((slow,))
+    client = scene.syn(1)
+    assert scene.table.held == (client,)
+    client.accept()
+    for callback in scene.timers:
+        callback()
+    assert scene.sent == [True]
+    judged = scene.handshake.lookup(client)
+    assert judged is not None
+    assert judged.faults == ["slow_connect"]

@@ -1,227 +1,377 @@
-"""Outages: the listener is shut, so that the kernel itself refuses, while open connections live on."""
+"""The listener's modes, and the way from each to each: no client is lost, none is judged twice."""
 
+import errno
+import select
 import socket
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from time import monotonic, sleep
 
 import pytest
 
-from tests.peers import Address, Upstream, connect, connect_error, fate, name_of, read_exactly, read_to_the_end
-from tests.running import Faultproxy, Scene, Settings, Stage, one
+from faultproxy.config.schema import TcpAddress
+from faultproxy.faults.base import ListenerMode
+from faultproxy.kernel import raw_socket, socket_filter
+from faultproxy.listener import Accepted, Listener
+from faultproxy.listener.limits import OutOfResources
+from faultproxy.listener.listener import STEPS
+from faultproxy.listener.syn_intercept import SynSockets
+from faultproxy.listener.syn_table import HalfOpen
+from faultproxy.relay import Poller
+from tests.network import need_syn_interception
+from tests.peers import Background, connect, name_of
 
-REFUSE = {"name": "outage", "refuse": None}
-LATER = {"from": "800ms", "to": "1800ms"}
-SCENES = {
-    "always": Scene([REFUSE]),
-    "disabled": Scene(settings={"enabled": False}),
-    "opens_and_ends": Scene([{**REFUSE, "when": {"window": LATER}}]),
-    "starts_with_it": Scene([{**REFUSE, "when": {"window": {"to": "1s"}}}]),
-    "repeats": Scene([{**REFUSE, "when": {"window": {"to": "100ms", "every": "200ms"}}}]),
-    "below_a_pass": Scene([{"name": "nobody", "when": {"connection": 99}, "pass": None}, REFUSE]),
-    "counted": Scene([{**REFUSE, "limit": 1}]),
-    "live": Scene(
-        [
-            {"name": "health", "when": {"connection": 1}, "pass": None},
-            {"name": "restart", "when": {"window": LATER}, "live": True, "reset": None},
-        ]
-    ),
-    "live_close": Scene([{"name": "restart", "when": {"window": LATER}, "live": True, "close": None}]),
-    "live_again": Scene(
-        [
-            {
-                "name": "restart",
-                "when": {"window": {"to": "10ms", "every": "20ms"}},
-                "live": True,
-                "half_close": {"after": "4B"},
-            }
-        ]
-    ),
-    "not_live": Scene([{"name": "restart", "when": {"window": LATER}, "reset": None}]),
-}
+CLOSED, OPEN, SILENT, INTERCEPTING = ListenerMode
+A_MOMENT_S = 0.05
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("gate"), SCENES) as stage:
-        yield stage
+class Scene:
+    """A listener, its clients, and what it has told of them. ``judge`` answers a SYN; it is held by default."""
 
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.poller = self._stack.enter_context(Poller())
+        self.listener = Listener(TcpAddress("127.0.0.1", 0), SynSockets(self.poller))
+        self.judge: Callable[[HalfOpen], None] = HalfOpen.hold
+        self.judged: list[HalfOpen] = []
+        self.accepted: list[Accepted] = []
+        self.attach()
 
-def windows_later(stage: Stage) -> None:
-    """Wait while the windows that repeat open some more times."""
-    before = len(stage.proxy.seen("outage.started", proxy="repeats"))
-    stage.proxy.wait_for("outage.started", proxy="repeats", nth=before + 2)
+    def close(self) -> None:
+        """Close all sockets."""
+        self.listener.close()
+        self.accept()
+        self._stack.close()
 
+    def attach(self) -> None:
+        """Be told."""
+        self.listener.attach(self.poller, lambda: None, self._on_syn)
 
-def fate_of_connecting(address: Address) -> str:
-    try:
-        return fate(address)[1]
-    except ConnectionRefusedError as error:
-        return name_of(error)
+    def connect(self) -> socket.socket:
+        """A client on its way."""
+        client = self._stack.enter_context(socket.socket())
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", self.listener.address.port))
+        return client
+
+    def outcome(self, client: socket.socket, patience_s: float = A_MOMENT_S) -> str:
+        """How a connect has ended, or ``silence``."""
+        if not select.select([], [client], [], patience_s)[1]:
+            return "silence"
+        error = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.errorcode[error] if error else "connected"
+
+    def accept(self, most: int = 100) -> int:
+        """Take those who wait; how many."""
+        count = len(self.accepted)
+        for accepted in self.listener.accept(most):
+            self._stack.enter_context(accepted.sock)
+            self.accepted.append(accepted)
+        return len(self.accepted) - count
+
+    def times_accepted(self, client: socket.socket) -> int:
+        """How often this client was accepted."""
+        return sum(accepted.port == client.getsockname()[1] for accepted in self.accepted)
+
+    def times_judged(self, client: socket.socket) -> int:
+        """How often its SYN was judged."""
+        return sum(half_open.key[1] == client.getsockname()[1] for half_open in self.judged)
+
+    def _on_syn(self, half_open: HalfOpen) -> None:
+        self.judged.append(half_open)
+        self.judge(half_open)
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.close()
 
 
-def exchange(client: socket.socket, server: socket.socket) -> None:
-    client.sendall(b"ping")
-    assert read_exactly(server, 4) == b"ping"
-    server.sendall(b"pong")
-    assert read_exactly(client, 4) == b"pong"
+def test_there_are_steps_from_every_mode_to_every_mode() -> None:
+    """The table has no hole."""
+    assert STEPS.keys() == {(before, after) for before in ListenerMode for after in ListenerMode}
 
 
-# These scenes play at the same time: their windows open and close together, and the open connections are made first.
+OF_THE_HELD = {CLOSED: "ECONNREFUSED", OPEN: "connected", SILENT: "connected", INTERCEPTING: "silence"}
+OF_NEW_ONES = {CLOSED: "ECONNREFUSED", OPEN: "connected", SILENT: "silence", INTERCEPTING: "silence"}
 
 
-def test_windows_open_and_close(stage: Stage) -> None:
-    """What is open lives on through an outage; a live ending strikes it, but not what a pass rule exempts."""
-    with (
-        stage.ends("opens_and_ends") as open_through_it,
-        stage.ends("live") as exempt,
-        stage.ends("live") as struck,
-        stage.ends("live_close") as closed,
-        stage.ends("not_live") as spared,
-    ):
-        address = stage.proxy.address("opens_and_ends")
-        assert stage.proxy.wait_for("outage.started", proxy="opens_and_ends")["rule"] == "outage"
-        assert [connect_error(address) for _ in range(20)] == ["ECONNREFUSED"] * 20
-        exchange(*open_through_it)
+@pytest.mark.parametrize("after", ListenerMode)
+@pytest.mark.parametrize("before", ListenerMode)
+def test_from_every_mode_to_every_mode(scene: Scene, before: ListenerMode, after: ListenerMode) -> None:
+    """Whom the kernel has accepted is accepted once; whose SYN is held or just came, has the mode's answer, judged once.
 
-        stage.proxy.wait_for("fault.injected", connection="live#2", rule="restart", fault="reset", fidelity="exact")
-        assert [read_to_the_end(sock) for sock in struck] == [(b"", "ECONNRESET")] * 2
-        exchange(*exempt)
-        assert not stage.proxy.seen("fault.injected", connection="live#1")
+    A new client meets the new mode; its port stays the same.
+    """
+    need_syn_interception()
+    address = scene.listener.address
+    scene.listener.set_mode(OPEN)
+    queued = [scene.connect()]
+    scene.listener.set_mode(before)
+    held = unheard = None
+    if before is INTERCEPTING:
+        scene.judge = HalfOpen.accept
+        queued.append(scene.connect())
+        scene.listener.set_mode(before)
+        scene.judge = HalfOpen.hold
+        held = scene.connect()
+        scene.listener.set_mode(before)
+        unheard = scene.connect()
+    assert [scene.outcome(client) for client in queued] == ["connected"] * len(queued)
 
-        stage.proxy.wait_for("fault.injected", connection="live_close#1", client_sees="EOF")
-        assert read_to_the_end(closed[0]) == (b"", "EOF")
-        exchange(*spared)
+    scene.listener.set_mode(after)
 
-        stage.proxy.wait_for("outage.ended", proxy="opens_and_ends", rule="outage")
-        with stage.ends("opens_and_ends") as again:
-            exchange(*again)
-        exchange(*open_through_it)
-        assert stage.proxy.address("opens_and_ends") == address
-    assert stage.proxy.wait_for("connection.opened", connection="opens_and_ends#2"), "who is refused has no number"
-    assert len(stage.proxy.seen("outage.started", proxy="opens_and_ends")) == 1
-    assert not stage.proxy.seen("fault.injected", proxy="not_live")
-
-
-def test_a_live_ending_strikes_once(stage: Stage) -> None:
-    """However often the window opens before the trigger is reached, and after: the log tells of what happened once."""
-    with stage.ends("live_again") as (client, server):
-        windows_later(stage)
-        exchange(client, server)
-        assert read_to_the_end(client) == (b"", "EOF")
-        windows_later(stage)
-        client.close()
-        assert read_to_the_end(server) == (b"", "EOF")
-        server.close()
-        assert stage.closed("live_again")["faults"] == ["half_close"]
-    assert len(stage.proxy.seen("fault.injected", proxy="live_again")) == 1
-
-
-def test_an_outage_from_the_start(stage: Stage) -> None:
-    """A proxy whose outage begins at 0 s is announced with its port, and opens when the outage ends."""
-    stage.proxy.wait_for("outage.started", proxy="starts_with_it")
-    stage.proxy.wait_for("outage.ended", proxy="starts_with_it")
-    with stage.ends("starts_with_it") as (client, server):
-        exchange(client, server)
+    assert scene.listener.mode is after
+    assert scene.listener.address == address
+    for client in (held, unheard):
+        if client is not None:
+            assert scene.outcome(client) == OF_THE_HELD[after]
+            assert scene.times_judged(client) == 1
+            if OF_THE_HELD[after] == "connected":
+                queued.append(client)
+    count = len(scene.judged)
+    new = scene.connect()
+    assert scene.outcome(new) == OF_NEW_ONES[after]
+    if after is OPEN:
+        queued.append(new)
+    scene.accept()
+    assert [scene.times_accepted(client) for client in queued] == [1] * len(queued)
+    assert len(scene.accepted) == len(queued)
+    for accepted in scene.accepted:
+        accepted.sock.send(b"x")
+    assert [client.recv(1) for client in queued] == [b"x"] * len(queued)
+    scene.listener.set_mode(after)
+    assert len(scene.judged) == count + (after is INTERCEPTING)
 
 
-def test_an_outage_without_a_window_refuses_everybody(stage: Stage) -> None:
-    """Each connect() fails with ECONNREFUSED, the upstream hears of none, and the outage is told once."""
-    address = stage.proxy.address("always")
-    stage.proxy.wait_for("outage.started", proxy="always", rule="outage")
-    assert [connect_error(address) for _ in range(50)] == ["ECONNREFUSED"] * 50
-    assert stage.upstreams["always"].is_left_alone()
-    assert len(stage.proxy.seen("outage.started", proxy="always")) == 1
-    assert not stage.proxy.seen("connection.opened", proxy="always")
+def test_a_client_is_joined_to_its_syn(scene: Scene) -> None:
+    """Also when the listener no longer intercepts; one that came otherwise has none."""
+    need_syn_interception()
+    scene.listener.set_mode(INTERCEPTING)
+    first = scene.connect()
+    scene.listener.set_mode(OPEN)
+    assert scene.outcome(first) == "connected"
+    second = scene.connect()
+    assert scene.outcome(second) == "connected"
+    scene.accept()
+    by_port = {accepted.port: accepted.half_open for accepted in scene.accepted}
+    assert by_port == {first.getsockname()[1]: scene.judged[0], second.getsockname()[1]: None}
+    assert scene.listener.on_the_way == 0
 
 
-def test_a_disabled_proxy_refuses_everybody(stage: Stage) -> None:
-    """It looks like a stopped server, and no rule is said to be the cause."""
-    assert connect_error(stage.proxy.address("disabled")) == "ECONNREFUSED"
-    assert not stage.proxy.seen("outage.started", proxy="disabled")
+@pytest.mark.parametrize("modes", [[OPEN, INTERCEPTING], [OPEN, CLOSED], [OPEN, INTERCEPTING, CLOSED, INTERCEPTING]])
+def test_clients_without_a_pause_while_the_mode_changes(scene: Scene, modes: list[ListenerMode]) -> None:
+    """Each is accepted once, or refused while it is closed; none is reset, none is judged twice.
+
+    A client whose SYN comes while the queue of a listener that closes is drained sends it again after a second. At no
+    other change is that so.
+    """
+    need_syn_interception()
+    scene.judge = HalfOpen.accept
+    scene.listener.set_mode(OPEN)
+    address = ("127.0.0.1", scene.listener.address.port)
+    outcomes: Counter[str] = Counter()
+    over = threading.Event()
+    slowest_s = 0.0
+
+    def come_and_go() -> None:
+        nonlocal slowest_s
+        while not over.is_set():
+            before = monotonic()
+            try:
+                with connect(address) as client:
+                    outcomes["served" if client.recv(1) == b"x" else "EOF"] += 1
+            except OSError as error:
+                outcomes[name_of(error)] += 1
+            slowest_s = max(slowest_s, monotonic() - before)
+
+    def serve() -> int:
+        count = 0
+        for accepted in scene.listener.accept(100):
+            with accepted.sock:
+                accepted.sock.send(b"x")
+            count += 1
+        outcomes["accepted"] += count
+        sleep(0.001)
+        return count
+
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Background(come_and_go)) for _ in range(2)]
+        stack.callback(over.set)
+        for mode in modes * (100 // len(modes)):
+            scene.listener.set_mode(mode)
+            for _ in range(5):
+                scene.listener.set_mode(mode)
+                serve()
+        scene.listener.set_mode(OPEN)
+        over.set()
+        while serve() or any(client._thread.is_alive() for client in clients):
+            pass
+    assert outcomes.keys() == {"served", "accepted"} | ({"ECONNREFUSED"} if CLOSED in modes else set())
+    assert outcomes["served"] == outcomes["accepted"] > 100
+    assert slowest_s < 0.9 or CLOSED in modes
+    assert max(Counter((half_open.key, half_open.sequence) for half_open in scene.judged).values(), default=1) == 1
 
 
-def test_an_outage_that_repeats(stage: Stage) -> None:
-    """Every period it begins and ends again, in turn."""
-    stage.proxy.wait_for("outage.ended", proxy="repeats", nth=3)
-    events = [line["event"] for line in stage.proxy.log if line.get("proxy") == "repeats" and "outage" in line["event"]]
-    assert events[:6] == ["outage.started", "outage.ended"] * 3
+def test_where_it_may_not_intercept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is open, or silent if that is asked for and allowed, and says why; once it may, it does."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(raw_socket, "sender", fail)
+        scene.listener.set_mode(INTERCEPTING)
+        assert scene.listener.mode is OPEN
+        assert scene.listener.why_not_intercepting == "raw sockets are not allowed here (EPERM)"
+        assert scene.outcome(scene.connect()) == "connected"
+        scene.listener.set_mode(INTERCEPTING, otherwise=SILENT)
+        assert scene.listener.mode is (SILENT if _may_filter() else OPEN)
+        patch.setattr(socket_filter, "attach", fail)
+        scene.listener.set_mode(CLOSED)
+        scene.listener.set_mode(SILENT)
+        assert scene.listener.mode is OPEN
+    need_syn_interception()
+    scene.listener.set_mode(INTERCEPTING)
+    assert scene.listener.mode is INTERCEPTING
+    assert scene.listener.why_not_intercepting is None
 
 
-@pytest.mark.parametrize("name", ["below_a_pass", "counted"])
-def test_a_refuse_that_is_no_outage_leaves_the_listener_open(stage: Stage, name: str) -> None:
-    """With a limit, or a verdict above, clients are judged one by one: by their SYN, or else reset after the accept."""
-    seen = fate_of_connecting(stage.proxy.address(name))
-    struck = stage.struck(name)
-    assert seen == struck["client_sees"]
-    assert struck["fidelity"] == ("exact" if seen == "ECONNREFUSED" else "degraded")
-    assert not stage.proxy.seen("outage.started", proxy=name)
+def _may_filter() -> bool:
+    try:
+        socket_filter.check()
+    except OSError:
+        return False
+    return True
 
 
-def with_rules(upstream: Upstream, *rules: Settings, **settings: Any) -> Settings:
-    return one(upstream.address, *rules, **settings)
+def test_where_only_raw_sockets_are_allowed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears no SYN that the kernel answers as well."""
+    need_syn_interception()
+    drop_syns = socket_filter.drop_syns
+
+    def attach(_: socket.socket, program: socket_filter.Program) -> None:
+        if program[:2] == drop_syns()[:2]:
+            raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(socket_filter, "attach", attach)
+    scene.listener.set_mode(INTERCEPTING)
+    assert (scene.listener.mode, scene.judged) == (OPEN, [])
+    assert scene.listener.why_not_intercepting == "a filter on the listener is not allowed here (EPERM)"
 
 
-def test_the_port_stays_through_outages(tmp_path: Path, upstream: Upstream) -> None:
-    """Port 0 is chosen once: after each outage the listener is where it was."""
-    with Faultproxy(tmp_path, with_rules(upstream)) as proxy:
-        address = proxy.address("p")
-        for number in range(1, 4):
-            proxy.edit(with_rules(upstream, REFUSE))
-            proxy.wait_for("outage.started", nth=number)
-            assert connect_error(address) == "ECONNREFUSED"
-            proxy.edit(with_rules(upstream))
-            proxy.wait_for("outage.ended", nth=number)
-            with connect(address) as client, upstream.accept() as server:
-                exchange(client, server)
+def test_a_port_that_another_took_meanwhile(scene: Scene) -> None:
+    """It stays closed, and hears nothing of the SYNs that come to the other."""
+    need_syn_interception()
+    address = scene.listener.address
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind((address.host, address.port))
+        squatter.listen()
+        for mode in (OPEN, SILENT, INTERCEPTING):
+            with pytest.raises(OSError, match="in use") as failed:
+                scene.listener.set_mode(mode)
+            assert failed.value.errno == errno.EADDRINUSE
+            assert scene.listener.mode is CLOSED
+        assert scene.outcome(scene.connect()) == "connected"
+    scene.listener.set_mode(INTERCEPTING)
+    assert scene.judged == []
 
 
-def test_disabling_is_like_stopping_a_server(tmp_path: Path, upstream: Upstream) -> None:
-    """Open connections are reset on both sides, new ones refused, until it is enabled again."""
-    with Faultproxy(tmp_path, with_rules(upstream)) as proxy:
-        address = proxy.address("p")
-        with connect(address) as client, upstream.accept() as server:
-            exchange(client, server)
-            proxy.edit(with_rules(upstream, enabled=False))
-            assert read_to_the_end(client) == (b"", "ECONNRESET")
-            assert read_to_the_end(server) == (b"", "ECONNRESET")
-        assert connect_error(address) == "ECONNREFUSED"
-        proxy.edit(with_rules(upstream))
-        with connect(address) as client, upstream.accept() as server:
-            exchange(client, server)
+def test_a_shortage_leaves_clients_in_the_queue(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the errno's name; what else may be wrong with one client is not told, and the next is accepted."""
+    scene.listener.set_mode(OPEN)
+    first = scene.connect()
+    assert scene.outcome(first) == "connected"
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.EMFILE, "no more")
+
+        patch.setattr(socket.socket, "_accept", fail)
+        with pytest.raises(OutOfResources, match="EMFILE"):
+            scene.accept()
+    scene.accept()
+    assert scene.times_accepted(first) == 1
 
 
-def test_a_port_that_another_process_took_meanwhile(tmp_path: Path, upstream: Upstream) -> None:
-    """When the outage ends the log says that the port is taken; once it is free the proxy listens again."""
-    with Faultproxy(tmp_path, with_rules(upstream)) as proxy:
-        host, port = address = proxy.address("p")
-        proxy.edit(with_rules(upstream, REFUSE))
-        proxy.wait_for("outage.started")
-        with socket.socket() as squatter:
-            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            squatter.bind((host, port))
-            squatter.listen()
-            proxy.edit(with_rules(upstream))
-            failed = proxy.wait_for("listen.failed", proxy="p", error="EADDRINUSE")
-            assert failed["listen"] == f"{host}:{port}"
-            assert not proxy.seen("outage.ended")
-        proxy.wait_for("outage.ended", proxy="p")
-        with connect(address) as client, upstream.accept() as server:
-            exchange(client, server)
+def test_no_more_are_accepted_than_there_is_room_for(scene: Scene) -> None:
+    """But for those who waited when the mode changed: they have their descriptor."""
+    scene.listener.set_mode(OPEN)
+    clients = [scene.connect() for _ in range(5)]
+    assert scene.accept(2) == 2
+    scene.listener.set_mode(CLOSED)
+    scene.listener.set_mode(OPEN)
+    clients += [scene.connect() for _ in range(5)]
+    assert scene.accept(2) == 3 + 2
 
 
-def test_expect_counts_an_outage_once(tmp_path: Path, upstream: Upstream) -> None:
-    """However many clients an outage refuses, it struck once."""
-    rule = {**REFUSE, "expect": {"min": 1, "max": 1}}
-    with Faultproxy(tmp_path, with_rules(upstream, rule), "--expect") as proxy:
-        proxy.wait_for("outage.started")
-        for _ in range(3):
-            assert connect_error(proxy.address("p")) == "ECONNREFUSED"
-        assert proxy.stop() == 0
-        assert proxy.wait_for("proxy.stopped")["faults"] == {"outage": 1}
+async def test_the_poller_tells_of_clients_unless_it_is_paused(scene: Scene) -> None:
+    """And no longer once another has it; whom the kernel had accepted then came to the first."""
+    poller = scene.poller
+    told: list[str] = []
+
+    def turn() -> None:
+        """A batch of the poller's events."""
+        for fd, _ in poller._epoll.poll(0):
+            poller._endpoints[fd].on_readable()
+
+    scene.listener.attach(poller, lambda: told.append("first"), scene.judged.append)
+    scene.listener.set_mode(OPEN)
+    scene.connect()
+    turn()
+    assert told == ["first"]
+    scene.listener.pause()
+    turn()
+    assert told == ["first"]
+    scene.listener.resume()
+    turn()
+    assert told == ["first"] * 2
+    scene.listener.detach()
+    turn()
+    assert scene.accept(0) == 1
+    scene.listener.attach(poller, lambda: told.append("second"), scene.judged.append)
+    scene.connect()
+    turn()
+    scene.listener.set_mode(CLOSED)
+    turn()
+    assert told == ["first"] * 2 + ["second"]
+
+
+def test_a_listener_that_changes_hands_while_it_intercepts(scene: Scene) -> None:
+    """SYNs that have come are judged by the first, who holds nobody any more; the next waits for the second."""
+    need_syn_interception()
+    scene.listener.set_mode(INTERCEPTING)
+    held, unheard = scene.connect(), scene.connect()
+    scene.listener.detach()
+    assert [scene.outcome(client) for client in (held, unheard)] == ["connected"] * 2
+    assert len(scene.judged) == 2
+    new = scene.connect()
+    second: list[HalfOpen] = []
+    scene.listener.set_mode(INTERCEPTING)
+    scene.listener.attach(scene.poller, lambda: None, second.append)
+    assert [half_open.key[1] for half_open in second] == [new.getsockname()[1]]
+    assert len(scene.judged) == 2
+
+
+def test_seen_syns_are_forgotten_when_it_is_quiet(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when SYNs are no longer intercepted; then nothing looks at the table any more."""
+    need_syn_interception()
+    due: list[Callable[[], None]] = []
+    monkeypatch.setattr(scene.poller, "call_at", lambda _, callback: due.append(callback))
+    scene.listener.set_mode(INTERCEPTING)
+    scene.connect()
+    scene.listener.set_mode(OPEN)
+    table = scene.listener._socket.table
+    assert len(table) == 1
+    (expire,) = due
+    expire()
+    assert len(table) == 1
+    monkeypatch.setattr(table, "clock", lambda: monotonic() + 76)
+    due.pop()()
+    assert len(table) == 0
+    assert len(due) == 1, "nothing more is to come"

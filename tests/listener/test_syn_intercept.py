@@ -1,13 +1,14 @@
-"""The SYN gate, met by real clients: who is refused, and how, is decided before the kernel answers."""
+"""SYN interception, met by real clients: who is refused, and how, is decided before the kernel answers."""
 
 import errno
+import os
 import select
 import signal
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from faultproxy.kernel import raw_socket
-from tests.network import Namespaces, connect_many, forged_syn, inside, need_syn_interception
+from tests.network import Flood, Namespaces, connect_many, forged_syn, inside, need_syn_interception
 from tests.peers import (
     PATIENCE_S,
     Background,
@@ -30,7 +31,7 @@ from tests.peers import (
 )
 from tests.running import Faultproxy, Scene, Settings, Stage, one
 
-pytestmark = pytest.mark.usefixtures("_gate")
+pytestmark = pytest.mark.usefixtures("_interception")
 
 
 def rule(name: str = "r", **more: Any) -> Settings:
@@ -62,7 +63,7 @@ SCENES = {
     ),
     "mixed": Scene(
         [
-            rule("dry run", dry_run=True, refuse=None),
+            rule("shadow", mode="shadow", refuse=None),
             rule("peeked", when={"starts_with": "no"}, latency={"delay": "1ms"}),
             rule("refused", when={"every": 2}, refuse=None),
             rule("cut", when={"starts_with": "cut"}, reset=None),
@@ -75,14 +76,14 @@ SCENES = {
 
 
 @pytest.fixture(scope="module")
-def _gate() -> None:
+def _interception() -> None:
     need_syn_interception()
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     need_syn_interception()
-    with Stage(tmp_path_factory.mktemp("gate"), SCENES) as stage:
+    with Stage(tmp_path_factory.mktemp("syns"), SCENES) as stage:
         yield stage
 
 
@@ -198,7 +199,7 @@ def test_slow_connect_over_ipv6_and_at_a_listener_of_all_addresses(
     assert (closed["client"], closed["faults"]) == (who, ["slow_connect"])
 
 
-def test_a_dry_run_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
+def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
     """One reading of the rules: some judge the SYN, others what the client says; none counts it twice."""
     address = stage.proxy.address("mixed")
     with connect(address) as client:
@@ -211,8 +212,8 @@ def test_a_dry_run_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
         client.sendall(b"no")
         assert read_exactly(server, 2) == b"no"
     for number in (1, 2, 3):
-        dry_run = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
-        assert (dry_run["rule"], dry_run["ordinal"]) == ("dry run", number)
+        shadowed = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
+        assert (shadowed["rule"], shadowed["ordinal"]) == ("shadow", number)
     assert len(stage.proxy.seen("fault.dry_run", proxy="mixed")) == 3
     told = {
         line["connection"]: (line["rule"], line["ordinal"])
@@ -238,8 +239,8 @@ def test_client_conditions(stage: Stage) -> None:
     assert connect_error(address) is None
 
 
-def test_a_gate_costs_an_accepted_client_less_than_a_millisecond(stage: Stage) -> None:
-    """The median of connect() to a proxy with the gate, against one without."""
+def test_interception_costs_an_accepted_client_less_than_a_millisecond(stage: Stage) -> None:
+    """The median of connect() to a proxy with the gate, against one that does not intercept."""
 
     def cost_ms(name: str, step: int) -> float:
         took = []
@@ -252,8 +253,8 @@ def test_a_gate_costs_an_accepted_client_less_than_a_millisecond(stage: Stage) -
         assert len(took) == 200 // step
         return median(took) * 1000
 
-    without, with_gate = cost_ms("free", 1), cost_ms("half", 2)
-    assert with_gate - without < 1, f"{without:.3f} ms without the gate, {with_gate:.3f} ms with it"
+    without, with_it = cost_ms("free", 1), cost_ms("half", 2)
+    assert with_it - without < 1, f"{without:.3f} ms without interception, {with_it:.3f} ms with it"
 
 
 def test_across_network_namespaces(tmp_path: Path) -> None:
@@ -323,7 +324,7 @@ def test_who_is_not_held_is_told_as_degraded(tmp_path: Path) -> None:
         proxy.signal(signal.SIGTERM)
 
 
-def test_a_gate_changes_hands_under_load(tmp_path: Path, echoing: str) -> None:
+def test_a_listener_changes_hands_under_load(tmp_path: Path, echoing: str) -> None:
     """Two proxies, again and again with other names: each client is judged once, by the proxy that serves it."""
     refuse = rule("half", when={"every": 2}, refuse=None)
     with Upstream() as one_port, Upstream() as other_port:
@@ -413,8 +414,8 @@ def test_nothing_remains_after_a_kill(tmp_path: Path, echoing: str) -> None:
             pass
 
 
-def test_outages_and_the_gate_take_turns(tmp_path: Path, echoing: str) -> None:
-    """A window of outage over a rule of the gate: refused by the kernel in it, judged by the SYN after it."""
+def test_outages_and_interception_take_turns(tmp_path: Path, echoing: str) -> None:
+    """A window of outage over a rule on SYNs: refused by the kernel in it, judged by the SYN after it."""
     down = rule("down", when={"window": {"from": "500ms", "to": "1s"}}, refuse=None)
     with Faultproxy(tmp_path, one(echoing, down, *EVERY_SECOND)) as proxy:
         address = proxy.address("p")
@@ -438,3 +439,105 @@ def test_a_burst_at_the_start_is_judged_from_the_first_client_on(tmp_path: Path,
             seen[connect_error(address)] += 1
         proxy.wait_for("fault.injected", nth=3)
         assert {line["fidelity"] for line in proxy.seen("fault.injected")} == {"exact"}
+
+
+def test_a_flood_of_forged_syns_stops_nobody_else(tmp_path: Path, echoing: str) -> None:
+    """20,000 a second at one listener, and edits meanwhile: connections, and clients of others, go on within a second.
+
+    An edit has those judged who wait, and does not go on until no more come.
+    """
+    ignored = rule("flood", when={"client": "127.7.0.0/16"}, connect_timeout=None)
+    some = rule("some", when={"client": "127.9.9.9"}, refuse=None)
+    new = rule("new", when={"client": "127.9.9.8"}, refuse=None)
+    rules = {"flooded": [ignored], "judged": [some], "plain": []}
+
+    def configured(*more: Settings) -> Settings:
+        listens = {name: {"listen": "127.0.0.1:0", "upstream": echoing} for name in rules}
+        return {"proxies": {name: {**listens[name], "rules": [*more, *its]} for name, its in rules.items()}}
+
+    slowest_s: dict[str, float] = {}
+    over = threading.Event()
+
+    def exchange(client: socket.socket) -> None:
+        client.sendall(b"x")
+        assert read_exactly(client, 1) == b"x"
+
+    def measure(name: str, call: Callable[[], None]) -> None:
+        while not over.is_set():
+            before = time.monotonic()
+            call()
+            slowest_s[name] = max(slowest_s.get(name, 0.0), time.monotonic() - before)
+            time.sleep(0.005)
+
+    def connect_to(name: str) -> None:
+        with connect(proxy.address(name)) as client:
+            exchange(client)
+
+    with Faultproxy(tmp_path, configured()) as proxy, connect(proxy.address("plain")) as open_one, ExitStack() as stack:
+        stack.enter_context(Background(lambda: measure("open", lambda: exchange(open_one))))
+        for name in ("plain", "judged"):
+            stack.enter_context(Background(lambda name=name: measure(name, lambda: connect_to(name))))  # type: ignore[misc]
+        stack.callback(over.set)
+        with Flood(proxy.address("flooded"), 20_000):
+            for more in ([new], [], [new], []):
+                time.sleep(0.5)
+                before = time.monotonic()
+                proxy.edit(configured(*more))
+                slowest_s["edit"] = max(slowest_s.get("edit", 0.0), time.monotonic() - before)
+    assert max(slowest_s.values()) < 1, slowest_s
+
+
+def test_forged_syns_that_carry_much_use_no_memory(tmp_path: Path) -> None:
+    """60 KB each: they are not worth keeping; a client that carries so much sends its SYN again without."""
+    ignore = rule("ignored", when={"client": "127.7.0.0/16"}, connect_timeout=None)
+    with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, ignore)) as proxy:
+        proxy.address("p")
+        before = proxy.resident_bytes()
+        for size in (60_000, 1_400):
+            with Flood(proxy.address("p"), 5_000, bytes(size)):
+                time.sleep(1)
+        proxy.wait_for("fault.injected", nth=1000)
+        assert connect_error(proxy.address("p")) is None
+        assert proxy.resident_bytes() - before < 24 * 2**20
+
+
+def test_syns_to_a_broadcast_address_are_not_counted(tmp_path: Path) -> None:
+    """TCP ignores them; so are those to a group."""
+    refuse = rule(when={"nth": 2}, refuse=None)
+    with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, refuse, listen="0.0.0.0:0")) as proxy:
+        _, port = proxy.address("p")
+        with raw_socket.sender(socket.AF_INET) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            for number in range(10):
+                packet = forged_syn("127.0.0.1", ("127.255.255.255", port), 1024 + number, 1)
+                raw_socket.send(sender, packet, socket.inet_aton("127.255.255.255"), 0)
+        address = ("127.0.0.1", port)
+        assert [connect_error(address) for _ in range(3)] == [None, "ECONNREFUSED", None]
+
+
+def test_all_listeners_share_their_raw_sockets(tmp_path: Path) -> None:
+    """Each is shown every TCP packet of the namespace: there is one a family that hears, and two that answer."""
+    refuse = rule(when={"every": 2}, refuse=None)
+    with Upstream() as upstream:
+        settings = {"listen": "127.0.0.1:0", "upstream": upstream.address}
+        plain = {f"p{number}": {**settings, "rules": []} for number in range(10)}
+        judged = {name: {**settings, "rules": [refuse]} for name in plain}
+        with Faultproxy(tmp_path, {"proxies": plain}) as proxy:
+            proxy.address("p9")
+            assert raw_sockets(proxy.pid) == 0
+            proxy.edit({"proxies": judged})
+            assert raw_sockets(proxy.pid) == 3
+            for name in judged:
+                assert [connect_error(proxy.address(name)) for _ in range(2)] == [None, "ECONNREFUSED"]
+            proxy.edit({"proxies": plain | {"p0": judged["p0"]}})
+            assert raw_sockets(proxy.pid) == 3
+            assert connect_error(proxy.address("p1")) is None
+            assert [connect_error(proxy.address("p0")) for _ in range(2)] == [None, "ECONNREFUSED"]
+            proxy.edit({"proxies": plain})
+            assert raw_sockets(proxy.pid) == 0
+
+
+def raw_sockets(pid: int) -> int:
+    """How many a process has (proc(5), /proc/net/raw)."""
+    inodes = {f"socket:[{line.split()[9]}]" for line in Path("/proc/net/raw").read_text().splitlines()[1:]}
+    return sum(os.readlink(fd) in inodes for fd in Path(f"/proc/{pid}/fd").iterdir())
