@@ -10,7 +10,6 @@ from time import monotonic
 import pytest
 import trio
 
-from faultproxy.config.schema import TcpAddress, UpstreamAddress
 from faultproxy.events.bus import Bus
 from faultproxy.faults.refuse import Refuse
 from faultproxy.faults.slow_connect import SlowConnect
@@ -22,6 +21,7 @@ from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.upstream.dial import Target
 from tests.network import Namespaces, connect_many, forged_syn, inside, ip, need_syn_interception
 from tests.peers import (
     SilentUpstream,
@@ -152,7 +152,7 @@ def test_without_a_rule_on_syns_an_upstream_that_refuses_is_a_reset(tmp_path: Pa
 class Scene:
     """A handshake without a proxy: SYNs in, answers out. Timers are due when the test says so."""
 
-    def __init__(self, stack: ExitStack, nursery: trio.Nursery, upstream: UpstreamAddress) -> None:
+    def __init__(self, stack: ExitStack, nursery: trio.Nursery, upstream: Target) -> None:
         self.poller = stack.enter_context(Poller())
         monkey = pytest.MonkeyPatch()
         stack.callback(monkey.undo)
@@ -163,18 +163,17 @@ class Scene:
         self.limit = ConnectionLimit().add(max_connections=400)
         self.plan = UNTOUCHED
         self.count = 0
-        self.handshake = Handshake(
-            HandshakeContext(
-                proxy="p",
-                upstream=upstream,
-                dial_timeout_s=5,
-                poller=self.poller,
-                nursery=nursery,
-                limit=self.limit,
-                bus=Bus(),
-                decide=self.decide,
-                still_refuses=lambda _: True,
-            )
+        self.handshake = Handshake()
+        self.handshake.context = HandshakeContext(
+            proxy="p",
+            upstream=upstream,
+            dial_timeout_s=5,
+            poller=self.poller,
+            nursery=nursery,
+            limit=self.limit,
+            bus=Bus(),
+            decide=self.decide,
+            still_refuses=lambda _: True,
         )
 
     def decide(self, host: str) -> tuple[ConnectionFacts, Plan]:
@@ -207,7 +206,7 @@ async def scene() -> AsyncIterator[Scene]:
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(backlog=1024))
         async with trio.open_nursery() as nursery:
-            yield Scene(stack, nursery, TcpAddress("127.0.0.1", upstream.port))
+            yield Scene(stack, nursery, Target.tcp("127.0.0.1", upstream.port))
 
 
 async def test_predialled_upstreams_are_connections(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from faultproxy.config.schema import TcpAddress
+from faultproxy.addresses import TcpAddress
 from faultproxy.faults.base import ListenerMode
 from faultproxy.kernel import raw_socket, socket_filter
 from faultproxy.listener import Accepted, Listener
@@ -33,7 +33,7 @@ class Scene:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self.poller = self._stack.enter_context(Poller())
-        self.listener = Listener(TcpAddress("127.0.0.1", 0), SynSockets(self.poller))
+        self.listener = Listener(TcpAddress("127.0.0.1", 0), "127.0.0.1", SynSockets(self.poller))
         self.judge: Callable[[HalfOpen], None] = HalfOpen.hold
         self.judged: list[HalfOpen] = []
         self.accepted: list[Accepted] = []

@@ -63,7 +63,7 @@ SCENES = {
     ),
     "mixed": Scene(
         [
-            rule("shadow", mode="shadow", refuse=None),
+            rule("shadow", dry_run=True, refuse=None),
             rule("peeked", when={"starts_with": "no"}, latency={"delay": "1ms"}),
             rule("refused", when={"every": 2}, refuse=None),
             rule("cut", when={"starts_with": "cut"}, reset=None),
