@@ -138,7 +138,7 @@ AT_ONCE = Trigger(bytes="0B")  # type: ignore[arg-type]  # validated from its te
 
 
 Report = Callable[[str | None], None]
-"""Is called once, at the moment a fault takes effect: with the reason if that is less than exact, else with None."""
+"""Is called when a fault takes effect: with the reason if that is less than exact, else None. The first call counts."""
 
 
 class Peers(Protocol):

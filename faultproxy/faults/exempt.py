@@ -6,6 +6,6 @@ from faultproxy.faults.base import Verdict
 
 
 class Pass(Verdict):
-    """The verdict "no ending": the rules below are not read, so the health checker lives."""
+    """The connection is left alone: the rules below are not read, so the health checker lives."""
 
     key: ClassVar[str] = "pass"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Connect, ConnectShape, Ending, Fault, Shape, Trigger
+from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, Trigger, TriggeredFault
 from faultproxy.units import (
     DURATION_PATTERN,
     PERCENT_PATTERN,
@@ -16,13 +16,13 @@ from faultproxy.units import (
     RATE_PATTERN,
     SIZE_PATTERN,
 )
-from tests.faults.links import Remembered
+from tests.faults.recording import seen_by_client
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 KINDS: Mapping[type, str] = {
     Connect: "connect fault",
-    ConnectShape: "shape, before the handshake",
-    Ending: "ending",
+    ConnectDelay: "shape, before the handshake",
+    TriggeredFault: "triggered fault",
     Shape: "shape",
 }
 DURATION = "duration: `250us` `10ms` `1.5s` `2m` `1h`"
@@ -48,9 +48,10 @@ HEAD = """\
 Every fault that a rule can hold, under its own key. This page is written by `scripts/docs` from the classes in
 [faultproxy/faults](../faultproxy/faults), a file a fault; a test fails when it is stale.
 
-A **connect fault** strikes before there is a connection, and a rule holds at most one, alone. An **ending** strikes when its
-trigger is reached. A **shape** changes how bytes travel and ends nothing; shapes of several rules add up. A rule may hold
-several shapes and several endings. Directions: `upstream` is from the client to the server, `downstream` from the server to the client.
+A **connect fault** is injected before there is a connection, and a rule holds at most one, alone. A **triggered fault** is
+injected when its trigger is reached; most end the connection. A **shape** changes how bytes travel and ends nothing; shapes
+of several rules add up. A rule may hold several shapes and several triggered faults. Directions: `upstream` is from the
+client to the server, `downstream` from the server to the client.
 """
 
 
@@ -59,7 +60,7 @@ def page() -> str:
     rows = [f"| [{key}](#{key}) | {kind_of(fault)} | {sees(fault)} |" for fault in CATALOGUE for key in [fault.key]]
     table = ["| fault | kind | the client sees |", "| --- | --- | --- |", *rows]
     options = ["| key | takes | default |", "| --- | --- | --- |", *rows_of(Trigger)]
-    after = "\n".join(["## after: when an ending strikes", "", markdown(Trigger), "", *options, ""])
+    after = "\n".join(["## after: when a fault is injected", "", markdown(Trigger), "", *options, ""])
     return "\n".join([HEAD, *table, "", after, *(section(fault) for fault in CATALOGUE)])
 
 
@@ -96,7 +97,7 @@ def takes(option: Mapping[str, Any]) -> str:
     """The values of an option."""
     reference = option.get("$ref", "")
     if reference.endswith("Trigger"):
-        return "[when it strikes](#after-when-an-ending-strikes)"
+        return "[when it is injected](#after-when-a-fault-is-injected)"
     if reference.endswith("Direction"):
         return "`upstream` \\| `downstream`"
     if "enum" in option:
@@ -134,13 +135,13 @@ def kind_of(fault: type[Fault]) -> str:
 
 
 def sees(fault: type[Fault]) -> str:
-    """What the client's next system call says, before and after it has read EOF."""
-    if issubclass(fault, (Connect, ConnectShape, Shape)):
+    """What the client's next system call says, before and after it was sent FIN."""
+    if issubclass(fault, (Connect, ConnectDelay, Shape)):
         return SEES.get(fault.client_sees, fault.client_sees)
-    if issubclass(fault, Ending):
-        before, after = (fault().client_sees(Remembered(client_has_eof=has)) for has in (False, True))
+    if issubclass(fault, TriggeredFault):
+        before, after = seen_by_client(fault())
         words = SEES.get(before, before)
-        return words if before == after else f"{words}; after EOF {SEES.get(after, after)}"
+        return words if before == after else f"{words}; after FIN {SEES.get(after, after)}"
     return "nothing"
 
 

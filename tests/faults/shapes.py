@@ -1,4 +1,4 @@
-"""Shapes at work without a proxy: the rolls they make, and streams cut into segments for them."""
+"""Shapes at work without a proxy: the numbers that they draw, and streams cut into segments for them."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -8,7 +8,7 @@ from faultproxy.faults.base import Draw, Segment, Shaper
 from faultproxy.rules.draw import draw
 
 
-def roll(seed: int = 1, *parts: object) -> Draw:
+def draws(seed: int = 1, *parts: object) -> Draw:
     """The draws of one shape in one direction of one connection."""
     return partial(draw, seed, "proxy", "rule", *parts)
 

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import AT_ONCE, ClientSees, Direction, Ending, StreamShape, Trigger, options
+from faultproxy.faults.base import AT_ONCE, ClientSees, Direction, StreamShape, Trigger, TriggeredFault, options
 
 VALID: list[tuple[object, str]] = [
     ("4KiB", "4KiB downstream"),
@@ -55,10 +55,10 @@ def test_what_is_not_a_trigger(written: object, wrong: str) -> None:
     assert wrong in str(error.value)
 
 
-def test_an_ending_without_a_trigger_strikes_at_once() -> None:
+def test_without_a_trigger_it_is_injected_at_once() -> None:
     """Every one of them."""
     for kind in CATALOGUE:
-        if issubclass(kind, Ending):
+        if issubclass(kind, TriggeredFault):
             assert kind().after == AT_ONCE
 
 
@@ -85,4 +85,4 @@ def test_every_fault_is_documented() -> None:
     assert len({kind.key for kind in CATALOGUE}) == len(CATALOGUE)
     for kind in CATALOGUE:
         assert kind.__doc__
-        assert getattr(kind, "client_sees", "nothing") in ClientSees.__args__ or issubclass(kind, Ending)  # type: ignore[attr-defined]
+        assert getattr(kind, "client_sees", "nothing") in ClientSees.__args__ or issubclass(kind, TriggeredFault)  # type: ignore[attr-defined]

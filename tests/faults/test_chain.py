@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import MAX_BUFFERED, MAX_READ, Segment, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
-from tests.faults.shapes import cut, dues, joined, roll
+from tests.faults.shapes import cut, draws, dues, joined
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=100)
 KINDS = {kind.key: kind for kind in CATALOGUE if issubclass(kind, StreamShape)}
@@ -26,7 +26,7 @@ SHAPES: list[Mapping[str, Mapping[str, object]]] = [
 def shapers(*faults: Mapping[str, Mapping[str, object]]) -> list[Shaper]:
     """The shapers of these faults; two of a kind draw differently, as those of two rules do."""
     pairs = [(key, options) for fault in faults for key, options in fault.items()]
-    return [KINDS[key].model_validate(options).shaper(roll(1, place)) for place, (key, options) in enumerate(pairs)]
+    return [KINDS[key].model_validate(options).shaper(draws(1, place)) for place, (key, options) in enumerate(pairs)]
 
 
 def chain(*faults: Mapping[str, Mapping[str, object]], offset: int = 0, acted: list[int] | None = None) -> Chain:

@@ -1,11 +1,16 @@
+import pytest
+
 from faultproxy.faults.close import Close
-from tests.faults.links import Remembered
+from tests.faults.recording import seen_by_client, steps_of
 
 
-async def test_it_closes() -> None:
-    """FIN both ways; a client that has read EOF sees nothing more."""
-    link, fault = Remembered(), Close.model_validate({})
-    await fault.strike(link)
-    assert link.verbs == [("close",)]
-    assert fault.client_sees(link) == "EOF"
-    assert fault.client_sees(Remembered(client_has_eof=True)) == "nothing"
+@pytest.mark.parametrize("after", ["0B", "4B", "1s"])
+async def test_it_stops(after: str) -> None:
+    """What is open then is ended with FIN, after all data, so there is nothing to wait for."""
+    assert await steps_of(Close.model_validate({"after": after})) == [("stop",), ("report", None)]
+
+
+def test_what_the_client_sees() -> None:
+    """EOF, once."""
+    assert seen_by_client(Close()) == ("EOF", "nothing")
+    assert Close().touches_server

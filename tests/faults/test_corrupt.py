@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from faultproxy.faults.base import MAX_READ
 from faultproxy.faults.corrupt import Corrupt
-from tests.faults.shapes import cut, joined, roll, through
+from tests.faults.shapes import cut, draws, joined, through
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=30)
 BYTES = 1_000_000
@@ -18,7 +18,7 @@ def corrupt(**options: object) -> Corrupt:
 
 
 def corrupted(fault: Corrupt, pieces: list[bytes], seed: int = 1) -> bytes:
-    return joined(through(fault.shaper(roll(seed)), pieces))
+    return joined(through(fault.shaper(draws(seed)), pieces))
 
 
 def hits(before: bytes, after: bytes) -> list[int]:
@@ -46,7 +46,7 @@ def test_it_begins_anywhere() -> None:
     """A shape that meets the stream in its middle changes it as one that was there from the start."""
     fault = corrupt(probability="5%")
     whole = corrupted(fault, [bytes(10_000)])
-    assert joined(fault.shaper(roll()).shape(0.0, 6789, bytes(3211))) == whole[6789:]
+    assert joined(fault.shaper(draws()).shape(0.0, 6789, bytes(3211))) == whole[6789:]
 
 
 def test_a_byte_that_is_hit_always_changes() -> None:
@@ -117,13 +117,13 @@ def test_the_seed_decides() -> None:
 )
 def test_many_hits_come_in_small_reads(probability: str, max_read: int) -> None:
     """Each hit is drawn, and the other connections wait meanwhile."""
-    assert corrupt(probability=probability).shaper(roll()).max_read == max_read
-    assert corrupt(at=[1]).shaper(roll()).max_read == MAX_READ
+    assert corrupt(probability=probability).shaper(draws()).max_read == max_read
+    assert corrupt(at=[1]).shaper(draws()).max_read == MAX_READ
 
 
 def test_it_takes_no_time() -> None:
     """Data and end are due when they came."""
-    shaper = corrupt(probability="1%").shaper(roll())
+    shaper = corrupt(probability="1%").shaper(draws())
     assert [due for due, _, _ in shaper.shape(4.0, 0, bytes(100_000))] == [4.0]
     assert shaper.end(4.0, fin=True) == 4.0
 

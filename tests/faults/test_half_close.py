@@ -2,17 +2,23 @@ import pytest
 
 from faultproxy.faults.base import Direction
 from faultproxy.faults.half_close import HalfClose
-from tests.faults.links import Remembered
+from tests.faults.recording import RecordingPeers, seen_by_client, steps_of
 
 
-@pytest.mark.parametrize(("direction", "sees"), [("downstream", "EOF"), ("upstream", "nothing")])
-async def test_which_direction_it_ends(direction: str, sees: str) -> None:
+@pytest.mark.parametrize(
+    ("direction", "sees"), [("downstream", ("EOF", "nothing")), ("upstream", ("nothing", "nothing"))]
+)
+async def test_which_direction_it_ends(direction: str, sees: tuple[str, str]) -> None:
     """The one that is named; the client sees EOF only if it is the one that it reads, and once."""
-    link, fault = Remembered(), HalfClose.model_validate({"direction": direction})
-    await fault.strike(link)
-    assert link.verbs == [("shut", Direction(direction))]
-    assert fault.client_sees(link) == sees
-    assert fault.client_sees(Remembered(client_has_eof=True)) == "nothing"
+    fault = HalfClose.model_validate({"direction": direction})
+    assert await steps_of(fault) == [("end", Direction(direction)), ("report", None)]
+    assert seen_by_client(fault) == sees
+    assert not fault.silences
+
+
+async def test_what_has_been_ended_is_not_reported_again() -> None:
+    """Nothing has happened then."""
+    assert await steps_of(HalfClose(), RecordingPeers(is_ended=True)) == [("end", Direction.DOWNSTREAM)]
 
 
 def test_downstream_is_the_default() -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from faultproxy.faults.base import Direction
 from faultproxy.faults.latency import Latency
-from tests.faults.shapes import dues, joined, roll, through
+from tests.faults.shapes import draws, dues, joined, through
 
 DRAWS = 20_000
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=100)
@@ -21,13 +21,13 @@ def latency(**options: object) -> Latency:
 
 def delays(fault: Latency, count: int = DRAWS) -> list[float]:
     """The delays of pieces that come too far apart to wait for each other."""
-    shaper, apart_s = fault.shaper(roll()), 1000.0
+    shaper, apart_s = fault.shaper(draws()), 1000.0
     return [shaper.shape(number * apart_s, number, b"x")[0][0] - number * apart_s for number in range(count)]
 
 
 def test_every_piece_is_later_by_the_delay() -> None:
     """Without jitter each piece, and the end, is due exactly so long after it came, unchanged."""
-    shaper = latency(delay="50ms").shaper(roll())
+    shaper = latency(delay="50ms").shaper(draws())
     segments = through(shaper, [b"one", b"two", b"three"], now=10.0, every_s=0.001)
     assert segments == [
         (10.05, b"one", False),
@@ -40,17 +40,17 @@ def test_every_piece_is_later_by_the_delay() -> None:
 @pytest.mark.parametrize("fin", [True, False])
 def test_the_end_is_late_too(fin: bool) -> None:
     """FIN and RST take as long as data, and never overtake it."""
-    shaper = latency(delay="50ms", jitter="40ms").shaper(roll())
+    shaper = latency(delay="50ms", jitter="40ms").shaper(draws())
     last = dues(through(shaper, [b"x"] * 100, now=10.0))[-1]
     assert shaper.end(10.0, fin=fin) >= last
-    assert 0.01 <= latency(delay="50ms", jitter="40ms").shaper(roll()).end(10.0, fin=fin) - 10.0 <= 0.09 + 1e-9
+    assert 0.01 <= latency(delay="50ms", jitter="40ms").shaper(draws()).end(10.0, fin=fin) - 10.0 <= 0.09 + 1e-9
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_a_piece_never_overtakes_another(distribution: str) -> None:
     """However the jitter falls, pieces are due in the order in which they came, none before it came."""
     fault = latency(delay="10ms", jitter="20ms", distribution=distribution)
-    segments = through(fault.shaper(roll()), [b"%d" % number for number in range(1000)], now=5.0, every_s=0.001)
+    segments = through(fault.shaper(draws()), [b"%d" % number for number in range(1000)], now=5.0, every_s=0.001)
     assert joined(segments) == b"".join(b"%d" % number for number in range(1000))
     assert all(earlier <= later for earlier, later in pairwise(dues(segments)))
     assert all(due >= 5.0 + number * 0.001 - 1e-9 for number, due in enumerate(dues(segments)))
@@ -96,14 +96,16 @@ def test_a_delay_is_never_below_zero(distribution: str) -> None:
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True), st.sampled_from(DISTRIBUTIONS))
 def test_every_draw_is_a_delay(one: float, other: float, distribution: str) -> None:
     """From any two numbers in [0, 1) comes a finite delay that is not negative."""
-    assert 0 <= latency(delay="5ms", jitter="9ms", distribution=distribution).draw(one, other) < float("inf")
+    assert 0 <= latency(delay="5ms", jitter="9ms", distribution=distribution).drawn(one, other) < float("inf")
 
 
 def test_the_draws_depend_on_the_seed_and_the_connection_alone() -> None:
     """The same connection is delayed the same again; another seed, or another connection, differently."""
     fault = latency(delay="100ms", jitter="20ms")
     pieces = [b"x"] * 50
-    drawn = [dues(through(fault.shaper(roll(*parts)), pieces, every_s=1)) for parts in ((1, 7), (1, 7), (2, 7), (1, 8))]
+    drawn = [
+        dues(through(fault.shaper(draws(*parts)), pieces, every_s=1)) for parts in ((1, 7), (1, 7), (2, 7), (1, 8))
+    ]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
     assert drawn[0] != drawn[3]

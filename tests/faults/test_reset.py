@@ -2,22 +2,57 @@ import pytest
 
 from faultproxy.faults.base import Side
 from faultproxy.faults.reset import Reset
-from tests.faults.links import Remembered
+from tests.faults.recording import RecordingPeers, seen_by_client, steps_of
+
+
+def reset(**options: object) -> Reset:
+    return Reset.model_validate(options)
 
 
 @pytest.mark.parametrize(
-    ("to", "sides", "sees", "sees_after_eof"),
+    ("to", "sides", "sees"),
     [
-        ("both", (Side.CLIENT, Side.SERVER), "ECONNRESET", "EPIPE"),
-        ("client", (Side.CLIENT,), "ECONNRESET", "EPIPE"),
-        ("server", (Side.SERVER,), "EOF", "nothing"),
+        ("both", (Side.CLIENT, Side.SERVER), ("ECONNRESET", "EPIPE")),
+        ("client", (Side.CLIENT,), ("ECONNRESET", "EPIPE")),
+        ("server", (Side.SERVER,), ("EOF", "nothing")),
     ],
 )
-async def test_whom_it_resets(to: str, sides: tuple[Side, ...], sees: str, sees_after_eof: str) -> None:
-    """The sides that ``to`` names; what the client sees depends on whether it has read EOF."""
-    link, fault = Remembered(), Reset.model_validate({"to": to})
-    await fault.strike(link)
-    assert link.verbs == [("reset", *sides)]
-    assert fault.client_sees(link) == sees
-    assert fault.client_sees(Remembered(client_has_eof=True)) == sees_after_eof
+async def test_whom_it_resets(to: str, sides: tuple[Side, ...], sees: tuple[str, str]) -> None:
+    """The sides that ``to`` names, once it is reported; what the client sees depends on whether it was sent FIN."""
+    fault = reset(to=to)
+    stop, *resets = await steps_of(fault)
+    assert stop == ("stop",)
+    assert resets == [step for side in sides for step in (("report", None), ("rst", side))]
+    assert seen_by_client(fault) == sees
     assert fault.touches_server is (to != "client")
+
+
+@pytest.mark.parametrize("after", ["4B", {"match": "x"}])
+async def test_behind_the_data(after: object) -> None:
+    """Where bytes have triggered it, each side is reset once it has all of them."""
+    assert await steps_of(reset(after=after)) == [
+        ("stop",),
+        ("flush", Side.CLIENT),
+        ("report", None),
+        ("rst", Side.CLIENT),
+        ("flush", Side.SERVER),
+        ("report", None),
+        ("rst", Side.SERVER),
+    ]
+
+
+async def test_on_time() -> None:
+    """Where time has triggered it, nothing is waited for."""
+    assert ("flush", Side.CLIENT) not in await steps_of(reset(after="1s"))
+
+
+async def test_what_was_not_delivered_is_reported() -> None:
+    """The reset is then less than exact."""
+    peers = RecordingPeers(undelivered="7 bytes were not acknowledged", no_rst="a Unix socket")
+    assert ("report", "7 bytes were not acknowledged") in await steps_of(reset(after="1kB"), peers)
+
+
+@pytest.mark.parametrize(("to", "reason"), [("both", "a Unix socket"), ("server", "a Unix socket"), ("client", None)])
+async def test_a_server_that_cannot_be_reset(to: str, reason: str | None) -> None:
+    """That is reported, if it was to be."""
+    assert (await steps_of(reset(to=to), RecordingPeers(no_rst="a Unix socket")))[1] == ("report", reason)

@@ -3,17 +3,17 @@ from pydantic import ValidationError
 
 from faultproxy.faults.base import options
 from faultproxy.faults.unreachable import Unreachable
-from tests.faults.half_open import Remembered
+from tests.faults.recording import RecordingHalfOpen
 
 
 @pytest.mark.parametrize(("code", "sees"), [(None, "EHOSTUNREACH"), ("host", "EHOSTUNREACH"), ("net", "ENETUNREACH")])
 def test_the_code_says_what_cannot_be_reached(code: str | None, sees: str) -> None:
     """The host unless the rule says the network; the errno follows it, and so does the answer."""
     fault = Unreachable.model_validate({"code": code} if code else {})
-    knock = Remembered()
-    fault.answer(knock)
+    client = RecordingHalfOpen()
+    fault.answer(client)
     assert fault.connect_returns() == sees
-    assert knock.answers == [("unreachable", code or "host")]
+    assert client.answers == [("unreachable", code or "host")]
     assert options(fault) == {"code": code or "host"}
 
 

@@ -1,4 +1,4 @@
-"""Circuits between real sockets, with both peers' ends in hand."""
+"""Relays between real sockets, with both peers' ends in hand."""
 
 import socket
 import struct
@@ -9,8 +9,7 @@ from time import monotonic
 
 import trio
 
-from faultproxy.relay import Poller, Relay
-from faultproxy.relay.poller import BUFFER_SIZE
+from faultproxy.relay import BUFFER_SIZE, Poller, Relay
 from tests.peers import PATIENCE_S, name_of
 
 Ends = tuple[socket.socket, socket.socket]
