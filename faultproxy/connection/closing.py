@@ -15,8 +15,7 @@ _NO_PROGRESS_S = 5.0
 def close_all(peers: Peers) -> None:
     """Close what is open: both directions have ended in peace."""
     peers.stop()
-    for _, sock in peers.open_sockets():
-        sockets.end(sock)
+    _close(peers)
 
 
 def reset_all(peers: Peers) -> None:
@@ -52,9 +51,13 @@ async def end_politely(peers: Peers) -> None:
     async with trio.open_nursery() as nursery:
         for sock in socks:
             nursery.start_soon(_drain_reads, sock)
+    _close(peers)
+
+
+def _close(peers: Peers) -> None:
     if peers.packets is not None:
         peers.packets.has_lost()  # soon the socket cannot be asked any more
-    for sock in socks:
+    for _, sock in peers.open_sockets():
         sockets.end(sock)
 
 

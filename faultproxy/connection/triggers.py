@@ -19,13 +19,13 @@ class Pending:
     fault: TriggeredFault
     matcher: Matcher | None = None
 
-    def is_due(self, elapsed_s: float, delivered: Delivered | None) -> bool:
+    def is_due(self, accepted_at_s: float, now: float, delivered: Delivered | None) -> bool:
         """Whether its trigger is reached; ``delivered`` is None until the server has been reached."""
         trigger = self.fault.after
         if trigger.at_once:
             return delivered is not None or not self.fault.touches_server
         if trigger.time is not None:
-            return elapsed_s >= trigger.time
+            return now >= accepted_at_s + trigger.time  # as next_deadline() has it, to the last bit
         count = 0 if delivered is None else delivered[trigger.direction]
         if trigger.match is not None:
             return self.matcher is not None and self.matcher.end is not None and count >= self.matcher.end
@@ -60,7 +60,7 @@ class Triggers:
     def take_due(self, now: float, delivered: Delivered | None) -> Pending | None:
         """The first fault that is due, which is pending no more."""
         for pending in self._pending:
-            if pending.is_due(now - self._accepted_at_s, delivered):
+            if pending.is_due(self._accepted_at_s, now, delivered):
                 self._pending.remove(pending)
                 return pending
         return None

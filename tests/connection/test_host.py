@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 import faultproxy
-from faultproxy import host
+from faultproxy.connection import host
 from faultproxy.faults.base import Need
 from faultproxy.kernel import sock_diag, socket_filter
 from tests.network import need_syn_interception
 
 PACKAGE = Path(faultproxy.__file__).parent.parent
-ASK = "from faultproxy import host; from faultproxy.faults.base import Need; print(*map(host.unmet, Need), sep='\\n')"
+ASK = "from faultproxy.connection import host; from faultproxy.faults.base import Need; print(*map(host.why_missing, Need), sep='\\n')"
 
 
 def test_nothing_is_lacking_with_all_privileges() -> None:
     """The trial is a real one, and leaves no descriptor open."""
     need_syn_interception()
     before = len(os.listdir("/proc/self/fd"))
-    assert [host.unmet(need) for need in Need] == [None] * len(Need)
+    assert [host.why_missing(need) for need in Need] == [None] * len(Need)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -38,7 +38,7 @@ def test_without_privileges() -> None:
 
 
 @pytest.mark.parametrize("check", [socket_filter.check, sock_diag.check])
-def test_what_is_turned_down_is_told_by_its_errno(check: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_turned_down_is_named_by_its_errno(check: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the kernel says."""
 
     def turn_down() -> None:
@@ -48,4 +48,4 @@ def test_what_is_turned_down_is_told_by_its_errno(check: object, monkeypatch: py
     monkeypatch.setattr(module, "check", turn_down)
     need = Need.FILTER if module is socket_filter else Need.DESTROY
     words = "a filter on a connection is not allowed here" if need is Need.FILTER else "this kernel destroys no sockets"
-    assert host.unmet(need) == f"{words} ({errno.errorcode[errno.EOPNOTSUPP]})"
+    assert host.why_missing(need) == f"{words} ({errno.errorcode[errno.EOPNOTSUPP]})"
