@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from faultproxy.config.loader import ConfigError
-    from faultproxy.control.manager import CannotListen
+    from faultproxy.control.listeners import CannotListen
     from faultproxy.events.history import Fault
     from faultproxy.events.types import ConnectionClosed as Connection
     from faultproxy.testing.base import ExpectationUnmet, FaultNotSeen
@@ -29,7 +29,7 @@ __all__ = [
 if not TYPE_CHECKING:
     _MODULES = {
         "AsyncProxy": "testing.trio_proxy",
-        "CannotListen": "control.manager",
+        "CannotListen": "control.listeners",
         "ConfigError": "config.loader",
         "Connection": "events.types",
         "ExpectationUnmet": "testing.base",

@@ -24,7 +24,8 @@ from faultproxy import __version__, daemon, failures
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.config.schema import Config
-from faultproxy.control.manager import CannotListen, Manager, Overrides
+from faultproxy.control.listeners import CannotListen
+from faultproxy.control.manager import Manager, Overrides
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats

@@ -5,7 +5,7 @@ import os
 import resource
 from collections.abc import Mapping
 
-from faultproxy.control.manager import CannotListen
+from faultproxy.control.listeners import CannotListen
 
 _NO_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _OUT_OF: Mapping[int, str] = {

@@ -1,5 +1,6 @@
 """A configuration file to a Config, or to every error in it, each with its place and with what would be right."""
 
+import errno
 import os
 import re
 import stat
@@ -28,6 +29,7 @@ MOST_ERRORS = 100
 
 _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
+_MAY_PASS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LOOPBACK = MappingProxyType({"localhost": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1",)})
 """What is dialled by a name, and by the address that means all of this host's."""
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
@@ -36,7 +38,12 @@ _VERDICTS = frozenset(kind.key for kind in CATALOGUE if not issubclass(kind, Sha
 
 
 class ConfigError(Exception):
-    """A file cannot be used; ``errors`` are lines ``FILE:LINE:COLUMN: PATH: what is wrong; what would be right``."""
+    """A file cannot be used; ``errors`` are lines ``FILE:LINE:COLUMN: PATH: what is wrong; what would be right``.
+
+    ``may_pass``: the host lacked something, so that the same file may be usable later.
+    """
+
+    may_pass = False
 
     def __init__(self, errors: tuple[str, ...]) -> None:
         super().__init__("\n".join(errors))
@@ -51,7 +58,9 @@ def load(path: Path) -> Config:
     try:
         data = _read(path)
     except OSError as error:
-        raise _refusal(str(path), [Problem(_START, (), _why_unread(error))]) from None
+        refusal = _refusal(str(path), [Problem(_START, (), _why_unread(error))])
+        refusal.may_pass = error.errno in _MAY_PASS
+        raise refusal from None
     except Unreadable as error:
         raise _refusal(str(path), [error.problem]) from None
     return parse(data, str(path))

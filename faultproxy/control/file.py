@@ -3,19 +3,22 @@
 import math
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
 from faultproxy.config.loader import ConfigError, load
-from faultproxy.control.manager import CannotListen, Manager
+from faultproxy.control.listeners import CannotListen
+from faultproxy.control.manager import Manager
 from faultproxy.events.types import ConfigRejected
 
 _LOOK_EVERY_S = 0.25
 _AT_REST_WITHIN_S = 1.0  # a file that changes all the time is loaded as it is
 _TRY_AGAIN_S = 1.0
 
+_T = TypeVar("_T")
 Stamp = tuple[int, int, int, int] | None
 
 
@@ -42,7 +45,7 @@ class WatchedFile:
             with trio.move_on_after(_LOOK_EVERY_S):
                 await self._asked.wait()
             asked, self._asked = self._asked.is_set(), trio.Event()
-            before, seen = seen, await trio.to_thread.run_sync(_stamp, self._path)
+            before, seen = seen, await _in_thread(_stamp, self._path)
             now = trio.current_time()
             has_changed = seen != self._loaded
             restless_since = min(restless_since, now) if has_changed else math.inf
@@ -59,15 +62,13 @@ class WatchedFile:
         ``quietly``: nothing is said if it is what runs already. ``again``: a reason that was told is not told again.
         """
         try:
-            config = await trio.to_thread.run_sync(load, self._path)
+            config = await _in_thread(load, self._path)
             if quietly and config == self._manager.config:
                 return False
             await self._manager.apply(lambda _: config, source="file", file=str(self._path))
-        except ConfigError as error:
-            self._reject(error.errors)
-        except CannotListen as error:
+        except (ConfigError, CannotListen) as error:
             if not again:
-                self._reject([str(error)])
+                self._reject(error.errors if isinstance(error, ConfigError) else [str(error)])
             return error.may_pass
         except Exception as error:  # noqa: BLE001  # an edit never ends the program
             self._reject([f"a bug in faultproxy, please report it: {''.join(traceback.format_exception(error))}"])
@@ -75,6 +76,14 @@ class WatchedFile:
 
     def _reject(self, errors: Sequence[str]) -> None:
         self._manager.bus.publish(ConfigRejected(source="file", file=str(self._path), errors=tuple(errors)))
+
+
+async def _in_thread(call: Callable[[Path], _T], path: Path) -> _T:
+    """Call it where it holds up nobody; here, if there is no other thread to be had (pthread_create(3), EAGAIN)."""
+    try:
+        return await trio.to_thread.run_sync(call, path)
+    except RuntimeError:
+        return call(path)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -1,6 +1,5 @@
 """The proxies that run, and the one way to change them."""
 
-import errno
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,37 +8,27 @@ from typing import Literal
 import trio
 
 from faultproxy.addresses import TcpAddress, UnixAddress
-from faultproxy.config.schema import Config, LogOptions, ProxyConfig
+from faultproxy.config.schema import Config, LogOptions
 from faultproxy.control.changes import Changes
+from faultproxy.control.listeners import make_listeners
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConfigLoaded, ProxyStarted
 from faultproxy.kernel import memory
-from faultproxy.kernel.port_owner import find_port_owner
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.proxy.proxy import Proxy
-from faultproxy.proxy.schedule import Schedule
 from faultproxy.proxy.settings import Services, Settings
 from faultproxy.relay import Poller
-from faultproxy.rules.rule_set import RuleSet
-from faultproxy.upstream.dial import Target, error_name
-from faultproxy.upstream.resolver import resolve
+from faultproxy.upstream.dial import Target
 
-_RESOLVE_WITHIN_S = 10.0
 _SHARE_OF_MEMORY = 4
-_FIND_OWNER_WITHIN_S = 0.02  # connections wait meanwhile
-_MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Edit = Callable[[Config], Config]
 Source = Literal["file", "api", "python"]
 
 
-class CannotListen(Exception):
-    """An address cannot be had. The text says which, why, and who may hold it; ``may_pass``: it may be had later."""
-
-    def __init__(self, text: str, *, may_pass: bool) -> None:
-        super().__init__(text)
-        self.may_pass = may_pass
+class Ending(Exception):
+    """No edit takes effect any more: the proxies are being drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +72,7 @@ class Manager:
         self._run_id = secrets.token_hex(4)
         self._accepted: dict[str, int] = {}  # by proxies that were removed: whoever takes the name goes on numbering
         self._editing = trio.Lock()
+        self._is_draining = False
 
     @property
     def addresses(self) -> dict[str, TcpAddress]:
@@ -100,7 +90,7 @@ class Manager:
     async def listen(self, poller: Poller) -> None:
         """Take the addresses; clients wait until start(). Raises CannotListen; then nothing listens."""
         self._syn_sockets = SynSockets(poller)
-        self._listeners, _ = await self._listeners_for(self.config.proxies)
+        _, self._listeners = await make_listeners(self.config.proxies, {}, self._syn_sockets)
 
     def start(self, services: Services) -> None:
         """Begin to accept."""
@@ -112,19 +102,41 @@ class Manager:
     async def apply(self, edit: Edit, source: Source, file: str | None = None) -> None:
         """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
 
-        ``edit`` returns the new configuration for the one that runs; what it raises is passed on. Raises CannotListen.
-        Nothing has changed then.
+        ``edit`` returns the new configuration for the one that runs; what it raises is passed on. Raises CannotListen,
+        and Ending once drain() was called. Nothing has changed then.
         """
         async with self._editing:
             config = edit(self.config)
             changes = Changes.between(self.config, config)
-            listeners, moved = await self._listeners_for(config.proxies)
-            self._swap(config, listeners)
+            if self._is_draining:
+                raise Ending
+            kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
+            if self._is_draining:
+                for listener in new.values():
+                    listener.close()
+                raise Ending
+            moved = [
+                f"proxy {name}: now at {listener.address}"
+                for name, listener in new.items()
+                if not listener.configured.port and name in self.proxies
+            ]
+            before = self.config
+            try:
+                self._swap(config, kept | new)
+            except Exception:  # a bug: what runs goes on as far as it can
+                self.config = before
+                for proxy in self.proxies.values():
+                    proxy.take_back()
+                for listener in new.values():
+                    if all(proxy.listener is not listener for proxy in self.proxies.values()):
+                        listener.close()
+                raise
             dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
             self.bus.publish(ConfigLoaded(source=source, file=file, changes=(*changes.texts, *moved), config=dumps))
 
     def drain(self) -> None:
         """Give the addresses back and accept no more; open connections go on in the services' nursery."""
+        self._is_draining = True
         for proxy in self.proxies.values():
             proxy.close_listener()
             proxy.drain()
@@ -189,82 +201,7 @@ class Manager:
         listeners = [proxy.listener for proxy in self.proxies.values()]
         self._services.limit.set_listeners(len(listeners) + self._syn_sockets.descriptors)
 
-    async def _listeners_for(self, proxies: Mapping[str, ProxyConfig]) -> tuple[dict[str, Listener], list[str]]:
-        """A listener for each proxy: the one that has its address already, whoever uses it, or a new one.
-
-        And a line on each proxy that has moved to another port of the kernel's choice. Raises CannotListen.
-        """
-        running = {proxy.listener.configured: proxy.listener for proxy in self.proxies.values()}
-        kept: dict[str, Listener] = {}
-        for name, config in proxies.items():
-            old = self.proxies.get(name)
-            if config.listen.port and config.listen in running:
-                kept[name] = running[config.listen]
-            elif old is not None and old.listener.configured == config.listen:
-                kept[name] = old.listener  # port 0: the number that the kernel gave stays
-        missing = {name: config for name, config in proxies.items() if name not in kept}
-        hosts = {name: await _resolve(name, config.listen) for name, config in missing.items()}
-        ports = {config.listen.port for config in missing.values()}
-        in_the_way = [
-            proxy
-            for proxy in self.proxies.values()
-            if proxy.listener not in kept.values() and proxy.listener.address.port in ports
-        ]
-        for proxy in in_the_way:
-            proxy.pause()  # 127.0.0.1:80 becomes :80: the old listener must go before the new one can come
-        new: dict[str, Listener] = {}
-        try:
-            for name, config in missing.items():
-                new[name] = self._listen(name, config, hosts[name])
-        except OSError as error:
-            for listener in new.values():
-                listener.close()
-            for proxy in in_the_way:
-                proxy.resume()
-            raise _cannot_listen(name, config.listen, error) from error
-        moved = [
-            f"proxy {name}: now at {listener.address}"
-            for name, listener in new.items()
-            if not listener.configured.port and name in self.proxies
-        ]
-        return kept | new, moved
-
-    def _listen(self, name: str, config: ProxyConfig, host: str) -> Listener:
-        """A new listener, in the mode that the rules begin with. Raises OSError."""
-        listener = Listener(config.listen, host, self._syn_sockets)
-        rules = RuleSet.open(name, 0, config.rules, 0.0)
-        try:
-            listener.set_mode(*Schedule(rules, is_enabled=config.enabled).modes(0.0))
-        except OSError:
-            listener.close()
-            raise
-        return listener
-
 
 def memory_limit(config: Config) -> int:
     """The most bytes that may be held for all connections together."""
     return config.memory if config.memory is not None else memory.available() // _SHARE_OF_MEMORY
-
-
-async def _resolve(name: str, listen: TcpAddress) -> str:
-    """The IP address of the host to listen at; empty for all. Raises CannotListen."""
-    if not listen.host:
-        return ""
-    try:
-        with trio.fail_after(_RESOLVE_WITHIN_S):
-            (_, address), *_ = await resolve(listen.host, listen.port)
-    except trio.TooSlowError:
-        text = f"proxies.{name}.listen: nobody says within {_RESOLVE_WITHIN_S:g} s which address {listen.host} is"
-        raise CannotListen(f"{text}; write the address", may_pass=True) from None
-    except OSError as error:
-        raise _cannot_listen(name, listen, error) from error
-    return str(address[0])
-
-
-def _cannot_listen(name: str, listen: TcpAddress, error: OSError) -> CannotListen:
-    text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
-    if error.errno == errno.EADDRINUSE:
-        owner = find_port_owner(listen.port, _FIND_OWNER_WITHIN_S)
-        who = f"{owner} holds it" if owner is not None else "another process holds it"
-        text = f"{text}; {who}: stop that, or choose another port"
-    return CannotListen(text, may_pass=error.errno in _MAY_PASS)

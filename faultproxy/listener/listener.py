@@ -80,6 +80,13 @@ class Listener:
             if mode is INTERCEPTING:
                 self.why_not_intercepting = None
 
+    def set_keepalive(self, idle_s: float | None) -> None:
+        """Have clients who connect from now on asked, after so long without a byte, whether they are there.
+
+        None: never.
+        """
+        sockets.keep_alive(self._socket.sock, idle_s)
+
     def accept(self, most: int) -> Iterator[Accepted]:
         """Those who waited when the mode changed, all of them, then up to ``most`` others who wait now.
 

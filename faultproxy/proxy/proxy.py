@@ -41,6 +41,7 @@ class Proxy:
         self._is_draining = False
         self._has_stopped = False
         self._use(settings, RuleSet.open(name, settings.seed, settings.rules, trio.current_time()), frozenset())
+        listener.set_keepalive(settings.keepalive_s)
         self._acceptor.attach(listener)
         self._apply_schedule()
         services.nursery.start_soon(self._run)
@@ -70,6 +71,7 @@ class Proxy:
         """
         before = self._rules
         self.listener = listener
+        listener.set_keepalive(settings.keepalive_s)
         rules = before.edited(settings.seed, settings.rules, trio.current_time())
         self._use(settings, rules, self._schedule.open_windows)
         self._acceptor.attach(listener)
@@ -84,6 +86,10 @@ class Proxy:
         """Accept and judge those who have come by now, and nobody else before update()."""
         self._acceptor.detach()
 
+    def take_back(self) -> None:
+        """Accept again after hand_over(), when there will be no update()."""
+        self._acceptor.attach(self.listener)
+
     def close_listener(self) -> None:
         """Give the address back. Those who wait already are still accepted."""
         self.listener.close()
@@ -96,6 +102,7 @@ class Proxy:
 
     def resume(self) -> None:
         """Have the listener in the mode that the rules ask for again."""
+        self._apply_schedule()
         self._rest.cancel()
 
     def drain(self) -> None:

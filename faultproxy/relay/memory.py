@@ -20,15 +20,25 @@ class Memory:
         self.held = 0
         self.is_full = False
         self.max_read = BUFFER_SIZE
-        self.limit = limit
+        self._limit = limit
         self._waiting: OrderedDict[Callable[[], None], None] = OrderedDict()
+
+    @property
+    def limit(self) -> int | None:
+        """The most that is held, but for what one more read takes; None: there is no limit."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int | None) -> None:
+        self._limit = limit
+        self.add(0)
 
     def add(self, size: int) -> None:
         """So much more is held, or, if it is negative, less. Whoever waits for room is called, the first first."""
         self.held += size
-        if self.limit is None:
+        if self._limit is None:
             return
-        room = self.limit - self.held
+        room = self._limit - self.held
         self.is_full = room <= 0
         self.max_read = _SMALL_READ if self.is_full else BUFFER_SIZE
         while room > 0 and self._waiting:

@@ -8,7 +8,7 @@ import trio
 from faultproxy import daemon
 from faultproxy.addresses import TcpAddress
 from faultproxy.config.schema import Config
-from faultproxy.control.manager import Manager
+from faultproxy.control.manager import Ending, Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
@@ -179,7 +179,10 @@ class BaseProxy:
 
     async def _apply(self, config: Config) -> None:
         """Make this the configuration, and return when it is in force."""
-        await self._manager.apply(lambda _: config, "python")
+        try:
+            await self._manager.apply(lambda _: config, "python")
+        except Ending:
+            raise RuntimeError(NOT_RUNNING) from None
 
     def _listens(self) -> TcpAddress:
         if self._address is None:

@@ -1,0 +1,115 @@
+"""The listeners of a configuration: those that have an address already are kept, the others made."""
+
+import errno
+from collections.abc import Mapping
+
+import trio
+
+from faultproxy.addresses import TcpAddress
+from faultproxy.config.schema import ProxyConfig
+from faultproxy.kernel.port_owner import find_port_owner
+from faultproxy.listener.listener import Listener
+from faultproxy.listener.syn_intercept import SynSockets
+from faultproxy.proxy.proxy import Proxy
+from faultproxy.proxy.schedule import Schedule
+from faultproxy.rules.rule_set import RuleSet
+from faultproxy.upstream.dial import error_name
+from faultproxy.upstream.resolver import resolve
+
+_RESOLVE_WITHIN_S = 10.0
+_FIND_OWNER_WITHIN_S = 0.02  # connections wait meanwhile
+_MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class CannotListen(Exception):
+    """An address cannot be had. The text says which, why, and who may hold it; ``may_pass``: it may be had later."""
+
+    def __init__(self, text: str, *, may_pass: bool) -> None:
+        super().__init__(text)
+        self.may_pass = may_pass
+
+
+async def make_listeners(
+    proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy], syn_sockets: SynSockets
+) -> tuple[dict[str, Listener], dict[str, Listener]]:
+    """For each proxy the listener that has its address already, whoever uses it; or a new one. Returns (kept, new).
+
+    A running proxy whose listener is in the way of a new one (127.0.0.1:80 becomes :80) is paused. Raises
+    CannotListen; then none is new, and nobody is paused. After the last new one there is no checkpoint.
+    """
+    kept = _kept(proxies, running)
+    missing = {name: config for name, config in proxies.items() if name not in kept}
+    hosts = {name: await _resolve(name, config.listen) for name, config in missing.items()}
+    ports = {config.listen.port for config in missing.values()}
+    in_the_way = [
+        proxy
+        for proxy in running.values()
+        if proxy.listener not in kept.values() and proxy.listener.address.port in ports
+    ]
+    new: dict[str, Listener] = {}
+    try:
+        for proxy in in_the_way:
+            proxy.pause()
+        for name, config in missing.items():
+            new[name] = _listen(name, config, hosts[name], syn_sockets)
+    except BaseException:
+        for listener in new.values():
+            listener.close()
+        for proxy in in_the_way:
+            proxy.resume()
+        raise
+    return kept, new
+
+
+def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy]) -> dict[str, Listener]:
+    by_address = {proxy.listener.configured: proxy.listener for proxy in running.values()}
+    kept: dict[str, Listener] = {}
+    for name, config in proxies.items():
+        old = running.get(name)
+        if config.listen.port and config.listen in by_address:
+            kept[name] = by_address[config.listen]
+        elif old is not None and old.listener.configured == config.listen:
+            kept[name] = old.listener  # port 0: the number that the kernel gave stays
+    return kept
+
+
+def _listen(name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets) -> Listener:
+    """A new listener, in the mode that the rules begin with. Raises CannotListen."""
+    try:
+        listener = Listener(config.listen, host, syn_sockets)
+    except OSError as error:
+        raise _cannot_listen(name, config.listen, error) from error
+    try:
+        listener.set_keepalive(config.keepalive)
+        rules = RuleSet.open(name, 0, config.rules, 0.0)
+        listener.set_mode(*Schedule(rules, is_enabled=config.enabled).modes(0.0))
+    except BaseException as error:
+        listener.close()
+        if isinstance(error, OSError):
+            raise _cannot_listen(name, config.listen, error) from error
+        raise
+    return listener
+
+
+async def _resolve(name: str, listen: TcpAddress) -> str:
+    """The IP address of the host to listen at; empty for all. Raises CannotListen."""
+    if not listen.host:
+        return ""
+    try:
+        with trio.fail_after(_RESOLVE_WITHIN_S):
+            (_, address), *_ = await resolve(listen.host, listen.port)
+    except trio.TooSlowError:
+        text = f"proxies.{name}.listen: nobody says within {_RESOLVE_WITHIN_S:g} s which address {listen.host} is"
+        raise CannotListen(f"{text}; write the address", may_pass=True) from None
+    except OSError as error:
+        raise _cannot_listen(name, listen, error) from error
+    return str(address[0])
+
+
+def _cannot_listen(name: str, listen: TcpAddress, error: OSError) -> CannotListen:
+    text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
+    if error.errno == errno.EADDRINUSE:
+        owner = find_port_owner(listen.port, _FIND_OWNER_WITHIN_S)
+        who = f"{owner} holds it" if owner is not None else "another process holds it"
+        text = f"{text}; {who}: stop that, or choose another port"
+    return CannotListen(text, may_pass=error.errno in _MAY_PASS)

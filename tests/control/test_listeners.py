@@ -1,0 +1,86 @@
+"""An edit keeps the listeners whose addresses stay, makes the others, and leaves all as it was if one cannot be had."""
+
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from faultproxy.control.listeners import CannotListen
+from faultproxy.listener.listener import Listener
+from tests.managing import ask, at, managed
+from tests.peers import Server, echo, nobody
+
+CUT = {"name": "cut", "reset": {"to": "client"}}
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with Server(echo) as server:
+        yield server.address
+
+
+@pytest.fixture
+def port() -> int:
+    with nobody() as address:
+        return int(address.rpartition(":")[2])
+
+
+async def test_one_address_becomes_all_of_them_and_back(server: str, port: int) -> None:
+    """127.0.0.1:PORT becomes :PORT, though both cannot listen at once; open connections stay."""
+    one, every = (at(server, listen=f"{host}:{port}") for host in ("127.0.0.1", ""))
+    async with managed({"proxies": {"p": one}}) as its, await its.connect("p") as client:
+        for _ in range(3):
+            await its.edit(p=every)
+            assert [await ask((host, port)) for host in ("127.0.0.1", "127.0.0.2", "::1")] == [b"hi"] * 3
+            await its.edit(p=one)
+            assert [await ask((host, port)) for host in ("127.0.0.1", "127.0.0.2")] == [b"hi", "ECONNREFUSED"]
+        await client.send_all(b"still here")
+        assert await client.receive_some() == b"still here"
+
+
+async def test_port_0_keeps_its_number(server: str) -> None:
+    """Whatever else an edit changes; another proxy at port 0 has another."""
+    async with managed({"proxies": {"p": at(server)}}) as its:
+        address = its.address("p")
+        await its.edit(other=at(server), p=at(server, CUT))
+        assert its.address("p") == address != its.address("other")
+        assert await ask(address) == "ECONNRESET"
+        await its.edit(p=at(server, listen="localhost:0"))
+        assert its.address("p") != address
+
+
+@pytest.mark.parametrize("second", ["taken", "unknown name", "no descriptor", "a bug"])
+async def test_if_the_second_cannot_be_had_all_is_as_it_was(
+    server: str, port: int, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a rule nor a listener has changed, and the one that was in the way of a new one listens again at once."""
+    before = {"p": at(server, listen=f"127.0.0.1:{port}"), "q": at(server)}
+    async with managed({"proxies": before}) as its:
+        addresses = its.manager.addresses
+        config = its.manager.config
+        listen = {"taken": server, "unknown name": "nobody.invalid:1"}.get(second, "127.0.0.2:0")
+        made = []
+        make = Listener.__init__
+
+        def fail(self: Listener, *args: object) -> None:
+            if made and second == "no descriptor":
+                raise OSError(errno.EMFILE, "Too many open files")
+            if made and second == "a bug":
+                raise ZeroDivisionError
+            make(self, *args)  # type: ignore[arg-type]
+            made.append(self)
+
+        monkeypatch.setattr(Listener, "__init__", fail)
+        with pytest.raises((CannotListen, ZeroDivisionError)) as failure:
+            await its.edit(p=at(server, CUT, listen=f":{port}"), q=at(server, CUT), r=at("127.0.0.1:9", listen=listen))
+        if isinstance(failure.value, CannotListen):
+            assert failure.value.may_pass is (second != "unknown name")
+            assert str(failure.value).startswith("proxies.r.listen: cannot listen on ")
+        assert len(made) == (0 if second == "unknown name" else 1)
+        assert [await ask(its.address(name)) for name in before] == [b"hi", b"hi"]
+        assert await ask(("127.0.0.2", port)) == "ECONNREFUSED"
+        assert (its.manager.addresses, its.manager.config) == (addresses, config)
+        assert not any(listener._socket.sock.fileno() >= 0 for listener in made)
+        monkeypatch.undo()
+        await its.edit(p=at(server, CUT, listen=f":{port}"))
+        assert await ask(("127.0.0.2", port)) == "ECONNRESET"
