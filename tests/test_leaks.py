@@ -1,9 +1,27 @@
 """Nothing is left behind by connections that ended badly: no descriptor, no task, no memory."""
 
+import gc
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic, sleep
 
-from tests.peers import Background, Server, connect, fate, pattern, read_exactly, read_to_the_end, reset
+import pytest
+
+import faultproxy
+from faultproxy.connection.connection import Connection
+from faultproxy.relay import Pipe, Relay
+from tests.peers import (
+    PATIENCE_S,
+    Background,
+    Server,
+    connect,
+    echo,
+    fate,
+    pattern,
+    read_exactly,
+    read_to_the_end,
+    reset,
+)
 from tests.running import Faultproxy, Settings, one
 
 DOWNLOADS = 250
@@ -78,3 +96,31 @@ def test_half_closed_connections_are_let_go(tmp_path: Path) -> None:
                 assert read_to_the_end(client) == (b"bye", "EOF")
         proxy.wait_for("connection.closed", nth=300)
         assert proxy.descriptors() == idle
+
+
+@pytest.mark.parametrize("ends_with", ["FIN", "RST"])
+def test_connections_are_freed_without_a_search(ends_with: str) -> None:
+    """What a connection was made of refers to itself nowhere once it is over: no garbage is left to be searched for.
+
+    Of the last, something may remain until the poller calls the next.
+    """
+
+    def left() -> int:
+        return sum(isinstance(one, Connection | Relay | Pipe) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        with Server(echo) as server, faultproxy.Proxy(server.address) as proxy:
+            for _ in range(10):
+                with connect((proxy.host, proxy.port)) as client:
+                    client.sendall(b"hi")
+                    assert read_exactly(client, 2) == b"hi"
+                    if ends_with == "RST":
+                        reset(client)
+            give_up_at = monotonic() + PATIENCE_S
+            while left() > 4 and monotonic() < give_up_at:
+                sleep(0.01)
+            assert left() <= 4
+    finally:
+        gc.enable()

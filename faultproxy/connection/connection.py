@@ -48,7 +48,7 @@ class Connection:
         self._context = context
         self._greeting = greeting
         self._on_end = on_end
-        self._peers = Peers(context.poller, client, self._on_change)
+        self._peers = Peers(context.poller, client)
         self._reports = Reports(context, facts, self._peers)
         self._injector: Injector | None = None
         self._attempt: Attempt | None = None
@@ -138,7 +138,7 @@ class Connection:
             self._work()
 
     def _connect(self, server: socket.socket) -> None:
-        relay = self._peers.connect(server)
+        relay = self._peers.connect(server, self._on_change)
         relay.upstream.was_reset = self._greeting.client_was_reset
         if self._injector is not None:
             self._injector.install()

@@ -26,12 +26,12 @@ class Peers:
     """The sockets of one connection, and the relay between them; implements faults.base.Peers.
 
     Owns both sockets from the moment it is given them. ``is_open`` says that bytes may be carried; ``frozen_until``
-    until when none is, infinity for ever. ``on_change`` is the relay's.
+    until when none is, infinity for ever.
     """
 
-    __slots__ = ("_ended", "_on_change", "_poller", "client", "frozen_until", "is_open", "packets", "relay", "server")
+    __slots__ = ("_ended", "_poller", "client", "frozen_until", "is_open", "packets", "relay", "server")
 
-    def __init__(self, poller: Poller, client: socket.socket, on_change: Callable[[], None]) -> None:
+    def __init__(self, poller: Poller, client: socket.socket) -> None:
         self.client = client
         self.server: socket.socket | None = None
         self.relay: Relay | None = None
@@ -39,13 +39,12 @@ class Peers:
         self.is_open = True
         self.frozen_until: float | None = None
         self._poller = poller
-        self._on_change = on_change
         self._ended: frozenset[Direction] = frozenset()
 
-    def connect(self, server: socket.socket) -> Relay:
-        """Join the client to the server, which is owned from now on. The caller starts the relay."""
+    def connect(self, server: socket.socket, on_change: Callable[[], None]) -> Relay:
+        """Join the client to the server, which is owned from now on. The caller starts the relay, which calls back."""
         self.server = server
-        self.relay = relay = Relay(self._poller, self.client, server, self._on_change)
+        self.relay = relay = Relay(self._poller, self.client, server, on_change)
         for direction in self._ended:
             self.pipe(direction).shut_down()
         if self.frozen_until is not None:

@@ -68,6 +68,10 @@ class Shaper(Protocol):
         """When the end of the stream, FIN or RST, is due."""
 
 
+def _nothing(_pipe: "Pipe", _change: Change) -> None:
+    """Nobody is told."""
+
+
 class Pipe:
     """Passes bytes from its source to its sink.
 
@@ -205,6 +209,17 @@ class Pipe:
         self._queue = None
         self._transform(None, ())
         self._settle(is_blocked=False)
+
+    def stop(self) -> None:
+        """Move nothing any more, once and for all, and drop what is held.
+
+        Refers to nobody who refers to it either: what is left of a connection is freed at once, not searched for.
+        """
+        self._poller.forget(self.source)
+        self.is_frozen = True  # a timer may still be set; the descriptor may soon be another's
+        self.clear()
+        self._on_change = _nothing
+        del self.reverse
 
     def has_room(self) -> bool:
         """Whether there is a point in reading the source."""

@@ -171,15 +171,17 @@ class Poller:
             endpoint.interest = 0
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Call it never again. Its socket is soon to be closed, which takes it out of the epoll.
+        """Call it never again, and let go of its functions.
 
-        Unless a child of this process may hold the socket too (epoll(7), Q6).
+        Its socket is soon to be closed, which takes it out of the epoll, unless a child of this process may hold the
+        socket too (epoll(7), Q6).
         """
         if self._has_forked:
             self.ignore(endpoint)
         elif self._endpoints.get(endpoint.fd) is endpoint:  # a second time the number may be another connection's
             del self._endpoints[endpoint.fd]
         endpoint.interest = 0
+        endpoint.on_readable = endpoint.on_writable = endpoint.on_error = _nothing
 
     def call_at(self, at_s: float, callback: Callable[[], None]) -> None:
         """Call a function, which must not raise, at this moment of time.monotonic(), never before."""

@@ -52,12 +52,10 @@ class Relay:
 
     def stop(self) -> None:
         """Stop for good. The sockets stay open: their owner ends them as it sees fit."""
-        self._on_change = None
-        for pipe in (self.upstream, self.downstream):
-            self._poller.forget(pipe.source)
-            pipe.is_frozen = True  # a timer may still be set; the descriptor may soon be another's
-        for pipe in (self.upstream, self.downstream):
-            pipe.clear()
+        if self._on_change is not None:
+            self._on_change = None
+            self.upstream.stop()
+            self.downstream.stop()
 
     @property
     def is_finished(self) -> bool:
