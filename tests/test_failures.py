@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import faultproxy
-from faultproxy.control.manager import CannotListen
+from faultproxy.control.listeners import CannotListen
 from faultproxy.failures import sentence
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}

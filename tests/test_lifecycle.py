@@ -262,7 +262,7 @@ def test_a_shortage_is_told_once(tmp_path: Path, upstream: Upstream) -> None:
     """However long clients wait for a descriptor, and however often it is tried again, one line tells of it."""
     with Faultproxy(tmp_path, one(upstream.address), max_fds=64) as proxy, ExitStack() as stack:
         address = proxy.address("p")
-        clients = [stack.enter_context(connect(address)) for _ in range(40)]
+        clients = [stack.enter_context(connect(address)) for _ in range(30)]
         paused = proxy.wait_for("accept.paused")
         servers = [stack.enter_context(upstream.accept()) for _ in range(paused["open"])]
         clients[-1].settimeout(0.5)  # five tries

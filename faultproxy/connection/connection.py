@@ -17,6 +17,7 @@ from faultproxy.connection.peers import Peers
 from faultproxy.connection.reports import Reports
 from faultproxy.events.types import EndedBy
 from faultproxy.faults.base import Side
+from faultproxy.kernel import sockets
 from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
@@ -26,7 +27,8 @@ from faultproxy.upstream.dial import Attempt, begin, dial, error_name
 class Connection:
     """A client that was accepted, and what was decided for it.
 
-    Owns the client's socket, and the server's. ``on_end`` is called once both are closed and the end is reported.
+    Owns the client's socket, and the server's. It is reported as opened when it is made; ``on_end`` is called once both
+    sockets are closed and the end is reported.
     """
 
     __slots__ = (
@@ -60,11 +62,11 @@ class Connection:
         self._running: trio.CancelScope | None = None  # of the task, while there is one
         self._sleeper: trio.lowlevel.Task | None = None
         self._woken = False
+        self._reports.faults = tuple(greeting.faults)
+        self._reports.opened()
 
     def start(self) -> None:
         """Begin. Never raises: a bug ends this connection and is reported."""
-        self._reports.faults = tuple(self._greeting.faults)
-        self._reports.opened()
         try:
             self._start()
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
@@ -297,8 +299,9 @@ class Connection:
             return
         self._is_over = True
         closing.reset_all(self._peers)
-        if self._attempt is not None:
-            self._attempt.sock.close()
+        for unused in (self._attempt and self._attempt.sock, self._greeting.server):
+            if unused is not None and unused is not self._peers.server:
+                sockets.end(unused)
         if self._injector is not None:
             self._injector.end()
         self._reports.closed(self._ended_by)

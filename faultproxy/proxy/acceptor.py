@@ -124,20 +124,23 @@ class Acceptor:
             if plan is not None:
                 self._connection(accepted.sock, facts, plan, greeting).start()
             else:
-                self._services.nursery.start_soon(self._peek, accepted.sock, facts, greeting)
+                scope = trio.CancelScope()
+                self._connections.add_undecided(scope)
+                self._services.nursery.start_soon(self._peek, scope, accepted.sock, facts, greeting)
                 self._services.poller.yield_soon = True
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             self._limit.release()
             accepted.sock.close()
-            connection = f"{self._proxy}#{facts.number}"
-            self._services.bus.publish(ConnectionCrashed.because_of(error, proxy=self._proxy, connection=connection))
+            self._crashed(facts, error)
 
     def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
         connection = Connection(self._context, sock, facts, plan, greeting, self._ended)
         self._connections.add(connection)
         return connection
 
-    async def _peek(self, sock: socket.socket, facts: ConnectionFacts, greeting: Greeting) -> None:
+    async def _peek(
+        self, scope: trio.CancelScope, sock: socket.socket, facts: ConnectionFacts, greeting: Greeting
+    ) -> None:
         """Start the connection once the client has said enough for the rules to decide."""
         plan: Plan | None = None
 
@@ -147,19 +150,25 @@ class Acceptor:
             plan = self._decide(facts)
             return plan is not None
 
-        scope = trio.CancelScope()
-        self._connections.add_undecided(scope)
         try:
             with scope:
                 said = await peek(sock, self._services.poller, facts.at_s + self._peek_timeout_s, decides)
                 greeting = replace(greeting, client_was_reset=said.was_reset)
+        except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
+            plan = None
+            self._crashed(facts, error)
         finally:
             connection = self._connection(sock, facts, plan or UNTOUCHED, greeting)
             self._connections.remove_undecided(scope)
             if plan is None:
                 connection.reset("fault" if scope.cancelled_caught else "drain")
-        connection.start()
-        self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
+            else:
+                connection.start()
+                self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
+
+    def _crashed(self, facts: ConnectionFacts, error: Exception) -> None:
+        connection = f"{self._proxy}#{facts.number}"
+        self._services.bus.publish(ConnectionCrashed.because_of(error, proxy=self._proxy, connection=connection))
 
     def _ended(self, connection: Connection) -> None:
         self._limit.release()
