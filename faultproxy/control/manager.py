@@ -145,7 +145,9 @@ class Manager:
         """Have the proxies of this configuration run at these listeners. There is no checkpoint in between."""
         kept = {id(listener) for listener in listeners.values()}
         for name, proxy in tuple(self.proxies.items()):
-            if id(proxy.listener) in kept:
+            if listeners.get(name) is proxy.listener:
+                proxy.judge_waiting()
+            elif id(proxy.listener) in kept:
                 proxy.hand_over()
             else:
                 proxy.close_listener()

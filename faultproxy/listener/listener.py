@@ -105,16 +105,16 @@ class Listener:
         """
         self._socket.attach(poller, on_acceptable, on_syn)
 
-    def detach(self) -> None:
-        """Call them no more. Whose SYN has come is judged first, and whom the kernel has accepted waits for accept().
+    def detach(self, most: int) -> None:
+        """Call them no more. Whose SYN has come is judged first; clients that are held are accepted.
 
-        Clients that are held are accepted.
+        Whom the kernel has accepted, up to ``most`` of them, waits for accept().
         """
         if self.mode is INTERCEPTING:
             _hear_syns(self._socket)
             _accept_held(self._socket)
         if self.mode is not CLOSED:
-            _drain_queue(self._socket)
+            _drain_queue(self._socket, most)
         self._socket.detach()
 
     def pause(self) -> None:
@@ -266,10 +266,10 @@ def _answer_syns(state: _Socket) -> None:
     state.interceptor.drops_syns = False
 
 
-def _drain_queue(state: _Socket) -> None:
+def _drain_queue(state: _Socket, most: int = _BACKLOG) -> None:
     """Whom the kernel has accepted has had an answer."""
     with suppress(OutOfResources):
-        state.waiting.extend(state.accept(_BACKLOG))
+        state.waiting.extend(state.accept(most))
 
 
 def _intercept(state: _Socket) -> None:

@@ -21,6 +21,7 @@ from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule_set import RuleSet
 
 _BATCH = 64
+_MOST_AT_ONCE = 4096
 _RETRY_S = 0.1
 _INSTANT_S = 1e-6
 _TOO_EARLY = "it came before its SYN could be judged"
@@ -75,9 +76,18 @@ class Acceptor:
         self._listener = listener
         listener.attach(self._services.poller, self.accept, self._handshake.on_syn)
 
+    def judge_waiting(self) -> None:
+        """Judge those who have come by now."""
+        self._listener.set_mode(self._listener.mode)
+        self.accept()
+
     def detach(self) -> None:
-        """Accept those who have come by now, and nobody else: another proxy may be given the listener."""
-        self._listener.detach()
+        """Accept those who have come by now, as far as there is room: another proxy may be given the listener."""
+        try:
+            room = self._limit.room(_MOST_AT_ONCE)
+        except OutOfResources:
+            room = 0
+        self._listener.detach(room)
         self.accept()
 
     def accept(self) -> None:

@@ -67,7 +67,7 @@ class Proxy:
     def update(self, settings: Settings, listener: Listener) -> None:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.
 
-        Call hand_over() before.
+        Call judge_waiting() before, or hand_over() or close_listener() if the listener is another.
         """
         before = self._rules
         self.listener = listener
@@ -81,6 +81,10 @@ class Proxy:
         if not settings.is_enabled:
             self._connections.reset("fault")
         self._rest.cancel()
+
+    def judge_waiting(self) -> None:
+        """Judge those who have come by now, before an edit changes the rules; who is held by a rule stays so."""
+        self._acceptor.judge_waiting()
 
     def hand_over(self) -> None:
         """Accept and judge those who have come by now, and nobody else before update()."""

@@ -331,7 +331,7 @@ async def test_the_poller_tells_of_clients_unless_it_is_paused(scene: Scene) -> 
     scene.listener.resume()
     turn()
     assert told == ["first"] * 2
-    scene.listener.detach()
+    scene.listener.detach(100)
     turn()
     assert scene.accept(0) == 1
     scene.listener.attach(poller, lambda: told.append("second"), scene.judged.append)
@@ -347,7 +347,7 @@ def test_a_listener_that_changes_hands_while_it_intercepts(scene: Scene) -> None
     need_syn_interception()
     scene.listener.set_mode(INTERCEPTING)
     held, unheard = scene.connect(), scene.connect()
-    scene.listener.detach()
+    scene.listener.detach(100)
     assert [scene.outcome(client) for client in (held, unheard)] == ["connected"] * 2
     assert len(scene.judged) == 2
     new = scene.connect()

@@ -404,6 +404,21 @@ def test_an_edit_lets_in_whom_a_rule_has_ignored(tmp_path: Path, echoing: str) -
         assert len(proxy.seen("fault.injected")) == 1
 
 
+def test_an_edit_of_other_rules_lets_nobody_in_early(tmp_path: Path, echoing: str) -> None:
+    """Who is held by slow_connect stays so through an edit, and connects when its delay is over."""
+    slow = rule("slow", slow_connect={"delay": "700ms"})
+    with Faultproxy(tmp_path, one(echoing, slow)) as proxy, socket.socket() as client:
+        address = proxy.address("p")
+        client.setblocking(False)
+        before = time.monotonic()
+        client.connect_ex(address)
+        proxy.wait_for("fault.injected", connection="p#1")
+        proxy.edit(one(echoing, slow, rule("other", latency={"delay": "1ms"})))
+        assert select.select([], [client], [], PATIENCE_S)[1]
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert time.monotonic() - before >= 0.7
+
+
 def test_nothing_remains_after_a_kill(tmp_path: Path, echoing: str) -> None:
     """SIGKILL, and the same port serves a plain server at once."""
     with Faultproxy(tmp_path, one(echoing, rule(connect_timeout=None)), may_complain=True) as proxy:
