@@ -1,7 +1,7 @@
 """Connections between two real peers, with the events that they publish."""
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -169,10 +169,11 @@ class Ends:
     server: trio.socket.SocketType
     to_server: socket.socket
     changes: list[None]
+    on_change: Callable[[], None]
 
     def connect(self) -> None:
         """Reach the server, and let the bytes flow."""
-        self.peers.connect(self.to_server).start()
+        self.peers.connect(self.to_server, self.on_change).start()
 
 
 @asynccontextmanager
@@ -199,4 +200,4 @@ def peers_on(poller: Poller, client_buffer: int | None = None) -> Ends:
         poller.yield_soon = True
 
     wrap = trio.socket.from_stdlib_socket
-    return Ends(Peers(poller, ours, on_change), wrap(client), wrap(server), theirs, changes)
+    return Ends(Peers(poller, ours), wrap(client), wrap(server), theirs, changes, on_change)

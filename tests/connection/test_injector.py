@@ -32,7 +32,7 @@ class Injected:
 
     def connect(self) -> None:
         """Reach the server."""
-        self.two.peers.connect(self.two.to_server)
+        self.two.peers.connect(self.two.to_server, self.two.on_change)
         self.injector.install()
         assert self.two.peers.relay is not None
         self.two.peers.relay.start()

@@ -122,7 +122,7 @@ async def test_a_unix_server_cannot_be_reset(two: Ends) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setblocking(False)
-        two.peers.connect(theirs)
+        two.peers.connect(theirs, two.on_change)
         two.peers.stop()
         reason = two.peers.why_no_rst(Side.SERVER)
         assert reason is not None

@@ -36,8 +36,8 @@ async def shaped() -> AsyncIterator[Shaped]:
     async with ends() as two:
         reported: list[tuple[str, str, str | None]] = []
 
-        def report(one: Match, shape: Shape, degraded: str | None = None) -> None:
-            reported.append((one.rule, shape.key, degraded))
+        def report(match: Match, shape: Shape, degraded: str | None = None) -> None:
+            reported.append((match.rule, shape.key, degraded))
 
         yield Shaped(two, Shaping(two.peers, lambda *what: draw(1, "p", *what), report), reported)
 
