@@ -1,4 +1,4 @@
-"""Endings strike at the exact byte or on time, and what each peer sees is what the fault promises."""
+"""Faults are injected at the exact byte or on time, and what each peer sees is what the fault promises."""
 
 import select
 import socket
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from faultproxy.kernel import sock_diag
 from tests.network import Namespaces, inside
 from tests.peers import (
     Background,
@@ -75,6 +76,11 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
     "half_at_once_then_close": Scene(
         [rule(half_close=None, close={"after": {"bytes": "5B", "direction": "upstream"}})]
     ),
+    "abort": Scene([rule(abort={"after": "4B"})]),
+    **{
+        f"abort_{does}": Scene([rule(abort={"after": {"bytes": "4B", "direction": "upstream"}})])
+        for does in ("reads", "writes")
+    },
     "never_reached": Scene([rule(reset={"after": "1000B"})]),
     "close_while_sending": Scene([rule(close={"after": "1000B"})]),
     "undialled": Scene([rule(reset={"to": "client"})]),
@@ -89,7 +95,7 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("endings")
+    folder = tmp_path_factory.mktemp("triggered")
     scenes = SCENES | {"unix": Scene([rule(reset={"after": "1000B"})], upstream=Upstream(f"{folder}/u.sock"))}
     with Stage(folder, scenes) as stage:
         yield stage
@@ -261,7 +267,7 @@ def test_a_half_close_upstream_leaves_the_server_its_reply(stage: Stage) -> None
 
 
 def test_a_reset_after_a_half_close_is_a_broken_pipe(stage: Stage) -> None:
-    """Two endings of a rule strike each at its own trigger; the client that has read EOF gets EPIPE on a write."""
+    """Two faults of a rule wait each for its own trigger; the client that has read EOF gets EPIPE on a write."""
     with stage.ends("half_then_reset") as (client, server):
         server.sendall(pattern(5000))
         assert read_to_the_end(client) == (pattern(1000), "EOF")
@@ -309,7 +315,7 @@ def test_a_close_never_turns_into_a_reset(stage: Stage) -> None:
         assert read_to_the_end(client) == (b"", "EOF")
 
 
-def test_an_ending_at_once_that_spares_the_server_does_not_dial_it(stage: Stage) -> None:
+def test_a_fault_at_once_that_spares_the_server_does_not_dial_it(stage: Stage) -> None:
     """The client is reset, and the upstream never hears of it."""
     assert fate(stage.proxy.address("undialled")) == (b"", "ECONNRESET")
     struck = stage.struck("undialled")
@@ -318,7 +324,7 @@ def test_an_ending_at_once_that_spares_the_server_does_not_dial_it(stage: Stage)
     assert stage.upstreams["undialled"].is_left_alone()
 
 
-def test_an_ending_at_once_for_the_server_reaches_it(stage: Stage) -> None:
+def test_a_fault_at_once_for_the_server_reaches_it(stage: Stage) -> None:
     """The upstream is dialled, to be reset at once like the client."""
     assert fate(stage.proxy.address("dialled")) == (b"", "ECONNRESET")
     with stage.upstreams["dialled"].accept() as server:
@@ -348,7 +354,7 @@ def test_pass_exempts(stage: Stage) -> None:
 
 
 def test_a_dry_run_only_tells(stage: Stage) -> None:
-    """Where a rule with dry_run would strike the log says so, and nothing else happens; the rules below are read."""
+    """Where a rule with dry_run would inject a fault the log says so, and nothing else happens; the rules below are read."""
     with stage.ends("dry_run") as (client, server):
         server.sendall(b"0123456789")
         assert read_to_the_end(client) == (b"01234567", "EOF")
@@ -394,6 +400,44 @@ def test_without_privileges_a_refuse_for_some_is_a_reset_and_says_so(tmp_path: P
         with stage.ends("refuse_some") as (client, server):
             server.sendall(b"free")
             assert read_exactly(client, 4) == b"free"
+
+
+def need_to_destroy() -> None:
+    """Skip the test, with the reason, where a client's own socket cannot be destroyed."""
+    try:
+        sock_diag.check()
+    except OSError as error:
+        pytest.skip(f"sockets may not be destroyed here: {error}")
+
+
+def test_an_abort(stage: Stage) -> None:
+    """The client gets its bytes, then ECONNABORTED; the server reads EOF."""
+    need_to_destroy()
+    with stage.ends("abort") as (client, server):
+        server.sendall(b"last words")
+        assert read_to_the_end(client) == (b"last", "ECONNABORTED")
+        assert read_to_the_end(server) == (b"", "EOF")
+    told = stage.struck("abort")
+    assert (told["client_sees"], told["fidelity"], told["bytes_downstream"]) == ("ECONNABORTED", "exact", 4)
+
+
+@pytest.mark.parametrize("does", ["reads", "writes"])
+def test_an_abort_after_the_servers_fin(stage: Stage, does: str) -> None:
+    """A reader sees EOF, and so the log says; only a write fails with ECONNABORTED."""
+    need_to_destroy()
+    with stage.ends(f"abort_{does}") as (client, server):
+        server.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        client.sendall(b"quit")
+        assert read_exactly(server, 4) == b"quit"
+        wait_until_broken(client)
+        if does == "reads":
+            assert read_to_the_end(client) == (b"", "EOF")
+        else:
+            assert send_error(client, b"?") == "ECONNABORTED"
+        assert read_to_the_end(server) == (b"", "EOF")
+    told = stage.struck(f"abort_{does}")
+    assert (told["fault"], told["client_sees"], told["fidelity"]) == ("abort", "EOF", "exact")
 
 
 def test_an_abort_in_another_network_namespace_is_a_reset_and_says_so(tmp_path: Path) -> None:
