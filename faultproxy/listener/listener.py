@@ -163,9 +163,11 @@ class _Socket:
         try:
             for sock, host, port in sockets.accept_waiting(self.sock, most):
                 accepted += 1
+                half_open = None
                 if self.has_been_filtered:  # accepted sockets inherit their listener's filter
                     socket_filter.detach(sock)
-                yield Accepted(sock, host, port, self._join(sock, host, port) if len(self.table) else None)
+                    half_open = self._join(sock, host, port) if len(self.table) else None
+                yield Accepted(sock, host, port, half_open)
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES and not accepted:
                 raise OutOfResources(errno.errorcode[error.errno]) from None

@@ -44,6 +44,7 @@ class Acceptor:
         self._connections = connections
         self._shortage: str | None = None
         self._handshake = Handshake()
+        self._not_judged = Greeting()
 
     def use(self, settings: Settings, rules: RuleSet) -> None:
         """Let these decide about the clients that come from now on."""
@@ -120,12 +121,12 @@ class Acceptor:
     def _start(self, accepted: Accepted) -> None:
         """Have it judged, and start its connection. A bug ends this client alone."""
         self._limit.acquire()
-        facts = ConnectionFacts(0, accepted.host, 0.0, 0)
+        facts = None
         try:
             judged = self._handshake.lookup(accepted.half_open) if accepted.half_open is not None else None
             if judged is None:
                 facts = self._facts(accepted.host, accepted.port)
-                greeting = Greeting(not_intercepted=self._listener.why_not_intercepting or _TOO_EARLY)
+                greeting = self._greeting()
                 plan = self._decide(facts)
             else:
                 facts = replace(judged.facts, at_s=trio.current_time(), client_port=accepted.port)
@@ -142,6 +143,13 @@ class Acceptor:
             self._limit.release()
             accepted.sock.close()
             self._crashed(facts, error)
+
+    def _greeting(self) -> Greeting:
+        """That of a client whose SYN was not judged; one for many, as long as the reason is the same."""
+        reason = self._listener.why_not_intercepting or _TOO_EARLY
+        if self._not_judged.not_intercepted != reason:
+            self._not_judged = Greeting(reason)
+        return self._not_judged
 
     def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
         connection = Connection(self._context, sock, facts, plan, greeting, self._ended)
@@ -176,8 +184,8 @@ class Acceptor:
                 connection.start()
                 self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
 
-    def _crashed(self, facts: ConnectionFacts, error: Exception) -> None:
-        connection = f"{self._proxy}#{facts.number}"
+    def _crashed(self, facts: ConnectionFacts | None, error: Exception) -> None:
+        connection = f"{self._proxy}#{facts.number if facts is not None else 0}"
         self._services.bus.publish(ConnectionCrashed.because_of(error, proxy=self._proxy, connection=connection))
 
     def _ended(self, connection: Connection) -> None:
