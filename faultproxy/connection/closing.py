@@ -21,13 +21,14 @@ def close_all(peers: Peers) -> None:
 def reset_all(peers: Peers) -> None:
     """Reset what is open: a truncated stream must not look like a whole one."""
     peers.stop()
-    for side, _ in peers.open_sockets():
-        peers.rst(side)
+    peers.rst(Side.CLIENT)
+    peers.rst(Side.SERVER)
 
 
 def must_flush(peers: Peers, broken: Side) -> bool:
     """One side was reset: whether the other has not acknowledged all that was sent to it."""
-    return any(side is not broken and sockets.unacknowledged(sock) for side, sock in peers.open_sockets())
+    other = peers.server if broken is Side.CLIENT else peers.client
+    return other is not None and sockets.unacknowledged(other) > 0
 
 
 async def propagate_reset(peers: Peers, broken: Side) -> None:

@@ -217,7 +217,8 @@ class Pipe:
         """
         self._poller.forget(self.source)
         self.is_frozen = True  # a timer may still be set; the descriptor may soon be another's
-        self.clear()
+        if self._is_transformed or self._queue:
+            self.clear()
         self._on_change = _nothing
         del self.reverse
 
