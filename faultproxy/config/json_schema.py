@@ -10,7 +10,12 @@ from faultproxy.config.schema import Config
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Fault
 
+IGNORED = "x-"
+"""Top-level keys that begin so are not looked at: a place for anchors."""
+
 JsonSchema = dict[str, Any]
+
+_VARIABLE = r"\$\{"
 
 
 def json_schema() -> JsonSchema:
@@ -23,12 +28,16 @@ def json_schema() -> JsonSchema:
     ``from`` that is not before ``to``, a ``to`` after ``every``, an ``every`` under 10ms; a ``min`` above ``max``;
     whether a size is a whole number of bytes; the largest duration, size and port; whether an IP address or network
     is a real one, with no bits beyond its prefix and not IPv4-mapped; a Unix path that is too long in bytes but not
-    in characters. And 3.0 is a whole number to JSON Schema, a fraction to the loader.
+    in characters; whether a variable is set, and what it holds. And 3.0 is a whole number to JSON Schema, a fraction
+    to the loader.
     """
     schema = _tidy(Config.model_json_schema())
     for name, definition in schema["$defs"].items():
         definition["title"] = name
     schema["properties"]["proxies"]["additionalProperties"] = False
+    schema["patternProperties"] = {f"^{IGNORED}": {}}
+    for definition in (schema, *schema["$defs"].values()):
+        _allow_variables(definition)
     _finish_rules(schema["$defs"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -75,6 +84,24 @@ def _is_noise(key: str, value: Any) -> bool:
     if key == "title":
         return isinstance(value, str)
     return key == "default" and (value is None or isinstance(value, (dict, list, float)))
+
+
+def _allow_variables(schema: Any) -> None:
+    """Let a text with a variable stand wherever a scalar may. Only the loader knows what it holds."""
+    if not isinstance(schema, dict) or "$ref" in schema:
+        return
+    for key in ("properties", "patternProperties"):
+        for inner in schema.get(key, {}).values():
+            _allow_variables(inner)
+    for inner in (schema.get("items"), schema.get("additionalProperties"), *schema.get("anyOf", ())):
+        _allow_variables(inner)
+    if schema.get("type") in {"integer", "number", "boolean"} or "enum" in schema or "const" in schema:
+        hints = {key: schema.pop(key) for key in ("title", "description", "default", "examples") if key in schema}
+        schema |= {**hints, "anyOf": [dict(schema), {"type": "string", "pattern": _VARIABLE}]}
+        for key in schema.keys() - hints.keys() - {"anyOf"}:
+            del schema[key]
+    elif "pattern" in schema:
+        schema["pattern"] += f"|{_VARIABLE}"
 
 
 def _finish_rules(definitions: JsonSchema) -> None:

@@ -4,18 +4,20 @@ import errno
 import os
 import re
 import stat
+import sys
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from faultproxy.addresses import TcpAddress, parse_listen, parse_upstream
 from faultproxy.config import messages
+from faultproxy.config.json_schema import IGNORED
 from faultproxy.config.schema import Config
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
@@ -27,8 +29,12 @@ from faultproxy.units import quote
 LARGEST_FILE = 2**20
 MOST_ERRORS = 100
 
+STANDARD_INPUT = Path("-")
+
+_STANDARD_INPUT_NAME = "<stdin>"
 _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
+_TOO_LARGE = "the file is larger than 1 MiB; write a smaller one"
 _MAY_PASS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LOOPBACK = MappingProxyType({"localhost": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1",)})
 """What is dialled by a name, and by the address that means all of this host's."""
@@ -51,10 +57,12 @@ class ConfigError(Exception):
 
 
 def load(path: Path) -> Config:
-    """Read and validate a file. Opens nothing but a regular file, and reads no more than 1 MiB of it.
+    """Read and validate a file, with the variables of this process's environment. ``-`` is standard input.
 
-    Raises ConfigError.
+    Opens nothing but a regular file, and reads no more than 1 MiB of it. Raises ConfigError.
     """
+    if path == STANDARD_INPUT:
+        return parse(_read_standard_input(), _STANDARD_INPUT_NAME, os.environ)
     try:
         data = _read(path)
     except OSError as error:
@@ -63,16 +71,16 @@ def load(path: Path) -> Config:
         raise refusal from None
     except Unreadable as error:
         raise _refusal(str(path), [error.problem]) from None
-    return parse(data, str(path))
+    return parse(data, str(path), os.environ)
 
 
-def parse(data: bytes, name: str) -> Config:
-    """Validate the content of a file; ``name`` is what its errors call it.
+def parse(data: bytes, name: str, environment: Mapping[str, str] = MappingProxyType({})) -> Config:
+    """Validate the content of a file; ``name`` is what its errors call it, ``environment`` what its variables hold.
 
     Raises ConfigError.
     """
     try:
-        root, problems = read_tree(_decode(data))
+        root, problems = read_tree(_decode(data), environment)
         if not isinstance(root.value, dict):
             what = "the file is empty" if root.value is None else f"the file holds {_kind(root)}, not a mapping"
             raise Unreadable(root.place, (), f"{what}; start with proxies:")
@@ -90,6 +98,9 @@ def build(value: object) -> Config:
 
 
 def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
+    if isinstance(root.value, dict):
+        for key in [key for key in root.value if key.startswith(IGNORED)]:
+            del root.value[key]
     config, wrong, unsaid = _validate(root)
     problems += [*wrong, *_twice_named(root), *_too_late(root), *_twice_listening(root), *_circles(root)]
     if config is None or problems:
@@ -106,7 +117,18 @@ def _read(path: Path) -> bytes:
         # A file of the kernel's may have nothing to say at the moment, which is None.
         data = file.read(LARGEST_FILE + 1) or b"" if status.st_size <= LARGEST_FILE else b""
     if len(data) > LARGEST_FILE or status.st_size > LARGEST_FILE:
-        raise Unreadable(_START, (), "the file is larger than 1 MiB; write a smaller one")
+        raise Unreadable(_START, (), _TOO_LARGE)
+    return data
+
+
+def _read_standard_input() -> bytes:
+    """Raises ConfigError."""
+    try:
+        data = sys.stdin.buffer.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise _refusal(_STANDARD_INPUT_NAME, [Problem(_START, (), _why_unread(error))]) from None
+    if len(data) > LARGEST_FILE:
+        raise _refusal(_STANDARD_INPUT_NAME, [Problem(_START, (), _TOO_LARGE)])
     return data
 
 
@@ -139,17 +161,31 @@ def _validate(root: Node) -> tuple[Config | None, list[Problem], int]:
 
     Only the first so many are put into words: a megabyte has room for 100,000 mistakes.
     """
-    config, errors = None, []
-    try:
-        config = Config.model_validate(root.plain())
-    except ValidationError as error:
-        # pydantic calls a list of wrong items too short as well, for it counts the right ones.
-        errors = [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
+    config, errors = _try(root)
+    if _variables_to_text(root, errors):
+        config, errors = _try(root)
     told = {error["loc"] for error in errors}
     gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in told]
     problems = [messages.problem(error, root) for error in errors[:_MOST_WORDED]]
     problems += [messages.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
     return config, problems, len(errors) + len(gaps) - len(problems)
+
+
+def _try(root: Node) -> tuple[Config | None, list[ErrorDetails]]:
+    try:
+        return Config.model_validate(root.plain()), []
+    except ValidationError as error:
+        # pydantic calls a list of wrong items too short as well, for it counts the right ones.
+        return None, [found for found in error.errors() if found["type"] != "too_short" or not found["input"]]
+
+
+def _variables_to_text(root: Node, errors: list[ErrorDetails]) -> bool:
+    """Have what variables hold be text where only text will do, although it looks like a number; whether any did."""
+    nodes = [root.nearest(error["loc"])[0] for error in errors if error["type"] == "string_type"]
+    numbers = [node for node in nodes if node.is_variable and not isinstance(node.value, str | None)]
+    for node in numbers:
+        node.value = node.source
+    return bool(numbers)
 
 
 def _is_gap(path: YamlPath, node: Node) -> bool:

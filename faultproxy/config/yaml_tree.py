@@ -12,11 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count as count_from
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 import yaml
 from yaml._yaml import Mark as CMark
 
+from faultproxy.config.variables import MOST_TEXT, CannotExpand, expand, has_variables, is_variable
 from faultproxy.units import quote
 
 DEEPEST = 64
@@ -36,6 +38,8 @@ _HINTS = (
     ("did not find expected ',' or", "close the bracket, and put commas between what stands in it"),
     ("unexpected end of stream", "close the quote"),
 )
+
+_NOTHING_SET: Mapping[str, str] = MappingProxyType({})
 
 Path = tuple[str | int, ...]
 Scalar = str | int | float | bool | None
@@ -75,11 +79,15 @@ class _ParserLimit(Exception):
 
 @dataclass(slots=True)
 class Node:
-    """A value and its place; a mapping knows the places of its keys too. ``source`` is a scalar's own text."""
+    """A value and its place; a mapping knows the places of its keys too. ``source`` is a scalar's own text.
+
+    ``is_variable``: that text is what a variable holds, and nothing else, so that it may be text or what it looks like.
+    """
 
     place: Place
     value: "Scalar | list[Node] | dict[str, Node]"
     source: str = ""
+    is_variable: bool = False
     keys: dict[str, Place] = field(default_factory=dict)
 
     def plain(self) -> object:
@@ -119,10 +127,12 @@ class Node:
                 yield from child.walk((*path, index))
 
 
-def read_tree(text: str) -> tuple[Node, list[Problem]]:
+def read_tree(text: str, environment: Mapping[str, str] = _NOTHING_SET) -> tuple[Node, list[Problem]]:
     """The tree of a text, and what is wrong in it that did not keep the rest from being read.
 
-    Raises Unreadable.
+    Variables in values (not in keys) are expanded from ``environment``, after the YAML was parsed: what they hold
+    never becomes a key, a list or a mapping. A plain value that holds one is read as the plain value that it becomes,
+    and so is a value that is one variable alone, in quotes or not: flow style asks for the quotes. Raises Unreadable.
     """
     strange = _UNPRINTABLE.search(text)
     if strange:
@@ -130,11 +140,11 @@ def read_tree(text: str) -> tuple[Node, list[Problem]]:
         place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise Unreadable(place, (), f"character {strange[0]!a} cannot stand in YAML; write it as an escape in quotes")
     try:
-        return _Builder(text).build()
+        return _Builder(text, environment).build()
     except _ParserLimit as limit:
         # libyaml looks ahead by 1,024 characters, and may meet a limit of its own there. Ours lies before it.
         with suppress(_ParserLimit):
-            _Builder(text[: max(0, limit.index - _LOOK_BACK)]).build()
+            _Builder(text[: max(0, limit.index - _LOOK_BACK)], environment).build()
         raise Unreadable(limit.place, (), _TOO_DEEP) from None
 
 
@@ -157,8 +167,10 @@ def _plant(value: object, numbers: Iterator[int]) -> Node:
 class _Builder:
     """Reads one document, a method for each kind of node; recursion is as deep as the text may be."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, environment: Mapping[str, str]) -> None:
         self._parser = yaml.CSafeLoader(text)
+        self._environment = environment
+        self._expanded = 0
         self._anchors: dict[str, Node | None] = {}  # None while the node is being read
         self._aliases = 0
         self._values = 0
@@ -186,7 +198,7 @@ class _Builder:
         assert event is not None  # never read past the end of the stream
         return event
 
-    def _node(self, event: yaml.Event, path: Path) -> Node:
+    def _node(self, event: yaml.Event, path: Path, *, is_key: bool = False) -> Node:
         self._judge_size(event, 1, 0, path)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path)
@@ -197,6 +209,8 @@ class _Builder:
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         node = self._content(event, path)
+        if not is_key and has_variables(node.source):
+            self._expand(node, plain=_is_plain(event), path=path)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -209,6 +223,20 @@ class _Builder:
         assert isinstance(event, yaml.ScalarEvent)  # the third and last kind
         plain = event.implicit[0]
         return Node(_place(event), _scalar(event.value) if plain else event.value, event.value)
+
+    def _expand(self, node: Node, *, plain: bool, path: Path) -> None:
+        """Replace the variables in a scalar."""
+        written = node.source
+        try:
+            node.source = expand(written, self._environment)
+        except CannotExpand as error:
+            self._problems.append(Problem(node.place, path, str(error)))
+            return
+        self._expanded += len(node.source)
+        if self._expanded > MOST_TEXT:
+            raise Unreadable(node.place, path, "is where variables make the file larger than 1 MiB; set shorter ones")
+        node.is_variable = is_variable(written)
+        node.value = _scalar(node.source) if plain or node.is_variable else node.source
 
     def _mapping(self, start: yaml.Event, path: Path) -> Node:
         children: dict[str, Node] = {}
@@ -228,7 +256,7 @@ class _Builder:
 
     def _key(self, event: yaml.Event, path: Path) -> str | None:
         """A key's text; None if it cannot be one, which was then told."""
-        node = self._node(event, (*path, "?"))
+        node = self._node(event, (*path, "?"), is_key=True)
         if isinstance(node.value, str) and not (node.value == "<<" and _is_plain(event)):
             return node.value
         if node.value == "<<":

@@ -14,6 +14,7 @@ import orjson
 import yaml
 
 from faultproxy.config.loader import ConfigError, parse
+from faultproxy.config.variables import escape
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED
@@ -43,7 +44,9 @@ class Replay:
 
     def yaml(self) -> str:
         """The configuration as a file holds it."""
-        text: str = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        text: str = yaml.safe_dump(
+            escape(self.config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+        )
         return f"# What run {self.run} did to its connections, by their numbers.\n{text}"
 
 

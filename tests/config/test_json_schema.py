@@ -47,6 +47,7 @@ LOADER_ONLY = (
     "is too little to carry bytes",
     "itself listens",
     "is a circle",
+    "is not set",
 )
 
 
@@ -92,6 +93,7 @@ GOOD = [
     rule(reset={}, when={"starts_with": "GET /", "matches": "a+", "sni": "*.example.com"}),
     rule(latency={"delay": "1s"}, when={"starts_with": {"hex": "16 03"}, "sni": ["a.com", "b.*"], "first": 3}),
     proxy(rules=[{"name": "r", "refuse": {}}, {"name": "q", "when": {"starts_with": "GET"}, "pass": {}}]),
+    {"x-shared": [1, {"a": None}], "x-": None, **proxy()},
 ]
 
 
@@ -278,6 +280,20 @@ def nearly_good(draw: st.DrawFn) -> Any:
 def test_agreement(data: Any) -> None:
     """Of files that are nearly right, the schema and the loader think alike."""
     assert_agreed(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        proxy(listen="127.0.0.1:${PORT}", max_connections="${MOST}", enabled="${ON}", dial_timeout="${T:-5}s"),
+        rule(reset={"to": "${SIDE}"}, when={"first": "${N}", "probability": "${P}", "nth": ["${N}", 3]}),
+        rule(hang={"acks": "${ACKS:-true}"}, live="${LIVE}", expect={"min": "${N}"}),
+        {"seed": "${SEED}", "version": "${V}", "log": {"level": "${LEVEL:-info}"}, **proxy()},
+    ],
+)
+def test_variables(data: Any) -> None:
+    """A variable may stand in every value, whatever its type."""
+    VALIDATOR.validate(data)
 
 
 def test_lookups() -> None:

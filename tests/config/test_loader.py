@@ -1,3 +1,4 @@
+import io
 import os
 import time
 from pathlib import Path
@@ -6,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from faultproxy.config.loader import ConfigError, load, parse
+from faultproxy.config.loader import ConfigError, build, load, parse
+from faultproxy.config.schema import Config
 
 FIXED = settings(derandomize=True, deadline=None)
 
@@ -332,3 +334,84 @@ def test_any_bytes(data: bytes) -> None:
     """Bytes that are no configuration are refused with a place."""
     with pytest.raises(ConfigError, match=r"^f:\d+:\d+: "):
         parse(data, "f")
+
+
+def parse_with(rule: str, **environment: str) -> Config:
+    """A proxy with one rule, and what its variables hold."""
+    return parse(f"{HEAD}    rules:\n      - {rule}\n".encode(), "f", environment)
+
+
+def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file takes its variables from the environment; in quotes or not, alone or among other text."""
+    monkeypatch.setenv("PORT", "16379")
+    monkeypatch.setenv("ON", "false")
+    file = tmp_path / "f.yaml"
+    file.write_text('proxies: {p: {listen: "127.0.0.1:${PORT}", upstream: "${SERVER:-redis:6379}", enabled: "${ON}"}}')
+    proxy = load(file).proxies["p"]
+    assert (str(proxy.listen), str(proxy.upstream), proxy.enabled) == ("127.0.0.1:16379", "redis:6379", False)
+
+
+def test_the_type_of_a_variable() -> None:
+    """A variable alone is read as a plain value is, and is text where only text will do."""
+    rule = parse_with('{name: "${N}", when: {first: "${N}"}, close: {after: "${N}s"}}', N="3").proxies["p"].rules[0]
+    assert rule.dump() == {"name": "3", "when": {"first": 3}, "close": {"after": rule.dump()["close"]["after"]}}
+
+
+def test_a_variable_holds_no_yaml() -> None:
+    """What it holds is one value, whatever it looks like; it cannot add keys."""
+    name = "r, refuse: , x: {a: b}\n- &y !!str # no"
+    with pytest.raises(ConfigError, match="holds a control character"):
+        parse_with('{name: "${N}", close: }', N=name)
+    assert parse_with('{name: "${N}", close: }', N="a: {b: c}").proxies["p"].rules[0].name == "a: {b: c}"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (
+            "{name: r, close: {after: '${X}s'}}",
+            "6:34: proxies.p.rules[0].close.after: ${X} is not set; set X, or write ",
+        ),
+        ("{name: r, when: {first: '${EMPTY}'}, close: }", "6:33: proxies.p.rules[0].when.first: is empty; "),
+        (
+            "{name: r, when: {first: '${N}'}, close: }",
+            '6:33: proxies.p.rules[0].when.first: "x" is not a whole number; ',
+        ),
+        ("{name: r, '${N}': r, close: }", '6:19: proxies.p.rules[0]."${N}": "${N}" is not a key here; '),
+    ],
+)
+def test_bad_variables(text: str, error: str) -> None:
+    """They are told at their place; keys hold no variables."""
+    with pytest.raises(ConfigError) as raised:
+        parse_with(text, N="x", EMPTY="")
+    assert raised.value.errors[0].removeprefix("f:").startswith(error)
+
+
+def test_variables_do_not_blow_a_file_up() -> None:
+    """A long variable that stands often is refused before it costs anything."""
+    text = "x-a: [" + "'${LONG}', " * 1000 + "]\n"
+    with pytest.raises(ConfigError, match="is where variables make the file larger than 1 MiB"):
+        parse(text.encode(), "f", {"LONG": "n" * 100_000})
+
+
+def test_keys_to_ignore() -> None:
+    """Top-level keys that begin with x- are a place for anchors; elsewhere they are no keys."""
+    text = f"x-rules: &rules [{{name: r, refuse: }}]\nx-none:\n{HEAD}    rules: *rules\n"
+    assert parse(text.encode(), "f").proxies["p"].rules[0].name == "r"
+    assert build({"x-a": 3, "proxies": {"p": {"listen": ":1", "upstream": "b:2"}}}).proxies.keys() == {"p"}
+    assert errors_of(f"{HEAD}    x-a: 3\n")[0].startswith('5:5: proxies.p.x-a: "x-a" is not a key here')
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-`` is standard input, with the environment's variables, and no more than 1 MiB of it."""
+    monkeypatch.setenv("PORT", "1")
+    for data, error in (
+        (b"proxies: {p: {listen: ':${PORT}', upstream: 'b:2'}}", ""),
+        (b"#" * (2**20 + 1), "<stdin>:1:1: the file is larger than 1 MiB; write a smaller one"),
+        (b"", "<stdin>:1:1: the file is empty; start with proxies:"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        try:
+            assert load(Path("-")).proxies["p"].listen.port == 1
+        except ConfigError as raised:
+            assert raised.errors == (error,)
