@@ -12,6 +12,7 @@ from faultproxy.events.stats import Stats
 from faultproxy.listener.limits import ConnectionLimit
 from faultproxy.proxy.settings import Services
 from faultproxy.relay import Poller
+from faultproxy.upstream.circles import Circles
 
 
 async def run(
@@ -32,7 +33,7 @@ async def run(
         await manager.listen(poller)
         async with trio.open_nursery() as background:
             async with trio.open_nursery() as connections:
-                manager.start(Services(poller, manager.bus, stats, limit, connections))
+                manager.start(Services(poller, manager.bus, stats, limit, connections, Circles()))
                 background.start_soon(poller.run)
                 async with trio.open_nursery() as serving:
                     watched = WatchedFile(file, manager) if file is not None else None

@@ -21,6 +21,7 @@ from faultproxy.kernel import sockets
 from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.upstream.circles import Note
 from faultproxy.upstream.dial import Attempt, begin, dial, error_name
 
 
@@ -125,11 +126,12 @@ class Connection:
                 if injector.has_pending:
                     self._work()
                     return
-        if greeting.server is not None:
-            self._connect(greeting.server)
-            return
         try:
-            attempt = begin(self._context.upstream)
+            note = self._enter()
+            if greeting.server is not None:
+                self._connect(greeting.server)
+                return
+            attempt = begin(self._context.upstream, note)
         except OSError as error:
             self._upstream_failed(error)
             return
@@ -145,6 +147,11 @@ class Connection:
         if self._injector is not None:
             self._injector.install()
         relay.start()
+
+    def _enter(self) -> Note | None:
+        """Whom to tell of the dial. Raises OSError (ELOOP) if it would lead in a circle."""
+        context = self._context
+        return context.circles.enter(context.proxy, context.upstream.port, self._greeting.through)
 
     def _on_change(self) -> None:
         """A peer has reset, both directions have ended, or a limit is reached."""
@@ -244,7 +251,10 @@ class Connection:
                 await trio.sleep_until(self._dial_at)
             attempt, self._attempt = self._attempt, None
             try:
-                server = self._greeting.server or await dial(self._context.upstream, self._context.poller, attempt)
+                note = self._enter()
+                server = self._greeting.server
+                if server is None:
+                    server = await dial(self._context.upstream, self._context.poller, attempt, note)
             except OSError as error:
                 self._upstream_failed(error)
                 return False

@@ -8,6 +8,7 @@ import trio
 
 from faultproxy.events.bus import Bus
 from faultproxy.relay import Poller
+from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 
 
@@ -25,6 +26,7 @@ class Context:
     poller: Poller
     bus: Bus
     nursery: trio.Nursery
+    circles: Circles
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,11 @@ class Greeting:
     ``not_intercepted`` is why nothing was done to the client's SYN, whatever the rules ask; None if that was done.
     ``faults`` are the keys of those that it has met, ``server`` the upstream, if that was dialled already, which is
     the connection's to close. ``client_was_reset`` says that the client has reset already, which the kernel told once.
+    ``through`` are the proxies of this process by which it came.
     """
 
     not_intercepted: str | None = None
     faults: Sequence[str] = ()
     server: socket | None = None
     client_was_reset: bool = False
+    through: tuple[str, ...] = ()

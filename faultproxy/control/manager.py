@@ -97,7 +97,7 @@ class Manager:
         self._services = services
         for name, listener in self._listeners.items():
             self._add(name, listener)
-        self._count_descriptors()
+        self._note_listeners()
 
     async def apply(self, edit: Edit, source: Source, file: str | None = None) -> None:
         """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
@@ -163,7 +163,7 @@ class Manager:
                 self.proxies[name].update(self._settings(name), listeners[name])
             else:
                 self._add(name, listeners[name])
-        self._count_descriptors()
+        self._note_listeners()
 
     def _add(self, name: str, listener: Listener) -> None:
         config = self.config.proxies[name]
@@ -199,9 +199,10 @@ class Manager:
             config.rules,
         )
 
-    def _count_descriptors(self) -> None:
+    def _note_listeners(self) -> None:
         listeners = [proxy.listener for proxy in self.proxies.values()]
         self._services.limit.set_listeners(len(listeners) + self._syn_sockets.descriptors)
+        self._services.circles.ports = frozenset(listener.address.port for listener in listeners)
 
 
 def memory_limit(config: Config) -> int:

@@ -23,6 +23,7 @@ from faultproxy.listener.syn_table import HalfOpen
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.upstream.circles import Circles, Note
 from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
 _MOST_HELD = 4096
@@ -48,6 +49,7 @@ class HandshakeContext:
     nursery: trio.Nursery
     limit: ProxyLimit
     bus: Bus
+    circles: Circles
     decide: Callable[[str], tuple[ConnectionFacts, Plan]]
     still_refuses: Callable[[Match], bool]
 
@@ -186,8 +188,11 @@ class Handshake:
         if not self._may_predial(judged):
             half_open.accept()
             return
+        context = self.context
         try:
-            attempt = begin(self.context.upstream)
+            through = context.circles.through(*half_open.key[:2])
+            note = context.circles.enter(context.proxy, context.upstream.port, through)
+            attempt = begin(context.upstream, note)
         except OSError as error:
             self._fail(half_open, judged, error)
             return
@@ -199,13 +204,15 @@ class Handshake:
         self._dialling += 1
         self.context.limit.acquire()
         half_open.hold()
-        self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt)
+        self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt, note)
         self.context.poller.yield_soon = True
 
-    async def _finish_dial(self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None) -> None:
+    async def _finish_dial(
+        self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
+    ) -> None:
         server = None
         try:
-            server = await self._dial(half_open, judged, attempt)
+            server = await self._dial(half_open, judged, attempt, note)
         except Exception as error:  # noqa: BLE001  # a bug must not keep a client out
             self._crashed(half_open, error)
         finally:
@@ -221,13 +228,15 @@ class Handshake:
         else:
             self._keep(half_open, judged, server)
 
-    async def _dial(self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None) -> socket.socket | None:
+    async def _dial(
+        self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
+    ) -> socket.socket | None:
         """The upstream; None if it is not reached in time, or not at all: the client has been told so."""
         timeout_s = self.context.dial_timeout_s
         patience = trio.move_on_after(min(timeout_s, _PREDIALLED_S))
         try:
             with patience:
-                return await dial(self.context.upstream, self.context.poller, attempt)
+                return await dial(self.context.upstream, self.context.poller, attempt, note)
         except OSError as error:
             self._fail(half_open, judged, error)
         if patience.cancelled_caught and not half_open.is_answered:

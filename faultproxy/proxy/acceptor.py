@@ -59,6 +59,7 @@ class Acceptor:
             services.poller,
             services.bus,
             services.nursery,
+            services.circles,
         )
         self._handshake.context = HandshakeContext(
             self._proxy,
@@ -68,6 +69,7 @@ class Acceptor:
             services.nursery,
             self._limit,
             services.bus,
+            services.circles,
             self._decide_on_syn,
             self._still_refuses,
         )
@@ -121,16 +123,18 @@ class Acceptor:
     def _start(self, accepted: Accepted) -> None:
         """Have it judged, and start its connection. A bug ends this client alone."""
         self._limit.acquire()
+        through = self._services.circles.through(accepted.host, accepted.port)
         facts = None
         try:
             judged = self._handshake.lookup(accepted.half_open) if accepted.half_open is not None else None
             if judged is None:
                 facts = self._facts(accepted.host, accepted.port)
-                greeting = self._greeting()
+                greeting = replace(self._greeting(), through=through) if through else self._greeting()
                 plan = self._decide(facts)
             else:
                 facts = replace(judged.facts, at_s=trio.current_time(), client_port=accepted.port)
-                greeting = Greeting(None if judged.is_exact else _TOO_EARLY, tuple(judged.faults), judged.take_server())
+                not_intercepted = None if judged.is_exact else _TOO_EARLY
+                greeting = Greeting(not_intercepted, tuple(judged.faults), judged.take_server(), through=through)
                 plan = self._decide(facts) if facts.judged else judged.plan
             if plan is not None:
                 self._connection(accepted.sock, facts, plan, greeting).start()

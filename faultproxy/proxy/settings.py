@@ -9,6 +9,7 @@ from faultproxy.events.stats import Stats
 from faultproxy.listener.limits import ConnectionLimit
 from faultproxy.relay import Poller
 from faultproxy.rules.rule import BaseRule
+from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 
 
@@ -35,3 +36,4 @@ class Services:
     stats: Stats
     limit: ConnectionLimit
     nursery: trio.Nursery
+    circles: Circles

@@ -14,6 +14,7 @@ from faultproxy.addresses import host_port
 from faultproxy.kernel import sockets
 from faultproxy.kernel.sockets import Address
 from faultproxy.relay import Poller
+from faultproxy.upstream.circles import Note
 from faultproxy.upstream.resolver import resolve
 
 _UNIX = int(socket.AF_UNIX)
@@ -55,13 +56,13 @@ class Attempt(NamedTuple):
     is_over: bool
 
 
-async def dial(target: Target, poller: Poller, begun: Attempt | None = None) -> socket.socket:
+async def dial(target: Target, poller: Poller, begun: Attempt | None = None, note: Note | None = None) -> socket.socket:
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
     socket.gaierror (an OSError too). The caller bounds the time, of which each address may take its share of what
     is left, so that one that never answers does not keep the dial from the next. An attempt that begin() has
-    begun is finished.
+    begun is finished. ``note`` is called with the socket and the address of each connect that has begun.
     """
     if begun is not None:
         return await _finish(begun, poller)
@@ -74,11 +75,11 @@ async def dial(target: Target, poller: Poller, begun: Attempt | None = None) -> 
         now = trio.current_time()
         share_s = (trio.current_effective_deadline() - now) / left
         with suppress(OSError), trio.CancelScope(deadline=now + share_s):
-            return await _connect(family, address, target.keepalive_s, poller)
-    return await _connect(*addresses[-1], target.keepalive_s, poller)
+            return await _connect(family, address, target.keepalive_s, poller, note)
+    return await _connect(*addresses[-1], target.keepalive_s, poller, note)
 
 
-def begin(target: Target) -> Attempt | None:
+def begin(target: Target, note: Note | None = None) -> Attempt | None:
     """Begin to dial, without waiting for anything; None if that is not possible, as with a name to be looked up.
 
     On loopback it is over at once. Raises OSError, as dial() would.
@@ -86,7 +87,7 @@ def begin(target: Target) -> Attempt | None:
     if target.family is None:
         return None
     try:
-        return _begin(target.family, target.address, target.keepalive_s)
+        return _begin(target.family, target.address, target.keepalive_s, note)
     except BlockingIOError:
         return None
 
@@ -99,23 +100,28 @@ def error_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
-async def _connect(family: int, address: Address, keepalive_s: float | None, poller: Poller) -> socket.socket:
+async def _connect(
+    family: int, address: Address, keepalive_s: float | None, poller: Poller, note: Note | None
+) -> socket.socket:
     pause_s = _QUEUE_FULL_RETRY_S
     while True:
         try:
-            return await _finish(_begin(family, address, keepalive_s), poller)
+            return await _finish(_begin(family, address, keepalive_s, note), poller)
         except BlockingIOError:  # a Unix listener whose queue is full (connect(2), EAGAIN); the kernel tells of no end
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
 
 
-def _begin(family: int, address: Address, keepalive_s: float | None) -> Attempt:
+def _begin(family: int, address: Address, keepalive_s: float | None, note: Note | None) -> Attempt:
     is_unix = family == _UNIX
     sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
     try:
         if keepalive_s is not None and not is_unix:
             sockets.keep_alive(sock, keepalive_s)
-        return Attempt(sock, sockets.start_connect(sock, address))
+        attempt = Attempt(sock, sockets.start_connect(sock, address))
+        if note is not None:
+            note(sock, address)
+        return attempt
     except BaseException:
         sock.close()
         raise

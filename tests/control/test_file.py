@@ -13,6 +13,7 @@ import trio
 import yaml
 
 from faultproxy.config import loader
+from faultproxy.config.schema import Config
 from faultproxy.control import file as file_module
 from faultproxy.control.changes import Changes
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
@@ -126,8 +127,12 @@ async def test_an_error_in_the_file_is_not_tried_again(
 ) -> None:
     """Only what may pass is: a file that is wrong stays wrong."""
     loads = []
-    load = file_module.load
-    monkeypatch.setattr(file_module, "load", lambda path: loads.append(path) or load(path))
+
+    def count(path: Path) -> Config:
+        loads.append(path)
+        return loader.load(path)
+
+    monkeypatch.setattr(file_module, "load", count)
     async with watched(file, p=at(server)) as its:
         write(file, p={})
         await its.record.wait_for(ConfigRejected)
@@ -167,9 +172,9 @@ async def test_what_runs_already_is_not_told(server: str, file: Path) -> None:
         assert not its.record.of(ConfigRejected)
 
 
-@pytest.mark.parametrize("what", ["between", "load"])
+@pytest.mark.parametrize(("where", "what"), [(Changes, "between"), (file_module, "load")])
 async def test_a_bug_is_told_and_ends_nothing(
-    server: str, file: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    server: str, file: Path, monkeypatch: pytest.MonkeyPatch, where: object, what: str
 ) -> None:
     """With its traceback; the next edit takes effect."""
 
@@ -178,7 +183,7 @@ async def test_a_bug_is_told_and_ends_nothing(
 
     async with watched(file, p=at(server)) as its:
         await trio.sleep(0.6)
-        monkeypatch.setattr(*((Changes, "between") if what == "between" else (file_module, "load")), fail)
+        monkeypatch.setattr(where, what, fail)
         write(file, p=at(server, CUT))
         rejected = await its.record.wait_for(ConfigRejected)
         assert rejected.errors[0].startswith("a bug in faultproxy, please report it: Traceback")

@@ -59,7 +59,7 @@ async def test_if_the_second_cannot_be_had_all_is_as_it_was(
         addresses = its.manager.addresses
         config = its.manager.config
         listen = {"taken": server, "unknown name": "nobody.invalid:1"}.get(second, "127.0.0.2:0")
-        made = []
+        made: list[Listener] = []
         make = Listener.__init__
 
         def fail(self: Listener, *args: object) -> None:
