@@ -163,7 +163,7 @@ class Connection:
                 raise relay.error
             elif relay.broken is not None:
                 self._ended_by = relay.broken
-                if closing.must_flush(self._peers, Side(relay.broken)):
+                if closing.must_flush(self._peers, Side.CLIENT if relay.broken == "client" else Side.SERVER):
                     self._work()
                 else:
                     self._end()

@@ -17,7 +17,8 @@ _TCP_CLOSE = 7
 _LONGEST_MS = 2**31 - 1
 _LIBC = ctypes.CDLL(None)
 
-# A plain number: the enums of the socket module cost more than the call that every connection makes with them.
+# Plain numbers: the enums of the socket module cost more than the call that every connection makes with them.
+_INET, _INET6, _STREAM = int(socket.AF_INET), int(socket.AF_INET6), int(socket.SOCK_STREAM)
 STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # spares an ioctl(2)
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
@@ -89,7 +90,6 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
     An IPv4-mapped address is given as IPv4. A connection that its client has already aborted is passed over.
     Raises OSError (EMFILE, ENFILE, ENOBUFS, ENOMEM). The caller closes the sockets.
     """
-    family = listener.family
     for _ in range(most):
         try:
             fd, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001  # accept() costs four more system calls
@@ -97,7 +97,7 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
             return
         except ConnectionAbortedError:
             continue
-        sock = socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd)
+        sock = socket.socket(_INET if len(address) == 2 else _INET6, _STREAM, 0, fileno=fd)
         sock.setblocking(False)
         yield sock, _unmapped(address[0]), address[1]
 
