@@ -76,9 +76,10 @@ def forged_syn(source: str, destination: Address, source_port: int, sequence: in
 
 
 class Flood:
-    """So many forged SYNs a second at a port of this host, by a process of its own, each from another client.
+    """So many forged SYNs a second at a port of this host, by a process of its own, each a new client's.
 
-    Their sources are in 127.7.0.0/16.
+    Their sources are in 127.7.0.0/16. There are few, and each begins anew again and again: where the firewall tracks
+    connections, each address and port would stay in its table for two minutes, until nobody can connect any more.
     """
 
     def __init__(self, address: Address, per_s: int, data: bytes = b"") -> None:
@@ -96,14 +97,14 @@ class Flood:
 
     def _send(self) -> None:
         packets = [
-            forged_syn(f"127.7.{number // 250}.{number % 250 + 1}", self._address, 1024 + number, number, self._data)
-            for number in range(50_000 if not self._data else 2_000)
+            forged_syn(f"127.7.0.{number % 200 + 1}", self._address, 1024 + number // 200 % 10, number, self._data)
+            for number in range(50_000 if not self._data else 600)
         ]
         sender = raw_socket.sender(socket.AF_INET)
         began, sent = monotonic(), 0
         while True:
             while sent < (monotonic() - began) * self._per_s:
-                sender.sendto(packets[sent % len(packets)], (self._address[0], 0))
+                raw_socket.send(sender, packets[sent % len(packets)], socket.inet_aton(self._address[0]), 0)
                 sent += 1
             sleep(0.001)
 
