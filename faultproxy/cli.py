@@ -22,7 +22,7 @@ from rich.text import Text
 
 from faultproxy import __version__, daemon, failures
 from faultproxy.config.json_schema import json_schema
-from faultproxy.config.loader import ConfigError, load
+from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
 from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Manager, Overrides
@@ -108,7 +108,10 @@ def main() -> None:
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Whatever the file says.")
 @click.option("--expect", is_flag=True, help="Exit 3 if a rule injected fewer or more faults than its expect says.")
 def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
-    """Run the proxies of FILE until SIGTERM or SIGINT; a second signal ends it at once."""
+    """Run the proxies of FILE until SIGTERM or SIGINT; a second signal ends it at once.
+
+    A FILE of - is standard input, which is read once; any other is followed, and edits take effect.
+    """
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
     writer = LogWriter()
@@ -119,7 +122,7 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        trio.run(_run, manager, stats, file)
+        trio.run(_run, manager, stats, None if file == STANDARD_INPUT else file)
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     finally:
@@ -133,15 +136,24 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
 
 @main.command()
 @click.argument("files", metavar="FILE...", type=_FILE, nargs=-1, required=True)
-def check(files: tuple[Path, ...]) -> None:
-    """Validate each FILE; say what is wrong with it, and where."""
+@click.option("--strict", is_flag=True, help="Warnings are errors.")
+def check(files: tuple[Path, ...], *, strict: bool) -> None:
+    """Validate each FILE; say what is wrong with it, and where. A FILE of - is standard input.
+
+    Warnings are of what is valid, but can hardly be meant, such as a rule that nothing can reach.
+    """
     ok = True
     for file in files:
         try:
-            config = load(file)
+            config, warnings = examine(file)
         except ConfigError as error:
             ok = False
             click.echo("\n".join(error.errors), err=True)
+            continue
+        for warning in warnings:
+            click.echo(warning, err=True)
+        if warnings and strict:
+            ok = False
         else:
             rules = sum(len(proxy.rules) for proxy in config.proxies.values())
             click.echo(f"{file}: ok, {len(config.proxies)} proxies, {rules} rules")
@@ -238,7 +250,7 @@ def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
         sys.exit(_COULD_NOT_RUN)
 
 
-async def _run(manager: Manager, stats: Stats, file: Path) -> None:
+async def _run(manager: Manager, stats: Stats, file: Path | None) -> None:
     early: list[int] = []  # until somebody listens; and what comes when nobody listens any more changes nothing
     for number in _SIGNALS:
         signal.signal(number, lambda came, _: early.append(came))

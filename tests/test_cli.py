@@ -1,5 +1,6 @@
 """What each command prints, where, and with which exit code; no user ever sees a traceback."""
 
+import io
 import json
 import os
 import socket
@@ -96,6 +97,35 @@ def test_check_finds_all(ran: Run, files: Path) -> None:
     done = ran("check", files / "bad.yaml", files / "good.yaml", files / "none.yaml")
     missing = f"{files}/none.yaml:1:1: the file does not exist; check its name\n"
     assert done == (2, f"{files}/good.yaml: ok, 1 proxies, 1 rules\n", bad_lines(files) + missing)
+
+
+def test_check_warns(ran: Run, files: Path) -> None:
+    """What can hardly be meant is told on standard error, and is an error where that is asked for."""
+    odd = files / "odd.yaml"
+    odd.write_text("proxies:\n  p: {listen: ':0', upstream: 'a:1', rules: [{name: r, loss: {probability: 0}}]}\n")
+    warning = f'{odd}:2:76: proxies.p.rules[0].loss.probability: warning: "0" is never drawn'
+    warning += "; write more than 0, such as 10%\n"
+    assert ran("check", odd) == (0, f"{odd}: ok, 1 proxies, 1 rules\n", warning)
+    assert ran("check", "--strict", odd, files / "good.yaml") == (
+        2,
+        f"{files}/good.yaml: ok, 1 proxies, 1 rules\n",
+        warning,
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain"])
+def test_standard_input(ran: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """- is standard input, whose errors have places too."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"sede: 3")))
+    done = ran(command, "-")
+    assert done.code == 2
+    assert '<stdin>:1:1: sede: "sede" is not a key here; write seed\n' in done.errors
+
+
+def test_a_missing_file(ran: Run, files: Path) -> None:
+    """A file beside it with nearly its name is named."""
+    done = ran("check", files / "god.yaml")
+    assert done == (2, "", f'{files}/god.yaml:1:1: the file does not exist; there is "good.yaml" beside it\n')
 
 
 @pytest.mark.parametrize("command", ["run", "explain"])

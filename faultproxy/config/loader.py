@@ -7,7 +7,9 @@ import stat
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +21,7 @@ from faultproxy.addresses import TcpAddress, parse_listen, parse_upstream
 from faultproxy.config import messages
 from faultproxy.config.json_schema import IGNORED
 from faultproxy.config.schema import Config
+from faultproxy.config.warnings import warnings
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
@@ -32,6 +35,7 @@ MOST_ERRORS = 100
 STANDARD_INPUT = Path("-")
 
 _STANDARD_INPUT_NAME = "<stdin>"
+_MOST_NAMES = 1000
 _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
 _TOO_LARGE = "the file is larger than 1 MiB; write a smaller one"
@@ -61,17 +65,16 @@ def load(path: Path) -> Config:
 
     Opens nothing but a regular file, and reads no more than 1 MiB of it. Raises ConfigError.
     """
-    if path == STANDARD_INPUT:
-        return parse(_read_standard_input(), _STANDARD_INPUT_NAME, os.environ)
-    try:
-        data = _read(path)
-    except OSError as error:
-        refusal = _refusal(str(path), [Problem(_START, (), _why_unread(error))])
-        refusal.may_pass = error.errno in _MAY_PASS
-        raise refusal from None
-    except Unreadable as error:
-        raise _refusal(str(path), [error.problem]) from None
-    return parse(data, str(path), os.environ)
+    name, data = _content(path)
+    return parse(data, name, os.environ)
+
+
+def examine(path: Path) -> tuple[Config, list[str]]:
+    """The same, and warnings: lines ``FILE:LINE:COLUMN: PATH: warning: ...`` on what can hardly be meant."""
+    name, data = _content(path)
+    config, root = _read_config(data, name, os.environ)
+    lines = (_line(name, problem._replace(text=f"warning: {problem.text}")) for problem in warnings(config, root))
+    return config, [text for _, text in sorted(lines)]
 
 
 def parse(data: bytes, name: str, environment: Mapping[str, str] = MappingProxyType({})) -> Config:
@@ -79,14 +82,7 @@ def parse(data: bytes, name: str, environment: Mapping[str, str] = MappingProxyT
 
     Raises ConfigError.
     """
-    try:
-        root, problems = read_tree(_decode(data), environment)
-        if not isinstance(root.value, dict):
-            what = "the file is empty" if root.value is None else f"the file holds {_kind(root)}, not a mapping"
-            raise Unreadable(root.place, (), f"{what}; start with proxies:")
-    except Unreadable as error:
-        raise _refusal(name, [error.problem]) from None
-    return _config(root, name, problems)
+    return _read_config(data, name, environment)[0]
 
 
 def build(value: object) -> Config:
@@ -95,6 +91,17 @@ def build(value: object) -> Config:
     Raises ConfigError.
     """
     return _config(plant(value), None, [])
+
+
+def _read_config(data: bytes, name: str, environment: Mapping[str, str]) -> tuple[Config, Node]:
+    try:
+        root, problems = read_tree(_decode(data), environment)
+        if not isinstance(root.value, dict):
+            what = "the file is empty" if root.value is None else f"the file holds {_kind(root)}, not a mapping"
+            raise Unreadable(root.place, (), f"{what}; start with proxies:")
+    except Unreadable as error:
+        raise _refusal(name, [error.problem]) from None
+    return _config(root, name, problems), root
 
 
 def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
@@ -106,6 +113,19 @@ def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
     if config is None or problems:
         raise _refusal(name, problems, unsaid)
     return config
+
+
+def _content(path: Path) -> tuple[str, bytes]:
+    """What a file is called in messages, and its content. Raises ConfigError."""
+    name = _STANDARD_INPUT_NAME if path == STANDARD_INPUT else str(path)
+    try:
+        return name, _read_standard_input() if path == STANDARD_INPUT else _read(path)
+    except OSError as error:
+        refusal = _refusal(name, [Problem(_START, (), _why_unread(error, path))])
+        refusal.may_pass = error.errno in _MAY_PASS
+        raise refusal from None
+    except Unreadable as error:
+        raise _refusal(name, [error.problem]) from None
 
 
 def _read(path: Path) -> bytes:
@@ -122,24 +142,30 @@ def _read(path: Path) -> bytes:
 
 
 def _read_standard_input() -> bytes:
-    """Raises ConfigError."""
-    try:
-        data = sys.stdin.buffer.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise _refusal(_STANDARD_INPUT_NAME, [Problem(_START, (), _why_unread(error))]) from None
+    data = sys.stdin.buffer.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        raise _refusal(_STANDARD_INPUT_NAME, [Problem(_START, (), _TOO_LARGE)])
+        raise Unreadable(_START, (), _TOO_LARGE)
     return data
 
 
-def _why_unread(error: OSError) -> str:
+def _why_unread(error: OSError, path: Path) -> str:
     if isinstance(error, FileNotFoundError):
-        return "the file does not exist; check its name"
+        near = _nearest_name(path)
+        return "the file does not exist; " + (f"there is {quote(near)} beside it" if near else "check its name")
     if isinstance(error, IsADirectoryError):
         return "the file is a directory; name a file in it"
     if isinstance(error, PermissionError):
         return "the file may not be read; check its permissions"
     return f"the file cannot be read, {error.strerror or error}; check it"
+
+
+def _nearest_name(path: Path) -> str | None:
+    """A file beside the one that does not exist, with nearly its name."""
+    try:
+        names = [entry.name for entry in islice(os.scandir(path.parent), _MOST_NAMES)]
+    except OSError:
+        return None
+    return next(iter(get_close_matches(path.name, names, 1, cutoff=0.8)), None)
 
 
 def _decode(data: bytes) -> str:
@@ -358,15 +384,19 @@ def _wider(host: str) -> tuple[str, ...]:
 
 def _refusal(name: str | None, problems: list[Problem], unsaid: int = 0) -> ConfigError:
     """The error for a file, one problem a place and path, from top to bottom."""
-    first: dict[tuple[Place, str], str] = {}
+    first: dict[tuple[Place, str], Problem] = {}
     for problem in problems:
-        first.setdefault((problem.place, _spell(problem.path)), problem.text)
-    lines = [
-        f"{f'{_one_line(name)}:{place.line}:{place.column}: ' if name is not None else ''}{path and path + ': '}{text}"
-        for (place, path), text in sorted(first.items())
-    ]
+        first.setdefault((problem.place, _spell(problem.path)), problem)
+    lines = [_line(name, problem)[1] for _, problem in sorted(first.items())]
     more = len(lines) - MOST_ERRORS + unsaid
     return ConfigError((*lines[:MOST_ERRORS], f"... and {more} more") if more > 0 else tuple(lines))
+
+
+def _line(name: str | None, problem: Problem) -> tuple[Place, str]:
+    """A problem as a line, before it the place by which lines are sorted."""
+    place, path, text = problem
+    where = f"{_one_line(name)}:{place.line}:{place.column}: " if name is not None else ""
+    return place, f"{where}{_spell(path)}{': ' if path else ''}{text}"
 
 
 def _spell(path: YamlPath) -> str:

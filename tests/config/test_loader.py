@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from faultproxy.config.loader import ConfigError, build, load, parse
 from faultproxy.config.schema import Config
+from faultproxy.faults.close import Close
+from faultproxy.rules.rule import BaseRule
 
 FIXED = settings(derandomize=True, deadline=None)
 
@@ -341,6 +343,11 @@ def parse_with(rule: str, **environment: str) -> Config:
     return parse(f"{HEAD}    rules:\n      - {rule}\n".encode(), "f", environment)
 
 
+def rules_of(config: Config) -> tuple[BaseRule, ...]:
+    rules: tuple[BaseRule, ...] = config.proxies["p"].rules
+    return rules
+
+
 def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A file takes its variables from the environment; in quotes or not, alone or among other text."""
     monkeypatch.setenv("PORT", "16379")
@@ -353,8 +360,9 @@ def test_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_the_type_of_a_variable() -> None:
     """A variable alone is read as a plain value is, and is text where only text will do."""
-    rule = parse_with('{name: "${N}", when: {first: "${N}"}, close: {after: "${N}s"}}', N="3").proxies["p"].rules[0]
-    assert rule.dump() == {"name": "3", "when": {"first": 3}, "close": {"after": rule.dump()["close"]["after"]}}
+    (rule,) = rules_of(parse_with('{name: "${N}", when: {first: "${N}"}, close: {after: "${N}s"}}', N="3"))
+    assert isinstance(rule.faults[0], Close)
+    assert (rule.name, rule.dump()["when"], str(rule.faults[0].after)) == ("3", {"first": 3}, "3s")
 
 
 def test_a_variable_holds_no_yaml() -> None:
@@ -362,7 +370,8 @@ def test_a_variable_holds_no_yaml() -> None:
     name = "r, refuse: , x: {a: b}\n- &y !!str # no"
     with pytest.raises(ConfigError, match="holds a control character"):
         parse_with('{name: "${N}", close: }', N=name)
-    assert parse_with('{name: "${N}", close: }', N="a: {b: c}").proxies["p"].rules[0].name == "a: {b: c}"
+    (rule,) = rules_of(parse_with('{name: "${N}", close: }', N="a: {b: c}"))
+    assert rule.name == "a: {b: c}"
 
 
 @pytest.mark.parametrize(
@@ -397,7 +406,7 @@ def test_variables_do_not_blow_a_file_up() -> None:
 def test_keys_to_ignore() -> None:
     """Top-level keys that begin with x- are a place for anchors; elsewhere they are no keys."""
     text = f"x-rules: &rules [{{name: r, refuse: }}]\nx-none:\n{HEAD}    rules: *rules\n"
-    assert parse(text.encode(), "f").proxies["p"].rules[0].name == "r"
+    assert [rule.name for rule in rules_of(parse(text.encode(), "f"))] == ["r"]
     assert build({"x-a": 3, "proxies": {"p": {"listen": ":1", "upstream": "b:2"}}}).proxies.keys() == {"p"}
     assert errors_of(f"{HEAD}    x-a: 3\n")[0].startswith('5:5: proxies.p.x-a: "x-a" is not a key here')
 
