@@ -52,6 +52,11 @@ def valid_keys(path: tuple[str | int, ...]) -> list[str]:
     return [key for schema in _at(path) for key in schema.get("properties", ())]
 
 
+def required_keys(path: tuple[str | int, ...]) -> list[str]:
+    """The keys that a mapping at this path must have."""
+    return [key for schema in _at(path) for key in schema.get("required", ()) if "properties" in schema]
+
+
 def example(path: tuple[str | int, ...]) -> Any:
     """A value that would be right at this path; None if the schema names none."""
     for schema in _at(path):

@@ -219,7 +219,7 @@ def _is_gap(path: YamlPath, node: Node) -> bool:
     if node.value is not None:
         return False
     match path:
-        case ("proxies", _, "rules"):
+        case ("proxies", _, "rules") | ("proxies", _, "rules", str()):
             return False
         case ("proxies", _, "rules", _, key):
             return key not in _FAULTS

@@ -9,13 +9,17 @@ from typing import Any
 import yaml
 from pydantic_core import ErrorDetails
 
-from faultproxy.config.json_schema import example, valid_keys
+from faultproxy.config.json_schema import example, required_keys, valid_keys
 from faultproxy.config.yaml_tree import Node, Path, Problem
+from faultproxy.faults import CATALOGUE
 from faultproxy.units import quote
 
 _LONGEST_TYPO = 40
 _FORMER = MappingProxyType({"mode": "dry_run: true for mode: shadow, nothing for mode: enforce"})
 """Keys that there were, and what is written in their place."""
+FAULTS = tuple(kind.key for kind in CATALOGUE)
+_NEGATIONS = frozenset({"not", "unless", "except", "exclude"})
+_OF_RULES = {("proxies", "rules"), ("proxies", "rules", "when")}
 
 
 def problem(error: ErrorDetails, root: Node) -> Problem:
@@ -25,7 +29,8 @@ def problem(error: ErrorDetails, root: Node) -> Problem:
     if error["type"] == "extra_forbidden" or loc != error["loc"]:
         mapping, above = root.nearest(loc[:-1])
         key = str(loc[-1])
-        return Problem(mapping.keys.get(key, node.place), (*above, key), _say(error, node, path))
+        text = _where_it_belongs(key, error["input"], above, root) or _say(error, node, path)
+        return Problem(mapping.keys.get(key, node.place), (*above, key), text)
     return Problem(node.place, path, _say(error, node, path))
 
 
@@ -60,6 +65,40 @@ def _unknown_key(error: ErrorDetails, _: Node, path: Path) -> str:
     return f"{quote(key)} is not a key here; write one of {', '.join(keys)}"
 
 
+def _where_it_belongs(key: str, value: Any, above: Path, root: Node) -> str | None:
+    """What to write instead of a key of a rule, or of its ``when``, that belongs elsewhere in the rule, if it does."""
+    if len(above) not in (4, 5) or (above[0], above[2], *above[4:]) not in _OF_RULES or key in _FORMER:
+        return None
+    rule, is_when = above[:4], len(above) == 5
+    if not is_when and key in valid_keys((*rule, "when")):
+        return f'"{key}" is a condition; write it in when, such as when: {{{key}: {_short(value)}}}'
+    if is_when and key in valid_keys(rule):
+        return f'"{key}" is {"a fault" if key in FAULTS else "no condition"}; write it beside when, not in it'
+    if key in _NEGATIONS:
+        right = "write, above this rule, one with the conditions to leave out and the fault pass"
+        return f'"{key}" is no condition; {right}, such as - {{name: spared, when: {{client: 10.0.0.1}}, pass: }}'
+    if key in valid_keys((*rule, "when", "window")) and not (key == "to" and not is_when):
+        return f'"{key}" is a part of window; write it there, such as when: {{window: {{{key}: {_short(value)}}}}}'
+    given = [fault for fault in FAULTS if root.nearest((*rule, fault))[1] == (*rule, fault)]
+    having = [fault for fault in FAULTS if key in valid_keys((*rule, fault))]
+    faults = [fault for fault in having if fault in given] or having
+    if not faults:
+        return None
+    right = f"write it below the fault, such as {faults[0]}: {{{key}: {_short(value)}}}"
+    return f'"{key}" is an option of {_either(faults)}; {right}'
+
+
+def _short(value: Any) -> str:
+    """A value on one line, if it is short and plain."""
+    text = _braces(value) if not isinstance(value, dict) else ""
+    return text if 0 < len(text) <= _LONGEST_TYPO else "..."
+
+
+def _either(words: list[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def _missing(error: ErrorDetails, _: Node, path: Path) -> str:
     key = str(error["loc"][-1])
     return f"{key} is missing; add {_flow({key: _example((*path, key))})}"
@@ -67,11 +106,34 @@ def _missing(error: ErrorDetails, _: Node, path: Path) -> str:
 
 def _not_mapping(error: ErrorDetails, _: Node, path: Path) -> str:
     keys = valid_keys(path)
+    match path:
+        case ("proxies", _, "rules", int(), str(key)) if key in FAULTS:
+            return _not_options(error["input"], path, keys)
     right = f"write any of {', '.join(keys)} below it" if keys else f"write {_flow(_example(path))}"
     return f"{quote(error['input'])} is not a mapping; {right}"
 
 
-def _not_list(error: ErrorDetails, _: Node, __: Path) -> str:
+def _not_options(value: Any, path: Path, options: list[str]) -> str:
+    fault = path[-1]
+    if value is False:
+        return f"false does not turn {fault} off; leave the key out"
+    if not options:
+        return f'{quote(value)} is too much, as {fault} has no options; write "{fault}:" with nothing behind it'
+    required = required_keys(path)
+    if value is True and not required:
+        return f'"true" is no option of {fault}; write "{fault}:" alone, or any of {", ".join(options)} below it'
+    option = required[0] if required else "after"
+    if value is True:
+        return f'"true" is no option of {fault}; write {fault}: {{{option}: {_example((*path, option))}}}'
+    if option in options and re.match("[0-9]", str(value)):
+        return f"{quote(value)} is not a mapping; write {fault}: {{{option}: {value}}}"
+    return f"{quote(value)} is not a mapping; write any of {', '.join(options)} below it"
+
+
+def _not_list(error: ErrorDetails, node: Node, path: Path) -> str:
+    if path[-1:] == ("rules",) and isinstance(error["input"], dict):
+        right = 'write "- " before its first key' if node.place.line else "write [{...}], with a mapping for each rule"
+        return f"is one rule where a list of rules is due; {right}"
     return f'{quote(error["input"])} is not a list; write each item on a line of its own, after "- "'
 
 
