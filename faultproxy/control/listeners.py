@@ -17,7 +17,8 @@ from faultproxy.upstream.dial import error_name
 from faultproxy.upstream.resolver import resolve
 
 _RESOLVE_WITHIN_S = 10.0
-_FIND_OWNER_WITHIN_S = 0.02  # connections wait meanwhile
+_FIND_OWNER_WITHIN_S = 1.0
+_FIND_OWNER_AT_AN_EDIT_WITHIN_S = 0.02  # connections wait meanwhile
 _MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -46,12 +47,13 @@ async def make_listeners(
         for proxy in running.values()
         if proxy.listener not in kept.values() and proxy.listener.address.port in ports
     ]
+    within_s = _FIND_OWNER_AT_AN_EDIT_WITHIN_S if running else _FIND_OWNER_WITHIN_S
     new: dict[str, Listener] = {}
     try:
         for proxy in in_the_way:
             proxy.pause()
         for name, config in missing.items():
-            new[name] = _listen(name, config, hosts[name], syn_sockets)
+            new[name] = _listen(name, config, hosts[name], syn_sockets, within_s)
     except BaseException:
         for listener in new.values():
             listener.close()
@@ -73,12 +75,12 @@ def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy]) -> d
     return kept
 
 
-def _listen(name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets) -> Listener:
+def _listen(name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets, find_owner_within_s: float) -> Listener:
     """A new listener, in the mode that the rules begin with. Raises CannotListen."""
     try:
         listener = Listener(config.listen, host, syn_sockets)
     except OSError as error:
-        raise _cannot_listen(name, config.listen, error) from error
+        raise _cannot_listen(name, config.listen, error, find_owner_within_s) from error
     try:
         listener.set_keepalive(config.keepalive)
         rules = RuleSet.open(name, 0, config.rules, 0.0)
@@ -86,7 +88,7 @@ def _listen(name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets) 
     except BaseException as error:
         listener.close()
         if isinstance(error, OSError):
-            raise _cannot_listen(name, config.listen, error) from error
+            raise _cannot_listen(name, config.listen, error, find_owner_within_s) from error
         raise
     return listener
 
@@ -106,10 +108,12 @@ async def _resolve(name: str, listen: TcpAddress) -> str:
     return str(address[0])
 
 
-def _cannot_listen(name: str, listen: TcpAddress, error: OSError) -> CannotListen:
+def _cannot_listen(
+    name: str, listen: TcpAddress, error: OSError, find_owner_within_s: float = _FIND_OWNER_AT_AN_EDIT_WITHIN_S
+) -> CannotListen:
     text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
     if error.errno == errno.EADDRINUSE:
-        owner = find_port_owner(listen.port, _FIND_OWNER_WITHIN_S)
+        owner = find_port_owner(listen.port, find_owner_within_s)
         who = f"{owner} holds it" if owner is not None else "another process holds it"
         text = f"{text}; {who}: stop that, or choose another port"
     return CannotListen(text, may_pass=error.errno in _MAY_PASS)

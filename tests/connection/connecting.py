@@ -18,6 +18,7 @@ from faultproxy.faults.base import Fault
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 from tests.relay.relaying import polling, tcp_pair, until
 
@@ -152,7 +153,7 @@ async def house() -> AsyncIterator[House]:
             target = Target.tcp(*listener.getsockname())
             async with trio.open_nursery() as nursery:
                 told = Recorder()
-                it = House(Context("redis", SEED, target, 5.0, poller, Bus(told), nursery), told, listener)
+                it = House(Context("redis", SEED, target, 5.0, poller, Bus(told), nursery, Circles()), told, listener)
                 try:
                     yield it
                 finally:

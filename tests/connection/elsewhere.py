@@ -11,6 +11,7 @@ from faultproxy.connection.context import Context, Greeting
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import EVENTS, Event, log_fields
 from faultproxy.relay import Poller
+from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 
 
@@ -30,7 +31,7 @@ async def _serve(channel: socket.socket) -> None:
             nursery.start_soon(poller.run)
             client = socket.socket(fileno=fd)
             client.setblocking(False)
-            context = Context("redis", 7, Target.tcp(*upstream), 5.0, poller, Bus(_Printer()), nursery)
+            context = Context("redis", 7, Target.tcp(*upstream), 5.0, poller, Bus(_Printer()), nursery, Circles())
             Connection(context, client, facts, plan, Greeting(), lambda _: over.set()).start()
             channel.close()
             with trio.fail_after(20):
