@@ -125,6 +125,7 @@ async def test_peers_that_never_end_are_not_waited_for(two: Ends, monkeypatch: p
 async def test_a_peer_that_still_reads_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it takes something now and then, its socket is not closed before it has everything."""
     monkeypatch.setattr(closing, "_READ_OUT_S", 0.05)
+    monkeypatch.setattr(closing, "_NO_PROGRESS_S", 0.4)
     async with ends(client_buffer=4096) as two:
         two.connect()
         data = bytes(range(256)) * 200
@@ -136,7 +137,7 @@ async def test_a_peer_that_still_reads_is_waited_for(monkeypatch: pytest.MonkeyP
             two.server.close()
             while len(read) < 40_000:
                 await send_all(two.client, b"and still talking")
-                read += await read_exactly(two.client, 4000)
+                read += await read_exactly(two.client, 1000)
                 await trio.sleep(0.02)
             assert two.peers.client.fileno() >= 0
             rest, end = await read_to_the_end(two.client)

@@ -377,6 +377,7 @@ async def test_a_fault_during_a_dial(it: House) -> None:
         made.inject([match("live", reset={"to": "client"})])
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
         closed = await it.closed()
+        assert closed.duration_ms < 1000 * it.context.dial_timeout_s / 2
     assert (closed.ended_by, it.told.all(UpstreamFailed)) == ("fault", [])
 
 

@@ -112,11 +112,11 @@ async def test_a_direction_that_was_ended(shaped: Shaped) -> None:
     shaped.two.connect()
     shaped.two.peers.end(UP)
     shaped.act(corrupting("r", 0))
+    assert shaped.two.peers.pipe(UP)._shaper is None
     await send_all(shaped.two.client, b"x")
     await send_all(shaped.two.server, b"x")
     assert await read_exactly(shaped.two.client, 1) != b"x"
     assert await read_to_the_end(shaped.two.server) == (b"", "EOF")
-    assert shaped.two.peers.pipe(UP)._shaper is None
 
 
 # ---- loss
