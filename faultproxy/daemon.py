@@ -35,15 +35,17 @@ async def run(
             async with trio.open_nursery() as connections:
                 manager.start(Services(poller, manager.bus, stats, limit, connections, Circles()))
                 background.start_soon(poller.run)
-                async with trio.open_nursery() as serving:
-                    watched = WatchedFile(file, manager) if file is not None else None
-                    background.start_soon(_obey, signals, watched, serving.cancel_scope, connections.cancel_scope)
-                    if watched is not None:
-                        serving.start_soon(watched.watch)
-                    ready()
-                    await trio.sleep_forever()
-                connections.cancel_scope.deadline = trio.current_time() + manager.config.drain
-                manager.drain()
+                try:
+                    async with trio.open_nursery() as serving:
+                        watched = WatchedFile(file, manager) if file is not None else None
+                        background.start_soon(_obey, signals, watched, serving.cancel_scope, connections.cancel_scope)
+                        if watched is not None:
+                            serving.start_soon(watched.watch)
+                        ready()
+                        await trio.sleep_forever()
+                finally:  # also when the second signal came right behind the first
+                    connections.cancel_scope.deadline = trio.current_time() + manager.config.drain
+                    manager.drain()
             background.cancel_scope.cancel()
 
 

@@ -44,6 +44,7 @@ class Accepted(NamedTuple):
 class Listener:
     """A listening socket, bound when made, CLOSED at first. Raises OSError if the address cannot be had.
 
+    ``address`` is the real one: with the kernel's choice of port, if the configuration left it open.
     ``why_not_intercepting`` is why it could not intercept SYNs when that was asked for last; None if it could.
     """
 
@@ -52,12 +53,8 @@ class Listener:
         self.mode = CLOSED
         self.why_not_intercepting: str | None = None
         self._socket = _Socket(sockets.bind(host, address.port), syn_sockets)
-
-    @property
-    def address(self) -> TcpAddress:
-        """The real address: the kernel's choice of port, if the configuration left it open."""
-        host, port = self._socket.sock.getsockname()[:2]
-        return TcpAddress(self.configured.host and host, port)
+        real_host, port = self._socket.sock.getsockname()[:2]
+        self.address = TcpAddress(address.host and real_host, port)
 
     @property
     def on_the_way(self) -> int:
