@@ -274,8 +274,8 @@ def _too_late(root: Node) -> Iterator[Problem]:
 
 
 def _ends_reading(rule: Node) -> bool:
-    is_true = {key for key in ("dry_run", "stop") if (node := rule.child(key)) is not None and node.value is True}
-    return "dry_run" not in is_true and ("stop" in is_true or bool(_keys(rule) & _VERDICTS))
+    stop = _value(rule, "stop")
+    return _value(rule, "dry_run") is not True and (stop if isinstance(stop, bool) else bool(_keys(rule) & _VERDICTS))
 
 
 def _twice_listening(root: Node) -> Iterator[Problem]:

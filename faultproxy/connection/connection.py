@@ -6,7 +6,7 @@ that is not acknowledged yet) is done by a task, which ends when there is nothin
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
@@ -82,6 +82,13 @@ class Connection:
             if self._dialling is not None:
                 self._dialling.cancel()  # a fault that is due does not wait for the server
             self._work()
+
+    def let_go(self, changed: Collection[str], withdrawn: Collection[str]) -> None:
+        """Rules were changed or removed: their hangs end, and the faults of those withdrawn wait no more."""
+        if self._injector is not None and not self._is_over:
+            self._injector.let_go(changed, withdrawn)
+            if self._running is not None:
+                self._wake()
 
     def awaits(self, rule: str) -> bool:
         """Whether a fault of this rule waits for its trigger."""

@@ -1,7 +1,7 @@
 """Carries out the faults of the rules that match a connection: shapes from now on, the others at their triggers."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -25,7 +25,10 @@ _LOOK_FOR_S = 2.0  # after the last byte: a lost packet is sent again within a s
 class Injector:
     """The faults of one connection. ``install`` is to be called once the relay exists."""
 
-    __slots__ = ("_context", "_facts", "_look_until", "_looks", "_peers", "_reports", "_shaping", "_triggers")
+    __slots__ = (
+        "_context", "_facts", "_hung_by", "_look_until", "_looks", "_peers", "_reports", "_revoked", "_shaping",
+        "_triggers",
+    )  # fmt: skip
 
     def __init__(self, context: Context, facts: ConnectionFacts, peers: Peers, reports: Reports) -> None:
         self._context = context
@@ -34,6 +37,8 @@ class Injector:
         self._reports = reports
         self._triggers = Triggers(facts.at_s)
         self._shaping = Shaping(peers, self._draw, self._report_shape)
+        self._hung_by: str | None = None
+        self._revoked: frozenset[str] = frozenset()
         self._look_until = 0.0
         self._looks = False
 
@@ -67,14 +72,24 @@ class Injector:
         for match in plan.dry_runs:
             for shape in match.shapes:
                 self._report_shape(match, shape)
-        self._triggers.add((*plan.matches, *plan.dry_runs))
+        self._triggers.add((*plan.matches, *plan.dry_runs), trio.current_time())
         self._shaping.set(plan.matches)
         self.install()
 
     def add(self, matches: Iterable[Match]) -> None:
         """Let the triggered faults of these rules wait for their triggers too."""
-        self._triggers.add(matches)
+        self._triggers.add(matches, trio.current_time())
         self._set_limits()
+
+    def let_go(self, changed: Collection[str], withdrawn: Collection[str]) -> None:
+        """End a hang of changed rules, even one that only begins now: every byte goes on.
+
+        Wait no more for the triggers of those that are withdrawn.
+        """
+        self._revoked = frozenset(changed)
+        self._triggers.withdraw(withdrawn)
+        self._set_limits()
+        self._end_revoked_hang()
 
     def shape(self, matches: Iterable[Match]) -> None:
         """Let the shapes of these rules act from now on; what is under way arrives as it set out."""
@@ -99,14 +114,15 @@ class Injector:
     def next_deadline(self) -> float:
         """When inject_due() is to be called next, whatever happens; infinity for never."""
         frozen_until = self._peers.frozen_until
-        return min(self._triggers.next_deadline(), math.inf if frozen_until is None else frozen_until)
+        triggered_at = self._triggers.next_deadline(self._last_byte_at())
+        return triggered_at if frozen_until is None else min(triggered_at, frozen_until)
 
     async def inject_due(self) -> None:
         """Inject the faults that are due, one after the other; end the connection politely if one has ended it."""
         peers = self._peers
         if peers.frozen_until is not None and peers.frozen_until <= trio.current_time():
             peers.thaw()
-        while peers.is_open and (pending := self._triggers.take_due(trio.current_time(), self._delivered())):
+        while peers.is_open and (pending := self._take_due()) is not None:
             await self._inject(pending)
         if peers.is_open:
             self._set_limits()
@@ -130,7 +146,26 @@ class Injector:
                 is_reported = True
                 self._reports.fault(match, fault, trigger, sees if degraded is None else sees_instead, degraded)
 
-        await fault.inject(peers, report, self._triggers.next_deadline(dry_runs=False))
+        self._revoked = frozenset()
+        until = self._triggers.next_deadline(self._last_byte_at(), dry_runs=False)
+        await fault.inject(peers, report, until)
+        if peers.frozen_until is not None:
+            self._hung_by = match.rule
+            self._end_revoked_hang()  # by an edit meanwhile
+
+    def _end_revoked_hang(self) -> None:
+        if self._hung_by in self._revoked and self._peers.frozen_until is not None and self._peers.is_open:
+            self._peers.thaw()
+
+    def _take_due(self) -> Pending | None:
+        return self._triggers.take_due(trio.current_time(), self._delivered(), self._last_byte_at())
+
+    def _last_byte_at(self) -> float:
+        """When the last byte was delivered, if a fault waits for idle time."""
+        if self._peers.relay is None or not self._triggers.await_idle:
+            return -math.inf
+        written_at_s = max(self._peers.pipe(direction).written_at_s for direction in Direction)
+        return trio.current_time() - (monotonic() - written_at_s)
 
     def _delivered(self) -> Delivered | None:
         if self._peers.relay is None:
@@ -140,14 +175,15 @@ class Injector:
     def _set_limits(self) -> None:
         if self._peers.relay is None or not self._peers.is_open:
             return
-        watch = [_Watch(self._on_bytes)] if self._shaping.expects_loss else []
+        is_lossy = self._shaping.expects_loss
+        watch = [_Watch(self._on_bytes if is_lossy else _nothing)] if is_lossy or self._triggers.await_idle else []
         for direction in Direction:
             pipe = self._peers.pipe(direction)
             if not pipe.is_shut:
                 pipe.set_matchers([*self._triggers.matchers(direction, pipe.bytes_read), *watch])
                 limit = self._triggers.limit(direction)
                 pipe.set_limit(UNLIMITED if limit is None else limit)
-        if watch:
+        if is_lossy:
             self._on_bytes()
 
     def _on_bytes(self) -> None:
@@ -171,6 +207,10 @@ class Injector:
 
     def _draw(self, rule: str, *what: object) -> float:
         return draw(self._context.seed, self._context.proxy, rule, self._facts.number, *what)
+
+
+def _nothing() -> None:
+    """Nobody is to be told: it is enough that the pipe notes when bytes pass."""
 
 
 @dataclass(frozen=True, slots=True)

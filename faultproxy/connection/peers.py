@@ -30,7 +30,7 @@ class Peers:
     until when none is, infinity for ever.
     """
 
-    __slots__ = ("_ended", "_poller", "client", "frozen_until", "is_open", "packets", "relay", "server")
+    __slots__ = ("_ended", "_keepalive_s", "_poller", "client", "frozen_until", "is_open", "packets", "relay", "server")
 
     def __init__(self, poller: Poller, client: socket.socket) -> None:
         self.client = client
@@ -41,6 +41,7 @@ class Peers:
         self.frozen_until: float | None = None
         self._poller = poller
         self._ended = _NEITHER
+        self._keepalive_s: float | None = None  # of the client's socket, when a hang for ever is over
 
     def connect(self, server: socket.socket, on_change: Callable[[], None]) -> Relay:
         """Join the client to the server, which is owned from now on. The caller starts the relay, which calls back."""
@@ -133,9 +134,10 @@ class Peers:
         return True
 
     def freeze(self, for_s: float | None) -> None:
-        self.frozen_until = math.inf if for_s is None else trio.current_time() + for_s
-        if for_s is None:
+        if for_s is None and self.frozen_until != math.inf:
+            self._keepalive_s = sockets.keepalive(self.client)
             sockets.keep_alive(self.client, _ASK_AFTER_S)
+        self.frozen_until = math.inf if for_s is None else trio.current_time() + for_s
         if self.relay is not None:
             self.relay.freeze(for_ever=for_s is None)
 
@@ -155,6 +157,9 @@ class Peers:
         """End a freeze or a partition: every byte goes on."""
         if self.packets is not None and self.packets.is_partition:
             self.packets.heal(self.server)
+            sockets.set_user_timeout(self.client, for_ever=False)
+        if self.frozen_until == math.inf:
+            sockets.keep_alive(self.client, self._keepalive_s)
         self.frozen_until = None
         if self.relay is not None:
             self.relay.thaw()

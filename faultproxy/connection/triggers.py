@@ -1,7 +1,8 @@
 """When the triggered faults of one connection are due. Pure: the time and the byte counts are handed in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from faultproxy.faults.base import Direction, TriggeredFault
 from faultproxy.faults.matcher import Matcher
@@ -17,19 +18,28 @@ class Pending:
 
     match: Match
     fault: TriggeredFault
+    accepted_at_s: float
+    since_s: float
     matcher: Matcher | None = None
 
-    def is_due(self, accepted_at_s: float, now: float, delivered: Delivered | None) -> bool:
+    def is_due(self, now: float, delivered: Delivered | None, last_byte_at_s: float) -> bool:
         """Whether its trigger is reached; ``delivered`` is None until the server has been reached."""
         trigger = self.fault.after
         if trigger.at_once:
             return delivered is not None or not self.fault.touches_server
-        if trigger.time is not None:
-            return now >= accepted_at_s + trigger.time  # as next_deadline() has it, to the last bit
+        if trigger.time is not None or trigger.idle is not None:
+            return now >= self.deadline(last_byte_at_s)
         count = 0 if delivered is None else delivered[trigger.direction]
         if trigger.match is not None:
             return self.matcher is not None and self.matcher.end is not None and count >= self.matcher.end
         return count >= (trigger.bytes or 0)
+
+    def deadline(self, last_byte_at_s: float) -> float:
+        """When it is due by the time, if no more bytes come; infinity if only bytes make it due."""
+        trigger = self.fault.after
+        if trigger.idle is not None:
+            return max(self.since_s, last_byte_at_s) + trigger.idle
+        return inf if trigger.time is None or trigger.at_once else self.accepted_at_s + trigger.time
 
     @property
     def end(self) -> int | None:
@@ -38,7 +48,10 @@ class Pending:
 
 
 class Triggers:
-    """The pending faults of a connection that was accepted at ``accepted_at_s``; all times are of one clock."""
+    """The pending faults of a connection that was accepted at ``accepted_at_s``; all times are of one clock.
+
+    ``last_byte_at_s`` is when the last byte was delivered, either way.
+    """
 
     __slots__ = ("_accepted_at_s", "_pending")
 
@@ -49,30 +62,38 @@ class Triggers:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, matches: Iterable[Match]) -> None:
-        """Wait for the triggers of these rules' faults too."""
-        self._pending += [Pending(match, fault) for match in matches for fault in match.triggered]
+    def add(self, matches: Iterable[Match], now: float = -inf) -> None:
+        """Wait for the triggers of these rules' faults too. Idle time counts from now on."""
+        since_s = max(now, self._accepted_at_s)
+        self._pending += [
+            Pending(match, fault, self._accepted_at_s, since_s) for match in matches for fault in match.triggered
+        ]
+
+    def withdraw(self, rules: Collection[str]) -> None:
+        """Wait no more for the faults of these rules."""
+        self._pending = [pending for pending in self._pending if pending.match.rule not in rules]
 
     def awaits(self, rule: str) -> bool:
         """Whether a fault of this rule is pending."""
         return any(pending.match.rule == rule for pending in self._pending)
 
-    def take_due(self, now: float, delivered: Delivered | None) -> Pending | None:
+    @property
+    def await_idle(self) -> bool:
+        """Whether a fault waits until the connection is idle: it must be known when the last byte was delivered."""
+        return any(pending.fault.after.idle is not None for pending in self._pending)
+
+    def take_due(self, now: float, delivered: Delivered | None, last_byte_at_s: float = -inf) -> Pending | None:
         """The first fault that is due, which is pending no more."""
         for pending in self._pending:
-            if pending.is_due(self._accepted_at_s, now, delivered):
+            if pending.is_due(now, delivered, last_byte_at_s):
                 self._pending.remove(pending)
                 return pending
         return None
 
-    def next_deadline(self, *, dry_runs: bool = True) -> float:
-        """When the next fault is due by its time; infinity if none is. With or without those that are dry runs."""
-        times = [
-            pending.fault.after.time
-            for pending in self._pending
-            if not pending.fault.after.at_once and (dry_runs or not pending.match.dry_run)
-        ]
-        return self._accepted_at_s + min((time for time in times if time is not None), default=float("inf"))
+    def next_deadline(self, last_byte_at_s: float = -inf, *, dry_runs: bool = True) -> float:
+        """When the next fault is due by the time; infinity if none is. With or without those that are dry runs."""
+        considered = (pending for pending in self._pending if dry_runs or not pending.match.dry_run)
+        return min((pending.deadline(last_byte_at_s) for pending in considered), default=inf)
 
     def limit(self, direction: Direction) -> int | None:
         """How many bytes of a direction may be delivered before a fault is due; None: any number."""
@@ -82,8 +103,9 @@ class Triggers:
         """What must be shown every byte of a direction; ``offset`` is that of the next byte, where new ones begin."""
         matchers = []
         for pending in self._of(direction):
-            if pending.fault.after.match is not None:
-                pending.matcher = pending.matcher or Matcher(pending.fault.after.match, offset)
+            after = pending.fault.after
+            if after.match is not None:
+                pending.matcher = pending.matcher or Matcher(after.match, offset, after.nth or 1)
                 matchers.append(pending.matcher)
         return matchers
 

@@ -122,7 +122,7 @@ class Manager:
             ]
             before = self.config
             try:
-                self._swap(config, kept | new)
+                unaffected = self._swap(config, kept | new)
             except Exception:  # a bug: what runs goes on as far as it can
                 self.config = before
                 for proxy in self.proxies.values():
@@ -132,7 +132,9 @@ class Manager:
                         listener.close()
                 raise
             dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
-            self.bus.publish(ConfigLoaded(source=source, file=file, changes=(*changes.texts, *moved), config=dumps))
+            texts = (*changes.texts, *moved)
+            loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
+            self.bus.publish(loaded)
 
     def drain(self) -> None:
         """Give the addresses back and accept no more; open connections go on in the services' nursery."""
@@ -141,8 +143,11 @@ class Manager:
             proxy.close_listener()
             proxy.drain()
 
-    def _swap(self, config: Config, listeners: Mapping[str, Listener]) -> None:
-        """Have the proxies of this configuration run at these listeners. There is no checkpoint in between."""
+    def _swap(self, config: Config, listeners: Mapping[str, Listener]) -> int:
+        """Have the proxies of this configuration run at these listeners. There is no checkpoint in between.
+
+        Returns how many open connections the changed triggered faults do not reach.
+        """
         kept = {id(listener) for listener in listeners.values()}
         for name, proxy in tuple(self.proxies.items()):
             if listeners.get(name) is proxy.listener:
@@ -158,12 +163,14 @@ class Manager:
         self.config, self.seed = config, self._overrides.seed_of(config, drawn=self.seed)
         self._configure_log(self._overrides.log(config.log))
         self._services.poller.memory.limit = memory_limit(config)
+        unaffected = 0
         for name in config.proxies:
             if name in self.proxies:
-                self.proxies[name].update(self._settings(name), listeners[name])
+                unaffected += self.proxies[name].update(self._settings(name), listeners[name])
             else:
                 self._add(name, listeners[name])
         self._note_listeners()
+        return unaffected
 
     def _add(self, name: str, listener: Listener) -> None:
         config = self.config.proxies[name]

@@ -182,7 +182,10 @@ class AcceptResumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigLoaded:
-    """An edit is in force; ``config`` holds the proxies that it changed."""
+    """An edit is in force; ``config`` holds the proxies that it changed.
+
+    ``unaffected`` is how many open connections new or changed triggered faults do not reach, as their rule is not live.
+    """
 
     name: ClassVar[str] = "config.loaded"
     level: ClassVar[Level] = "info"
@@ -191,6 +194,7 @@ class ConfigLoaded:
     file: str | None
     changes: Sequence[str]
     config: Mapping[str, object]
+    unaffected: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

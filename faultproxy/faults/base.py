@@ -8,9 +8,9 @@ import math
 import re
 from collections.abc import Callable
 from enum import Enum, StrEnum
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StrictInt, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -76,18 +76,25 @@ class Side(StrEnum):
     SERVER = "server"
 
 
+_KINDS = frozenset({"bytes", "time", "idle", "match"})
+
+
 class Trigger(BaseModel):
     """When a fault is injected: after so many bytes delivered in a direction, or so long after the accept.
 
-    Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes``, ``time`` and ``match``: just after the last
-    byte of the first match of a regular expression.
+    Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes``, ``time``, ``idle`` and ``match``. ``idle``
+    is a time in which no byte was delivered either way, counted from the last byte, or from when the rule reached the
+    connection. ``match`` is just after the last byte of the first match of a regular expression; with ``nth: 3`` of
+    the third. One match begins behind the end of the one before it.
     """
 
     model_config = MODEL
 
     bytes: Size | None = None
     time: Duration | None = None
+    idle: PositiveDuration | None = None
     match: Pattern | None = None
+    nth: Annotated[StrictInt, Field(ge=1, lt=2**31, examples=[3])] | None = None
     direction: Direction = Direction.DOWNSTREAM
 
     @property
@@ -105,18 +112,23 @@ class Trigger(BaseModel):
             return "at once"
         if self.time is not None:
             return format_duration(self.time)
+        if self.idle is not None:
+            return f"{format_duration(self.idle)} idle"
         if self.match is not None:
-            return f"match of {quote(self.match)} {self.direction}"
+            number = "" if self.nth is None else f" {self.nth}"
+            return f"match{number} of {quote(self.match)} {self.direction}"
         return f"{format_size(self.bytes or 0)} {self.direction}"
 
     @model_validator(mode="before")
     @classmethod
     def _spell_out(cls, value: object) -> object:
         if isinstance(value, dict):
-            if len({"bytes", "time", "match"} & value.keys()) != 1:
+            if len(_KINDS & value.keys()) != 1:
                 raise PydanticCustomError(
-                    "trigger", "needs exactly one of bytes, time and match, such as {bytes: 4KiB}"
+                    "trigger", "needs exactly one of bytes, time, idle and match, such as {bytes: 4KiB}"
                 )
+            if "nth" in value and "match" not in value:
+                raise PydanticCustomError("trigger", "nth counts matches; add match, or remove nth")
             return value
         if isinstance(value, str) and re.match(SIZE_PATTERN, value):
             return {"bytes": value}
@@ -129,7 +141,8 @@ class Trigger(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         mapping = handler.resolve_ref_schema(handler(core_schema)).copy()
-        mapping["oneOf"] = [{"required": [key]} for key in ("bytes", "time", "match")]
+        mapping["oneOf"] = [{"required": [key]} for key in sorted(_KINDS)]
+        mapping["dependentRequired"] = {"nth": ["match"]}
         texts = ({"type": "string", "pattern": pattern} for pattern in (SIZE_PATTERN, DURATION_PATTERN))
         return {"anyOf": [*texts, mapping]}
 

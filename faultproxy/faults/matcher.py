@@ -1,4 +1,4 @@
-"""The first match of a regular expression in a stream of bytes, which comes in pieces of any size."""
+"""The nth match of a regular expression in a stream of bytes, which comes in pieces of any size."""
 
 from faultproxy.faults.pattern import Regex
 
@@ -9,19 +9,22 @@ _STEPS_AT_ONCE = 2**19
 
 
 class Matcher:
-    """Looks for the first match in a stream whose pieces it is shown in order, the first beginning at ``offset``.
+    """Looks for the nth match in a stream whose pieces it is shown in order, the first beginning at ``offset``.
 
-    The match ends where the shortest beginning of the stream that holds a match ends: so it does not matter in which
-    pieces the stream comes. ``end`` is that offset, once it is known. A piece of at most ``max_read`` bytes takes some
-    milliseconds, whatever the expression and the bytes; an ordinary one takes 0.4 ms for 256 KiB.
+    The first match ends where the shortest beginning of the stream that holds a match ends: so it does not matter in
+    which pieces the stream comes. The next begins behind that end. ``end`` is the end of the nth, once it is known. A
+    piece of at most ``max_read`` bytes takes some milliseconds, whatever the expression and the bytes; an ordinary one
+    takes 0.4 ms for 256 KiB.
     """
 
-    __slots__ = ("_before", "_first", "_offset", "_regex", "end", "max_read")
+    __slots__ = ("_before", "_first", "_left", "_offset", "_regex", "end", "max_read")
 
-    def __init__(self, text: str, offset: int) -> None:
+    def __init__(self, text: str, offset: int, nth: int = 1) -> None:
         self.end: int | None = None
         self._regex = Regex(text)
-        self.max_read = max(WINDOW // 2, _STEPS_AT_ONCE // self._regex.steps)
+        self._left = nth
+        most = max(WINDOW // 2, _STEPS_AT_ONCE // self._regex.steps)
+        self.max_read = most if nth == 1 else min(most, WINDOW)  # each byte may be a match
         self._before = b""
         self._first = 0
         self._offset = offset
@@ -32,11 +35,16 @@ class Matcher:
             return None
         window = self._before + data
         found = self._find(window, len(self._before), len(window))
-        if found is not None:
-            self.end = self._offset - len(self._before) + found
+        while found is not None:
+            self._left -= 1
+            if not self._left:
+                self.end = self._offset - len(self._before) + found
+                break
+            self._first = found
+            found = self._find(window, found, len(window))
         # One byte more than can match, so that ^ does not take the rest for a beginning.
         self._before = window[-WINDOW - 1 :]
-        self._first = int(len(self._before) > WINDOW)
+        self._first = max(int(len(self._before) > WINDOW), self._first - (len(window) - len(self._before)))
         self._offset += len(data)
         return self.end
 

@@ -218,6 +218,13 @@ def keep_alive(sock: socket.socket, idle_s: float | None) -> None:
         set_option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
+def keepalive(sock: socket.socket) -> float | None:
+    """After how long without a byte the peer is asked whether it is there; None: never."""
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        return None
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+
+
 def set_user_timeout(sock: socket.socket, *, for_ever: bool) -> None:
     """Whether a peer that never answers is waited for all the same, 24 days at least (tcp(7), TCP_USER_TIMEOUT).
 

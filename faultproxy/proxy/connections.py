@@ -56,6 +56,21 @@ class OpenConnections:
         for connection in connections or tuple(self._connections):
             connection.reshape(*rules.reshape(self._now(connection), connection.plan))
 
+    def follow_edit(self, before: RuleSet, after: RuleSet) -> int:
+        """Let go of what changed rules did. Returns how many connections the changed triggered faults do not reach.
+
+        A hang of a rule that was changed or removed ends. A triggered fault that waits goes on waiting, as it was when
+        the connection was accepted, unless its rule was live, or is now: then it is withdrawn.
+        """
+        gone = {rule.name: rule for rule in before.changed(after)}
+        new = {rule.name: rule for rule in after.changed(before)}
+        if gone:
+            withdrawn = {name for name, rule in gone.items() if rule.live or (name in new and new[name].live)}
+            for connection in tuple(self._connections):
+                connection.let_go(gone, withdrawn)
+        reaches_all = all(rule.live or not rule.triggered for rule in new.values())
+        return 0 if reaches_all else len(self._connections)
+
     def inject(self, rule: BaseRule, rules: RuleSet) -> None:
         """Give the faults of a live rule to those that it matches, and that do not have them pending."""
         for connection in tuple(self._connections):

@@ -64,23 +64,27 @@ class Proxy:
         bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
         return self._services.stats.unmet(self.name, bounds)
 
-    def update(self, settings: Settings, listener: Listener) -> None:
+    def update(self, settings: Settings, listener: Listener) -> int:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.
 
-        Call judge_waiting() before, or hand_over() or close_listener() if the listener is another.
+        Call judge_waiting() before, or hand_over() or close_listener() if the listener is another. Returns how many
+        open connections the changed triggered faults do not reach.
         """
         before = self._rules
         self.listener = listener
         listener.set_keepalive(settings.keepalive_s)
         rules = before.edited(settings.seed, settings.rules, trio.current_time())
-        self._use(settings, rules, self._schedule.open_windows)
+        self._use(settings, rules, self._schedule.open_windows - {rule.name for rule in rules.changed(before)})
+        unaffected = self._connections.follow_edit(before, rules)
         self._acceptor.attach(listener)
         if _has_shapes(before) or _has_shapes(self._rules):
             self._connections.reshape(self._rules)
         self._apply_schedule()
         if not settings.is_enabled:
             self._connections.reset("fault")
+            unaffected = 0
         self._rest.cancel()
+        return unaffected
 
     def judge_waiting(self) -> None:
         """Judge those who have come by now, before an edit changes the rules; who is held by a rule stays so."""

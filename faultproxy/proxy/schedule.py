@@ -8,7 +8,10 @@ from faultproxy.rules.rule_set import RuleSet
 
 
 class Schedule:
-    """The windows of one set of rules. Pure but for what it remembers: which live rules' windows were open."""
+    """The windows of one set of rules. Pure but for what it remembers: which live rules' windows were open.
+
+    A rule without a window is one whose window is open from the moment when the rule takes effect.
+    """
 
     def __init__(self, rules: RuleSet, *, is_enabled: bool, open_before: frozenset[str] = frozenset()) -> None:
         self._rules = rules
@@ -18,6 +21,7 @@ class Schedule:
             for rule in rules.rules
             if rule.window is not None and (rule.live or rule.meets_everybody or rule.shapes)
         ]
+        self._live = [rule for rule in rules.rules if rule.live]
         self.open_windows = open_before
 
     def lockout(self, now: float) -> BaseRule | None:
@@ -35,7 +39,7 @@ class Schedule:
 
     def opened(self, now: float) -> list[BaseRule]:
         """The live rules whose window has opened since this was last asked."""
-        live = [rule for rule in self._windowed if rule.live and self._is_open(rule, now)]
+        live = [rule for rule in self._live if self._is_open(rule, now)]
         before, self.open_windows = self.open_windows, frozenset(rule.name for rule in live)
         return [rule for rule in live if rule.name not in before]
 
@@ -55,4 +59,4 @@ class Schedule:
         return min(edges, default=math.inf)
 
     def _is_open(self, rule: BaseRule, now: float) -> bool:
-        return rule.window is not None and rule.window.is_open(self._rules.elapsed(rule, now))
+        return rule.window is None or rule.window.is_open(self._rules.elapsed(rule, now))

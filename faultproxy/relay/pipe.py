@@ -78,13 +78,15 @@ class Pipe:
     ``bytes_written`` counts what the sink's kernel has taken. ``limit`` is how many bytes it may pass on before
     ``on_change`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
     this was passed on. ``was_reset`` says that the source is known to be reset: its end, when it comes, is RST,
-    whatever the kernel says. ``reverse`` is the pipe of the other direction.
+    whatever the kernel says. ``reverse`` is the pipe of the other direction. ``written_at_s`` is when the last byte
+    left the queue (time.monotonic()): the last of all, where a matcher or a shaper has all of them pass through it.
     """
 
     __slots__ = (
         "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_max_read", "_memory", "_on_change",
         "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read", "bytes_written",
         "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
+        "written_at_s",
     )  # fmt: skip
 
     reverse: "Pipe"
@@ -114,6 +116,7 @@ class Pipe:
         self._is_started = False
         self.bytes_read = 0
         self.bytes_written = 0
+        self.written_at_s = 0.0
         self.limit = UNLIMITED
         self.has_ended = False
         self.is_done = False
@@ -150,6 +153,7 @@ class Pipe:
                     continue
                 sent = self._send(data[: self.limit - self.bytes_written], socket.MSG_EOR if own_segment else 0)
                 self.bytes_written += sent
+                self.written_at_s = now
                 if sent == len(data):
                     queue.popleft()
                 else:

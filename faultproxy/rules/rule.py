@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault
+from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault, Verdict
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Limit
@@ -50,15 +50,21 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
         for connect in connects
     } | {delay: {"properties": {"when": silent}} for delay in delays}
     schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
-    schema["then"] = {
-        "properties": {"when": {"required": [Window.key]}},
-        "required": ["when"],
-        "anyOf": endings,
+    schema["then"] = {"anyOf": endings}
+    schema["not"] = {
+        "properties": {"stop": {"const": False}},
+        "required": ["stop"],
+        "anyOf": [has[kind.key] for kind in CATALOGUE if issubclass(kind, (Connect, Verdict))],
     }
 
 
 class BaseRule(BaseModel):
-    """What every rule has beside its faults."""
+    """What every rule has beside its faults.
+
+    ``stop`` says whether the reading ends where the rule matches; by default a connect fault, a triggered fault and
+    ``pass`` end it, and shapes do not. The triggered faults of a ``live`` rule reach open connections too: when its
+    window opens, or, without one, when the edit that brought it takes effect.
+    """
 
     model_config = ConfigDict(**MODEL, json_schema_extra=_in_json_schema)
 
@@ -72,7 +78,7 @@ class BaseRule(BaseModel):
     limit: Limit | None = None
     expect: Bounds | None = None
     dry_run: StrictBool = False
-    stop: StrictBool = False
+    stop: StrictBool | None = None
     live: StrictBool = False
 
     @cached_property
@@ -89,6 +95,11 @@ class BaseRule(BaseModel):
     def connect_delay(self) -> ConnectDelay | None:
         """What delays the handshake, if the rule does."""
         return next((fault for fault in self.faults if isinstance(fault, ConnectDelay)), None)
+
+    @cached_property
+    def triggered(self) -> tuple[TriggeredFault, ...]:
+        """The rule's faults that wait for a trigger."""
+        return tuple(fault for fault in self.faults if isinstance(fault, TriggeredFault))
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
@@ -128,8 +139,9 @@ class BaseRule(BaseModel):
     @cached_property
     def holds_verdict(self) -> bool:
         """Whether this rule, once it matches, ends the reading. A dry run never does."""
-        is_verdict = self.stop or any(not isinstance(fault, (Shape, ConnectDelay)) for fault in self.faults)
-        return not self.dry_run and is_verdict
+        if self.dry_run or self.stop is not None:
+            return not self.dry_run and bool(self.stop)
+        return any(not isinstance(fault, (Shape, ConnectDelay)) for fault in self.faults)
 
     @cached_property
     def meets_everybody(self) -> bool:
@@ -162,11 +174,14 @@ class BaseRule(BaseModel):
             raise PydanticCustomError(
                 "connect", f"{early.key} strikes before the client can say anything; remove {peeked}"
             )
-        if self.live and not (self.window and any(isinstance(fault, TriggeredFault) for fault in self.faults)):
+        if self.live and not self.triggered:
+            endings = ", ".join(kind.key for kind in CATALOGUE if issubclass(kind, TriggeredFault))
             raise PydanticCustomError(
-                "live",
-                "is live, to strike open connections when a window opens; add a window and an ending, or remove live",
+                "live", f"is live, to reach open connections, but has no fault that could; add one of {endings}"
             )
+        last = next((fault for fault in self.faults if isinstance(fault, (Connect, Verdict))), None)
+        if self.stop is False and last is not None:
+            raise PydanticCustomError("stop", f"goes on below {last.key}, which decides all; remove stop: false")
         return self
 
 

@@ -47,6 +47,11 @@ class RuleSet:
                 states[rule.name] = replace(state, drawn_from=states[rule.name].drawn_from, since_s=since_s)
         return replace(after, states=states)
 
+    def changed(self, before: "RuleSet") -> tuple[BaseRule, ...]:
+        """The rules that an edit has brought, or has changed."""
+        same = {rule.name: rule for rule in before.rules}
+        return tuple(rule for rule in self.rules if same.get(rule.name) != rule)
+
     @cached_property
     def peeks(self) -> bool:
         """Whether any rule looks at the client's first bytes."""

@@ -138,3 +138,37 @@ def test_several_faults_of_one_rule() -> None:
     assert due(triggers, down=1) == ["r0"]
     assert triggers.awaits("r0")
     assert due(triggers, 2.0) == ["r0"]
+
+
+def test_idle() -> None:
+    """Due so long after the last byte, or after the fault came, whichever was later."""
+    triggers = Triggers(ACCEPTED_AT)
+    triggers.add([match("r", close={"after": {"idle": "5s"}})], 103.0)
+    assert triggers.await_idle
+    assert triggers.next_deadline() == 108.0
+    assert triggers.next_deadline(101.0) == 108.0
+    assert triggers.next_deadline(106.5) == 111.5
+    assert triggers.take_due(111.4, {UP: 0, DOWN: 0}, 106.5) is None
+    assert triggers.take_due(108.0, {UP: 0, DOWN: 0}, 106.5) is None
+    assert triggers.take_due(111.5, {UP: 0, DOWN: 0}, 106.5) is not None
+    assert not triggers.await_idle
+
+
+def test_the_nth_match() -> None:
+    """It is the end of that match that bounds the direction."""
+    triggers = waiting({"reset": {"after": {"match": "OK", "nth": 2}}})
+    (matcher,) = triggers.matchers(DOWN, 0)
+    assert matcher(b"OK..") is None
+    assert triggers.limit(DOWN) is None
+    matcher(b"OK..")
+    assert triggers.limit(DOWN) == 6
+    assert due(triggers, down=5) == []
+    assert due(triggers, down=6) == ["r0"]
+
+
+def test_withdrawn() -> None:
+    """The faults of a rule wait no more, those of others do."""
+    triggers = waiting({"reset": {"after": "3B"}}, {"close": {"after": "9B"}})
+    triggers.withdraw({"r0", "other"})
+    assert (triggers.awaits("r0"), triggers.limit(DOWN)) == (False, 9)
+    assert due(triggers, down=20) == ["r1"]

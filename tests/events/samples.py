@@ -72,6 +72,7 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
         "file": "demo.yaml",
         "changes": ("redis: rules",),
         "config": {"redis": {"listen": "127.0.0.1:0"}},
+        "unaffected": 4,
     },
     ConfigRejected: {"source": "file", "file": "demo.yaml", "errors": ("demo.yaml:1:1: is empty",)},
     FaultUnavailable: {"proxy": "redis", "faults": ("refuse", "abort"), "reason": "not allowed here (EPERM)"},

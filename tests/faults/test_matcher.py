@@ -15,9 +15,9 @@ from tests.faults.shapes import cut
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
 
 
-def search(text: str, pieces: Sequence[bytes], offset: int = 0) -> int | None:
+def search(text: str, pieces: Sequence[bytes], offset: int = 0, nth: int = 1) -> int | None:
     """Where the match ends; a search tells of it once, with the piece in which it is complete."""
-    looking = Matcher(text, offset)
+    looking = Matcher(text, offset, nth)
     for piece in pieces:
         before, offset = offset, offset + len(piece)
         told = looking(piece)
@@ -71,6 +71,34 @@ def test_only_the_first_match_counts() -> None:
     looking = Matcher("ab", 0)
     assert [looking(piece) for piece in (b"a", b"bab", b"ab")] == [None, 2, None]
     assert looking.end == 2
+
+
+@PROPERTY
+@given(
+    st.sampled_from(["ab", "a+b", "a{3}", "b.c", "^ab", "a", "(?:ab|abba)c"]),
+    st.lists(st.sampled_from([b"a", b"b", b"c", b"ab", b"abba"]), max_size=60).map(b"".join),
+    st.integers(1, 5),
+    st.lists(st.integers(0, 300), max_size=8),
+)
+def test_the_nth_match(text: str, data: bytes, nth: int, cuts: list[int]) -> None:
+    """Each begins behind the end of the one before it, in whatever pieces the stream comes."""
+    pattern, end = re.compile(text.encode()), 0
+    for _ in range(nth):
+        ends = (stop for stop in range(end + 1, len(data) + 1) if pattern.search(data, end, stop))
+        found = next(ends, None)
+        if found is None:
+            break
+        end = found
+    expected = end if found is not None else None
+    for pieces in ([data], cut(data, cuts), one_by_one(data)):
+        assert search(text, pieces, nth=nth) == expected
+
+
+def test_the_thousandth_match_far_into_the_stream() -> None:
+    """Counted over pieces of any size, one after another and far apart."""
+    data = (b"OK" + b"." * 8000) * 999 + b"OKOK"
+    for size in (1000, 4096, 100_000):
+        assert search("OK", [data[at : at + size] for at in range(0, len(data), size)], nth=1000) == len(data) - 2
 
 
 def test_offsets_are_those_of_the_stream() -> None:

@@ -334,6 +334,7 @@ def test_keep_alive(ends: Ends, idle_s: float | None, expected: tuple[int, ...])
     sockets.keep_alive(ours, 30)
     sockets.keep_alive(ours, idle_s)
     assert probes(ours) == expected
+    assert sockets.keepalive(ours) == (expected[0] if expected else None)
 
 
 def test_keep_alive_is_inherited() -> None:

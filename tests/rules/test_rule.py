@@ -58,11 +58,15 @@ def test_the_listeners_mode_for_all(keys: dict[str, Any], mode: ListenerMode | N
         ({"latency": {"delay": "1s"}}, False),
         ({"slow_connect": {"delay": "1s"}}, False),
         ({"latency": {"delay": "1s"}, "stop": True}, True),
+        ({"latency": {"delay": "1s"}, "stop": False}, False),
+        ({"reset": None, "stop": False}, False),
+        ({"reset": None, "stop": True}, True),
+        ({"reset": None, "stop": True, "dry_run": True}, False),
         ({"reset": None, "dry_run": True}, False),
     ],
 )
 def test_verdicts(keys: dict[str, Any], holds: bool) -> None:
-    """All but shapes end the reading; a shape with stop does, a dry run never."""
+    """All but shapes end the reading, unless stop says otherwise; a dry run never does."""
     assert rule(**keys).holds_verdict is holds
 
 
@@ -72,7 +76,9 @@ def test_verdicts(keys: dict[str, Any], holds: bool) -> None:
         ({}, "has no fault"),
         ({"refuse": None, "reset": None}, "refuse comes before there is a connection, so reset cannot strike"),
         ({"refuse": None, "when": {"sni": "a", "matches": "b"}}, "remove matches and sni"),
-        ({"reset": None, "live": True}, "add a window and an ending"),
+        ({"latency": {"delay": "1s"}, "live": True}, "add one of reset, broken_pipe, abort, half_close, close, hang"),
+        ({"refuse": None, "stop": False}, "goes on below refuse, which decides all; remove stop: false"),
+        ({"pass": None, "stop": False}, "goes on below pass, which decides all; remove stop: false"),
         ({"name": "two\nlines", "reset": None}, "write a name of one line"),
     ],
 )
