@@ -21,6 +21,7 @@ from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 from tests.network import Namespaces, connect_many, forged_syn, inside, ip, need_syn_interception
 from tests.peers import (
@@ -174,6 +175,7 @@ class Scene:
             bus=Bus(),
             decide=self.decide,
             still_refuses=lambda _: True,
+            circles=Circles(),
         )
 
     def decide(self, host: str) -> tuple[ConnectionFacts, Plan]:
