@@ -1,6 +1,7 @@
 """A TCP proxy that injects faults: between a client and a server, by rule, told in the log.
 
-For tests there are ``faultproxy.Proxy`` and, for trio, ``faultproxy.AsyncProxy``; docs/testing.md shows both.
+For tests there are ``faultproxy.Proxy`` and, for asyncio, trio and anyio, ``faultproxy.AsyncProxy``; docs/testing.md
+shows both.
 """
 
 from typing import TYPE_CHECKING
@@ -10,9 +11,9 @@ if TYPE_CHECKING:
     from faultproxy.control.listeners import CannotListen
     from faultproxy.events.history import Fault
     from faultproxy.events.types import ConnectionClosed as Connection
+    from faultproxy.testing.async_proxy import AsyncProxy
     from faultproxy.testing.base import ExpectationUnmet, FaultNotSeen
     from faultproxy.testing.threaded import Proxy
-    from faultproxy.testing.trio_proxy import AsyncProxy
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 
 if not TYPE_CHECKING:
     _MODULES = {
-        "AsyncProxy": "testing.trio_proxy",
+        "AsyncProxy": "testing.async_proxy",
         "CannotListen": "control.listeners",
         "ConfigError": "config.loader",
         "Connection": "events.types",

@@ -88,7 +88,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pytest says of all blocks, each a file of its own."""
-    for library in ("requests", "redis", "httpx"):
+    for library in ("requests", "redis", "httpx", "anyio", "pytest_asyncio"):
         pytest.importorskip(library, reason=f"{library} is not installed")
     folder = tmp_path_factory.mktemp("page")
     (folder / "conftest.py").write_text(SERVERS)
@@ -102,6 +102,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
         "-p",
         "faultproxy.testing.pytest_plugin",
         "-p",
+        "pytest_asyncio.plugin",
+        "-p",
+        "anyio.pytest_plugin",
+        "-p",
         "no:cacheprovider",
         "--strict-markers",
     ]
@@ -113,9 +117,10 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_block_is_a_test_that_passes(said: str) -> None:
     """But for the one that is there to fail."""
     tests = re.findall(r"def (test_\w+)", "".join(blocks("python")))
-    passed = re.findall(r"^PASSED \S+::(test_\w+)", said, re.MULTILINE)
+    passed = set(re.findall(r"^PASSED \S+::(test_\w+)", said, re.MULTILINE))
     assert sorted([*passed, "test_one_reset"]) == sorted(tests), said
-    assert len(blocks("python")) >= 8
+    assert "test_a_shop_that_opens_again[trio]" in said
+    assert len(blocks("python")) >= 11
 
 
 def test_the_report_is_what_pytest_prints(said: str) -> None:
@@ -135,7 +140,8 @@ def test_the_report_is_what_pytest_prints(said: str) -> None:
 def test_the_page_names_what_there_is() -> None:
     """Attributes and errors of the page exist, and every field of a fault and of a connection is on it."""
     page = PAGE.read_text()
-    for name in ("faults", "dry_runs", "connections", "times", "report", "check", "wait_for", "wait_closed", "update"):
+    asked = ("faults", "dry_runs", "connections", "times", "report", "check")
+    for name in (*asked, "wait_for", "wait_closed", "update", "from_file"):
         assert f"`{name}" in page or f"{name}(" in page
         assert hasattr(faultproxy.Proxy, name)
         assert hasattr(faultproxy.AsyncProxy, name)

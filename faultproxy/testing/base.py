@@ -1,27 +1,26 @@
 """What proxies in tests have in common: they are asked what happened, and judged by it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Self, Unpack
 
-import trio
-
-from faultproxy import daemon
 from faultproxy.addresses import TcpAddress
-from faultproxy.config.schema import Config
+from faultproxy.config.loader import ConfigError, load
 from faultproxy.control.manager import Ending, Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed
 from faultproxy.faults.base import Verdict
-from faultproxy.testing.settings import Settings
-from faultproxy.upstream.resolver import lookups_over
+from faultproxy.testing.runner import NOT_RUNNING, Runner
+from faultproxy.testing.settings import Changes, Options, Overrides, Rules, Settings
+from faultproxy.testing.waiting import News
+from faultproxy.units import quote
 
-Rules = Sequence[Mapping[str, Any]]
 MustFire = bool | str | Sequence[str]
 
-NOT_RUNNING = "the proxy is not running"
-_LOOKUPS_OVER_WITHIN_S = 5.0
+_ANY_PORT = "127.0.0.1:0"
 _ALL_ADDRESSES: Mapping[str, str] = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -34,7 +33,7 @@ class ExpectationUnmet(AssertionError):
 
 
 class BaseProxy:
-    """What a proxy in a test is made of and tells, whichever way it runs.
+    """What a proxy in a test is made of and tells, whichever way it is waited for.
 
     ``name`` is what its connections are called after (``proxy#1``), ``seed`` what all draws are made from.
     """
@@ -45,45 +44,57 @@ class BaseProxy:
         rules: Rules = (),
         *,
         name: str = "proxy",
-        listen: str = "127.0.0.1:0",
-        dial_timeout: str = "5s",
-        peek_timeout: str = "1s",
-        enabled: bool = True,
         seed: int = 0,
         must_fire: MustFire = False,
+        **options: Unpack[Options],
     ) -> None:
         """Validate, and open nothing yet.
 
-        The arguments are those of a proxy in a file (rules as mappings). ``seed`` is 0 unless another is given, so
-        that a test meets the same faults each time. ``must_fire`` names a rule or several, or says that all are
-        meant, of which each must have injected a fault by the end, or would have in a dry run. Raises ConfigError.
+        The arguments are those of a proxy in a file (rules as mappings). It listens at a free port of 127.0.0.1 unless
+        ``listen`` says otherwise. ``seed`` is 0 unless another is given, so that a test meets the same faults each
+        time. ``must_fire`` names a rule or several, or says that all are meant, of which each must have injected a
+        fault by the end, or would have in a dry run. Raises ConfigError.
         """
         __tracebackhide__ = True
         self.name = name
         self.seed = seed
-        self._settings = Settings(
-            name,
-            seed,
-            {
-                "listen": listen,
-                "upstream": upstream,
-                "dial_timeout": dial_timeout,
-                "peek_timeout": peek_timeout,
-                "enabled": enabled,
-                "rules": rules,
-            },
-        )
+        self._settings = Settings(name, seed, {"listen": _ANY_PORT, "upstream": upstream, **options, "rules": rules})
         self._must_fire = must_fire
-        self._address: TcpAddress | None = None
-        self._crash: BaseException | None = None
         self._stats = Stats()
-        self._history = History(self._stats, self._on_news)
+        self._news = News()
+        self._history = History(self._stats, self._news.publish)
         config = self._settings.config({})
         self._manager = Manager(config, Bus(self._stats, self._history))
         self._settings.adopt(config, {})
+        self._runner = Runner(name, self._manager, self._stats)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        proxy: str | None = None,
+        *,
+        must_fire: MustFire = False,
+        **overrides: Unpack[Overrides],
+    ) -> Self:
+        """A proxy of a configuration file, with its name and the file's seed; the only one, or the one of this name.
+
+        ``overrides`` stand above the file. It listens at a free port of 127.0.0.1, whatever the file says, unless
+        ``listen`` is among them. Raises ConfigError, for a name that the file does not have too.
+        """
+        __tracebackhide__ = True
+        config = load(Path(path))
+        names = tuple(config.proxies)
+        name = names[0] if proxy is None and len(names) == 1 else proxy
+        if name not in config.proxies:
+            wrong = "which proxy is not said" if name is None else f"no proxy is called {quote(name)}"
+            raise ConfigError((f"{path}: {wrong}; write proxy={' or '.join(map(repr, names))}",))
+        seed = config.seed or 0
+        mapping = {"seed": seed, **config.proxies[name].dump(), "listen": _ANY_PORT, **overrides}
+        return cls(**mapping, name=name, must_fire=must_fire)
 
     def __repr__(self) -> str:
-        listen = f"at {self.address}" if self._address is not None else "not started"
+        listen = f"at {self.address}" if self._runner.addresses else "not started"
         return f"<{type(self).__name__} {self.name!r} {listen}, for {self._settings['upstream']}>"
 
     @property
@@ -127,7 +138,7 @@ class BaseProxy:
         Where it listens; how many connections each rule matched, and how many faults it injected into them; the
         faults; the connections that are over.
         """
-        listen = self.address if self._address is not None else self._settings["listen"]
+        listen = self.address if self._runner.addresses else self._settings["listen"]
         matched = self._manager.matched(self.name)  # without the rules that an update has removed
         rules = ", ".join(
             f"{name!r} {f'matched {matched[name]}, ' if name in matched else ''}injected {self.times(name)}"
@@ -148,8 +159,8 @@ class BaseProxy:
 
         Raises RuntimeError if a bug of faultproxy's own has shown.
         """
-        if self._crash is not None:
-            raise RuntimeError("the proxy ended before it was told to") from self._crash
+        if self._runner.crash is not None:
+            raise RuntimeError("the proxy ended before it was told to") from self._runner.crash
         crashes = self._history.crashes
         if crashes:
             raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")
@@ -161,33 +172,24 @@ class BaseProxy:
                 unmet.append(f'{self.name}: "{name}" injected no fault, and must have')
         return unmet
 
-    def _on_news(self) -> None:
-        """Something has happened that the history keeps."""
-        raise NotImplementedError
-
-    async def _live(self, signals: "trio.MemoryReceiveChannel[int]", started: Callable[[], object]) -> None:
-        """From start to end, no thread left behind, unless the system's resolver does not let go of one."""
-
-        def note_address() -> None:
-            listens = self._manager.addresses[self.name]
-            self._address = TcpAddress(_ALL_ADDRESSES.get(listens.host, listens.host), listens.port)
-            started()
-
-        await daemon.run(self._manager, self._stats, signals, ready=note_address)
-        with trio.move_on_after(_LOOKUPS_OVER_WITHIN_S):
-            await lookups_over()
-
-    async def _apply(self, config: Config) -> None:
-        """Make this the configuration, and return when it is in force."""
+    async def _update(self, changes: Changes) -> None:
+        """Change what is given. Runs in the proxy's thread, one at a time."""
+        config = self._settings.config(changes)
         try:
             await self._manager.apply(lambda _: config, "python")
         except Ending:
             raise RuntimeError(NOT_RUNNING) from None
+        self._settings.adopt(config, changes)
+
+    def _check_started(self) -> None:
+        if self._runner.thread is None:
+            raise RuntimeError(NOT_RUNNING)
 
     def _listens(self) -> TcpAddress:
-        if self._address is None:
+        if not self._runner.addresses:
             raise RuntimeError("the proxy has not been started; use it in a with statement")
-        return self._address
+        address = self._runner.addresses[self.name]
+        return TcpAddress(_ALL_ADDRESSES.get(address.host, address.host), address.port)
 
     def _those_that_must_fire(self) -> Iterator[str]:
         if isinstance(self._must_fire, bool):

@@ -6,12 +6,15 @@ asks for it.
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
-    from faultproxy.testing.base import MustFire, Rules
+    from os import PathLike
+
+    from faultproxy.testing.base import MustFire
+    from faultproxy.testing.settings import Options, Overrides, Rules
     from faultproxy.testing.threaded import Proxy
 
 _MARKER = "faultproxy(must_fire): fail the test if a rule of its proxies injected nothing; True for all, or their names"
@@ -32,12 +35,9 @@ class Proxies:
         rules: "Rules" = (),
         *,
         name: str | None = None,
-        listen: str = "127.0.0.1:0",
-        dial_timeout: str = "5s",
-        peek_timeout: str = "1s",
-        enabled: bool = True,
         seed: int = 0,
         must_fire: "MustFire | None" = None,
+        **options: "Unpack[Options]",
     ) -> "Proxy":
         """A proxy that listens already; see ``faultproxy.Proxy``. Without a name it is proxy, proxy2, and so on.
 
@@ -47,17 +47,31 @@ class Proxies:
         from faultproxy.testing.threaded import Proxy  # noqa: PLC0415
 
         number = len(self.made) + 1
-        proxy = Proxy(
-            upstream,
-            rules,
-            name=name or (f"proxy{number}" if number > 1 else "proxy"),
-            listen=listen,
-            dial_timeout=dial_timeout,
-            peek_timeout=peek_timeout,
-            enabled=enabled,
-            seed=seed,
-            must_fire=must_fire if must_fire is not None else self._must_fire is True,
-        )
+        name = name or (f"proxy{number}" if number > 1 else "proxy")
+        must = self._must(must_fire)
+        return self._start(Proxy(upstream, rules, name=name, seed=seed, must_fire=must, **options), must_fire)
+
+    def from_file(
+        self,
+        path: "str | PathLike[str]",
+        proxy: str | None = None,
+        *,
+        must_fire: "MustFire | None" = None,
+        **overrides: "Unpack[Overrides]",
+    ) -> "Proxy":
+        """A proxy of a configuration file that listens already; see ``faultproxy.Proxy.from_file``.
+
+        Raises ConfigError and CannotListen.
+        """
+        __tracebackhide__ = True
+        from faultproxy.testing.threaded import Proxy  # noqa: PLC0415
+
+        return self._start(Proxy.from_file(path, proxy, must_fire=self._must(must_fire), **overrides), must_fire)
+
+    def _must(self, must_fire: "MustFire | None") -> "MustFire":
+        return must_fire if must_fire is not None else self._must_fire is True
+
+    def _start(self, proxy: "Proxy", must_fire: "MustFire | None") -> "Proxy":
         if must_fire is None:
             self._marked.append(proxy)
         proxy.start()

@@ -1,13 +1,46 @@
 """What a proxy in a test is made of: one proxy's mapping of a configuration file, and the rules that it ever had."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
+from typing import Any, TypedDict
 
 from faultproxy.config.loader import ConfigError, build
 from faultproxy.config.schema import Config
 from faultproxy.faults import CATALOGUE
 from faultproxy.rules.rule import BaseRule
+
+Rules = Sequence[Mapping[str, Any]]
+
+
+class Changes(TypedDict, total=False):
+    """What an update may change, as a file writes it."""
+
+    upstream: str
+    rules: Rules
+    dial_timeout: str
+    peek_timeout: str
+    max_connections: int
+    keepalive: str
+    enabled: bool
+
+
+class Options(TypedDict, total=False):
+    """The keys of a proxy in a file, but for ``upstream`` and ``rules``."""
+
+    listen: str
+    dial_timeout: str
+    peek_timeout: str
+    max_connections: int
+    keepalive: str
+    enabled: bool
+
+
+class Overrides(Changes, total=False):
+    """What stands above a file: any key of the proxy, and the seed."""
+
+    listen: str
+    seed: int
 
 
 class Settings:
@@ -54,8 +87,3 @@ class Settings:
         self.check_rule(rule)
         if count < 1:
             raise ValueError(f"a fault cannot be waited for {count} times; write a count of 1 or more")
-
-
-def given(**changes: object) -> dict[str, object]:
-    """The changes that are given, which those that are None are not."""
-    return {key: value for key, value in changes.items() if value is not None}

@@ -1,5 +1,6 @@
 """Arguments of a proxy in a test: right ones, wrong ones, and those that an update leaves alone."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.testing.clients import RESET, Rule, ask
         ([RESET, RESET], r'^rules\[1\]\.name: "cut" already names the rule above'),
         ([{"name": "cut"}], r"^rules\[0\]: has no fault"),
         ("reset", r'^rules: "reset" is not a list'),
+        (RESET, r"^rules: .*list"),
     ],
 )
 def test_a_wrong_rule_is_told_where_it_is_made(server: str, rules: Any, error: str) -> None:
@@ -88,3 +90,63 @@ def test_waiting_for_what_cannot_be(server: str) -> None:
         pytest.raises(ValueError, match="no rule is called 'cold'; there are no rules"),
     ):
         proxy.wait_for(rule="cold")
+
+
+FILE = """
+seed: 5
+proxies:
+  redis:
+    listen: 127.0.0.1:1
+    upstream: redis:6379
+    keepalive: off
+    rules:
+      - {name: cut, when: {probability: 50%}, reset: }
+  web: {listen: 127.0.0.1:2, upstream: "web:80"}
+"""
+
+
+def test_a_proxy_of_a_file(server: str, tmp_path: Path) -> None:
+    """It has the file's rules, names and seed, at a free port; what is given stands above the file."""
+    file = tmp_path / "faults.yaml"
+    file.write_text(FILE)
+    with faultproxy.Proxy.from_file(file, "redis", upstream=server) as proxy:
+        assert (proxy.name, proxy.seed) == ("redis", 5)
+        answers = [ask(proxy) for _ in range(16)]
+    rules = [{"name": "cut", "when": {"probability": "50%"}, "reset": None}]
+    with faultproxy.Proxy(server, rules, name="redis", seed=5) as proxy:
+        assert [ask(proxy) for _ in range(16)] == answers
+    assert {"ConnectionResetError", b"hi"} == set(answers)
+    with faultproxy.Proxy.from_file(str(file), proxy="redis", upstream=server, rules=[RESET], seed=1) as proxy:
+        assert proxy.seed == 1
+        assert ask(proxy) == "ConnectionResetError"
+        proxy.update(rules=[])
+        assert ask(proxy) == b"hi"
+    with pytest.raises(faultproxy.ExpectationUnmet), faultproxy.Proxy.from_file(file, "redis", must_fire=True):
+        pass
+
+
+def test_a_file_with_one_proxy_needs_no_name(server: str, tmp_path: Path) -> None:
+    """With several it does; and a name must be one of theirs."""
+    file = tmp_path / "faults.yaml"
+    file.write_text(FILE)
+    with pytest.raises(
+        faultproxy.ConfigError, match=r"faults\.yaml: which proxy is not said; write proxy='redis' or 'web'"
+    ):
+        faultproxy.Proxy.from_file(file)
+    with pytest.raises(faultproxy.ConfigError, match=r"""no proxy is called "rdis"; write proxy='redis' or 'web'"""):
+        faultproxy.Proxy.from_file(file, "rdis")
+    with pytest.raises(faultproxy.ConfigError, match=r"missing\.yaml:1:1: the file does not exist"):
+        faultproxy.Proxy.from_file(tmp_path / "missing.yaml")
+    file.write_text("proxies: {web: {listen: 127.0.0.1:2, upstream: 'web:80'}}")
+    with faultproxy.Proxy.from_file(file, upstream=server) as proxy:
+        assert (proxy.name, proxy.seed, ask(proxy)) == ("web", 0, b"hi")
+
+
+def test_an_argument_that_there_is_not(server: str) -> None:
+    """It is told like a key of a file."""
+    with pytest.raises(
+        faultproxy.ConfigError, match=r'^dial_timout: "dial_timout" is not a key here; write dial_timeout'
+    ):
+        faultproxy.Proxy(server, dial_timout="1s")  # type: ignore[call-arg]
+    with faultproxy.Proxy(server) as proxy, pytest.raises(faultproxy.ConfigError, match=r"^seed: "):
+        proxy.update(seed=1)  # type: ignore[call-arg]

@@ -4,16 +4,12 @@ import asyncio
 import socket
 import threading
 import unittest
-from collections.abc import Callable
-from concurrent.futures import Future
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
 import trio
 
 import faultproxy
-from faultproxy.testing import threaded
 from tests.peers import PATIENCE_S, Server, connect, echo, nobody, read_exactly, read_to_the_end
 from tests.testing.clients import REFUSE, RESET, ask, assert_nothing_left, left_behind
 
@@ -79,20 +75,6 @@ def test_nothing_is_left_behind_by_an_error(server: str) -> None:
     with pytest.raises(KeyError), faultproxy.Proxy(server):
         raise KeyError
     with nobody() as taken, pytest.raises(faultproxy.CannotListen), faultproxy.Proxy(server, listen=taken):
-        pass
-    assert_nothing_left(before)
-
-
-def test_nothing_is_left_behind_by_an_interrupted_start(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while it is waited for: there is no block yet whose end would stop it."""
-
-    class Interrupted(Future[None]):
-        def result(self, timeout: float | None = None) -> None:
-            raise KeyboardInterrupt
-
-    before = left_behind()
-    monkeypatch.setattr(threaded, "Future", Interrupted)
-    with pytest.raises(KeyboardInterrupt), faultproxy.Proxy(server):
         pass
     assert_nothing_left(before)
 
@@ -223,59 +205,3 @@ async def test_in_trio(server: str) -> None:
         assert await trio.to_thread.run_sync(ask, proxy) == "ConnectionResetError"
         proxy.update(rules=[])
         assert await trio.to_thread.run_sync(ask, proxy) == b"hi"
-
-
-def update_until_told(proxy: faultproxy.Proxy, has_begun: threading.Event, told: list[Exception]) -> None:
-    """Update it again and again; keep what ends that."""
-    try:
-        while True:
-            proxy.update(rules=[RESET])
-            has_begun.set()
-            proxy.update(rules=[])
-    except Exception as error:  # noqa: BLE001  # whatever it is, it must be the right one
-        told.append(error)
-
-
-def test_an_update_that_meets_the_end_is_told_so(server: str) -> None:
-    """In 80 races of two updates against two ends, each update is in force, or told that the proxy does not run."""
-    for race in range(80):
-        proxy, has_begun, told = faultproxy.Proxy(server), threading.Event(), list[Exception]()
-        proxy.start()
-        updates = [threading.Thread(target=update_until_told, args=(proxy, has_begun, told)) for _ in range(2)]
-        ends = [threading.Thread(target=proxy.stop) for _ in range(2)]
-        for thread in updates:
-            thread.start()
-        assert has_begun.wait(PATIENCE_S)
-        sleep(race % 8 / 4000)
-        began = monotonic()
-        for thread in ends:
-            thread.start()
-        for thread in updates + ends:
-            thread.join(PATIENCE_S)
-        assert [(type(error), str(error)) for error in told] == [(RuntimeError, "the proxy is not running")] * 2
-        assert monotonic() - began < 2
-        assert proxy.unmet() == []
-
-
-def test_an_update_under_way_is_told_of_a_crash(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not wait for what will never come."""
-    proxy, is_asked = faultproxy.Proxy(server), trio.Event()
-
-    async def crash(_: object, started: Callable[[], object]) -> None:
-        started()
-        await is_asked.wait()
-        raise ZeroDivisionError("bug")
-
-    async def hang(_: object) -> None:
-        is_asked.set()
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(proxy, "_live", crash)
-    monkeypatch.setattr(proxy, "_apply", hang)
-    proxy.start()
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"^the proxy is not running$"):
-            proxy.update(rules=[])
-    proxy.stop()
-    with pytest.raises(RuntimeError, match="ended before it was told to"):
-        proxy.check()

@@ -1,5 +1,6 @@
-"""A proxy among the tasks of a trio program: as the one in a thread, but awaited."""
+"""A proxy that is awaited: in trio, in asyncio, and in anyio on either."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -15,7 +16,7 @@ async def open_client(proxy: faultproxy.AsyncProxy) -> trio.SocketStream:
 
 
 async def test_an_async_proxy(server: str) -> None:
-    """It strikes, tells and waits as the other does, in the test's own loop, and leaves no descriptor."""
+    """It injects, tells and waits as the other does, and leaves no descriptor."""
     before = left_behind()
     async with faultproxy.AsyncProxy(server, [{"name": "cut", "reset": {"after": "1B"}}], must_fire=True) as proxy:
         async with await open_client(proxy) as client:
@@ -129,3 +130,89 @@ async def test_an_async_update_that_meets_the_end_is_told_so(server: str) -> Non
 async def told(update: Callable[[faultproxy.AsyncProxy], Awaitable[None]], proxy: faultproxy.AsyncProxy) -> None:
     with pytest.raises(RuntimeError, match=r"^the proxy is not running$"):
         await update(proxy)
+
+
+def test_in_asyncio(server: str) -> None:
+    """The same in asyncio; while it is waited for, the loop goes on."""
+
+    async def main() -> None:
+        async with faultproxy.AsyncProxy(server, [{"name": "cut", "reset": {"after": "1B"}}], must_fire=True) as proxy:
+            waiting = asyncio.create_task(proxy.wait_for("reset", timeout=PATIENCE_S))
+            reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+            writer.write(b"hi")
+            assert await reader.read(1) == b"h"
+            with pytest.raises(ConnectionResetError):
+                await reader.read(1)
+            writer.close()
+            assert (await waiting).client_sees == "ECONNRESET"
+            await proxy.update(rules=[])
+            reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+            writer.write(b"hi")
+            assert await reader.readexactly(2) == b"hi"
+            writer.close()
+            await writer.wait_closed()
+            assert len(await proxy.wait_closed(2, timeout=PATIENCE_S)) == 2
+            with pytest.raises(faultproxy.FaultNotSeen, match="in vain for reset to be injected 2 times"):
+                await proxy.wait_for("reset", count=2, timeout=0.01)
+
+    before = left_behind()
+    asyncio.run(main())
+    assert_nothing_left(before)
+
+
+def test_an_asyncio_block_can_be_cancelled(server: str) -> None:
+    """A timeout around the block, or around its start, ends the proxy too; so does a task's cancellation."""
+
+    async def use(proxy: faultproxy.AsyncProxy) -> None:
+        async with proxy:
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        for timeout_s in (0, 0.001, 0.05):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(use(faultproxy.AsyncProxy(server)), timeout_s)
+        task = asyncio.create_task(use(faultproxy.AsyncProxy(server)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = left_behind()
+    asyncio.run(main())
+    assert_nothing_left(before)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_in_anyio(server: str, backend: str) -> None:
+    """Also where anyio cancels again and again, until the block is over."""
+    anyio = pytest.importorskip("anyio", reason="anyio is not installed")
+
+    async def main() -> None:
+        async with faultproxy.AsyncProxy(server, [{"name": "cut", "reset": {"after": "1B"}}]) as proxy:
+            async with await anyio.connect_tcp(proxy.host, proxy.port) as stream:
+                await stream.send(b"hi")
+                assert await stream.receive() == b"h"
+                with pytest.raises(anyio.BrokenResourceError):
+                    await stream.receive()
+            await proxy.wait_for("reset", timeout=PATIENCE_S)
+        with anyio.move_on_after(0.05) as scope:
+            async with faultproxy.AsyncProxy(server):
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with faultproxy.AsyncProxy(server):
+                await anyio.sleep(0)
+                raise AssertionError("it went on")
+
+    before = left_behind()
+    anyio.run(main, backend=backend)
+    assert_nothing_left(before)
+
+
+def test_without_a_loop(server: str) -> None:
+    """It is told what to use instead, and no thread is started."""
+    before = left_behind()
+    with pytest.raises(RuntimeError, match=r"faultproxy\.Proxy is for everything else"):
+        faultproxy.AsyncProxy(server).__aenter__().send(None)
+    assert_nothing_left(before)
