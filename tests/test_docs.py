@@ -178,3 +178,21 @@ def test_the_compose_snippet_is_in_the_compose_file() -> None:
     lines = [line for line in snippet.text.splitlines() if line.strip() and "..." not in line]
     compose = (ROOT / "docker-compose.yml").read_text().splitlines()
     assert [line for line in lines if line not in compose] == []
+
+
+def test_the_client_joins_the_namespace_of_its_sidecar() -> None:
+    """The other way round a client that restarts would leave the proxy behind in a namespace that nobody uses."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert services["client"]["network_mode"] == "service:proxy"
+    assert "network_mode" not in services["proxy"]
+    assert "restart" in services["client"]
+
+
+def test_compose_is_called_as_it_is_today() -> None:
+    """One line of the README names the command of before Compose 2."""
+    pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
+    old = [
+        line for page in pages for line in page.read_text().splitlines() if re.search(r"docker-compose(?!\.yml)", line)
+    ]
+    assert len(old) == 1
+    assert "before Compose 2: docker-compose" in old[0]
