@@ -265,7 +265,10 @@ class Connection:
             except OSError as error:
                 self._upstream_failed(error)
                 return False
-            self._connect(server)
+            if self._peers.is_open:
+                self._connect(server)
+            elif server is not self._greeting.server:  # it was reset just when the dial was over
+                sockets.end(server)
         self._dialling = None
         return True
 

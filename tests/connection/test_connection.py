@@ -441,6 +441,24 @@ async def test_reset_during_a_dial(it: House) -> None:
         assert it.told.all(UpstreamFailed) == []
 
 
+async def test_reset_when_the_dial_is_just_over(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that was reached reads EOF; nothing crashes."""
+    server, ours = tcp_pair()
+    made, client = it.connection(upstream=Target.tcp("redis.test", 6379))
+
+    async def dial(*_: object) -> socket.socket:
+        await trio.lowlevel.checkpoint()
+        made.reset("fault")  # too late to cancel what has no checkpoint left
+        return ours
+
+    monkeypatch.setattr("faultproxy.connection.connection.dial", dial)
+    made.start()
+    assert await read_to_the_end(client) == (b"", "ECONNRESET")
+    assert await read_to_the_end(it.keep(server)) == (b"", "EOF")
+    assert (await it.closed()).ended_by == "fault"
+    assert it.told.all(ConnectionCrashed) == []
+
+
 @pytest.mark.parametrize("waits", [True, False])
 async def test_reset_before_its_task_has_begun(it: House, waits: bool) -> None:
     """A dial that had begun is over."""
