@@ -19,7 +19,7 @@ _IPV6 = r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]"
 _PORT = r"[1-9][0-9]{0,4}"
 LISTEN_PATTERN = rf"^(?:{_HOST}|{_IPV6}|):(?:0|{_PORT})$"
 _TCP_UPSTREAM_PATTERN = rf"^(?:{_HOST}|{_IPV6}):{_PORT}$"
-_UNIX_UPSTREAM_PATTERN = r"^unix:/[^\u0000]{1,106}$"
+_UNIX_PATTERN = r"^unix:/[^\u0000]{1,106}$"
 _UNIX_PATH_BYTES = 107  # sun_path of unix(7), less its closing NUL
 
 
@@ -49,7 +49,7 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-UpstreamAddress = TcpAddress | UnixAddress
+Address = TcpAddress | UnixAddress
 
 
 def _parse_tcp(value: object, pattern: str, forms: str) -> TcpAddress:
@@ -65,21 +65,25 @@ def _parse_ipv6(host: str) -> str:
     try:
         return str(IPv6Address(host[1:-1]))
     except ValueError:
-        raise PydanticCustomError("address", f"{quote(host)} is not an IPv6 address; write one such as [::1]") from None
+        raise PydanticCustomError(
+            "address", f'{quote(host)} is not an IPv6 address; write one such as "[::1]:80"'
+        ) from None
 
 
-def parse_listen(value: object) -> TcpAddress:
-    """A place to listen, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT``."""
-    return _parse_tcp(value, LISTEN_PATTERN, "HOST:PORT, [IPV6]:PORT or :PORT")
+def parse_listen(value: object) -> Address:
+    """A place to listen, from ``HOST:PORT``, ``[IPV6]:PORT``, ``:PORT`` or ``unix:/path``."""
+    if isinstance(value, str) and value.startswith("unix:/"):
+        return _parse_unix(value)
+    return _parse_tcp(value, LISTEN_PATTERN, 'HOST:PORT, "[IPV6]:PORT", :PORT or unix:/path')
 
 
-def parse_upstream(value: object) -> UpstreamAddress:
+def parse_upstream(value: object) -> Address:
     """A server, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``."""
     if isinstance(value, str) and value.startswith("unix:/"):
         return _parse_unix(value)
     if isinstance(value, str) and re.fullmatch(LISTEN_PATTERN, value) and value.endswith(":0"):
         raise PydanticCustomError("port", "port 0 cannot be dialled; write the port that the server listens on")
-    return _parse_tcp(value, _TCP_UPSTREAM_PATTERN, "HOST:PORT, [IPV6]:PORT or unix:/path")
+    return _parse_tcp(value, _TCP_UPSTREAM_PATTERN, 'HOST:PORT, "[IPV6]:PORT" or unix:/path')
 
 
 def _parse_unix(value: str) -> UnixAddress:
@@ -95,22 +99,14 @@ def _parse_unix(value: str) -> UnixAddress:
     return UnixAddress(path)
 
 
+def _json_schema(tcp_pattern: str, example: str) -> WithJsonSchema:
+    ways = [{"type": "string", "pattern": pattern} for pattern in (tcp_pattern, _UNIX_PATTERN)]
+    return WithJsonSchema({"anyOf": ways, "examples": [example]})
+
+
 Listen = Annotated[
-    TcpAddress,
-    BeforeValidator(parse_listen),
-    PlainSerializer(str),
-    WithJsonSchema({"type": "string", "pattern": LISTEN_PATTERN, "examples": ["127.0.0.1:16379"]}),
+    Address, BeforeValidator(parse_listen), PlainSerializer(str), _json_schema(LISTEN_PATTERN, "127.0.0.1:16379")
 ]
 Upstream = Annotated[
-    UpstreamAddress,
-    BeforeValidator(parse_upstream),
-    PlainSerializer(str),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": pattern} for pattern in (_TCP_UPSTREAM_PATTERN, _UNIX_UPSTREAM_PATTERN)
-            ],
-            "examples": ["redis:6379"],
-        }
-    ),
+    Address, BeforeValidator(parse_upstream), PlainSerializer(str), _json_schema(_TCP_UPSTREAM_PATTERN, "redis:6379")
 ]

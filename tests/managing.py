@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import trio
 
 from faultproxy import daemon
+from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import build
 from faultproxy.config.schema import Config
 from faultproxy.control.manager import Manager
@@ -71,6 +72,7 @@ class Managed:
     def address(self, proxy: str) -> Address:
         """Where it really listens."""
         address = self.manager.addresses[proxy]
+        assert isinstance(address, TcpAddress)
         return address.host or "127.0.0.1", address.port
 
     async def connect(self, proxy: str) -> trio.SocketStream:

@@ -21,7 +21,7 @@ GOOD = "proxies:\n  p: {listen: ':0', upstream: 'a:1', rules: [{name: r, refuse:
 TWO = "proxies:\n  p: {listen: ':0', upstream: 'a:1'}\n  q: {listen: ':0', upstream: 'a:1'}\n"
 BAD = "proxies:\n  p: {listen: 'x', upstream: 'a:1'}\nsede: 3\n"
 BAD_ERRORS = (
-    '2:15: proxies.p.listen: "x" is not an address; write HOST:PORT, [IPV6]:PORT or :PORT',
+    '2:15: proxies.p.listen: "x" is not an address; write HOST:PORT, "[IPV6]:PORT", :PORT or unix:/path',
     '3:1: sede: "sede" is not a key here; write seed',
 )
 

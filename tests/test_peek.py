@@ -168,6 +168,9 @@ def test_a_silent_client_waits_once(stage: Stage) -> None:
         assert read_exactly(client, 9) == b"220 ready"
         client.sendall(b"GET /")
         assert read_exactly(server, 5) == b"GET /"
+    told = stage.proxy.wait_for("peek.timed_out", proxy="silent", bytes=0)
+    assert told["connection"] == "silent#1"
+    assert 1000 * SOON_S <= told["elapsed_ms"] < 10_000 * SOON_S
 
 
 def test_a_client_that_falls_silent(stage: Stage) -> None:
@@ -181,6 +184,9 @@ def test_a_client_that_falls_silent(stage: Stage) -> None:
             for byte in bytewise(b"T /admin"):
                 client.sendall(byte)
                 assert read_exactly(server, 1) == byte
+    stage.proxy.wait_for("peek.timed_out", proxy="hesitant", bytes=2)
+    for decided in ("text", "eof", "not_at_all"):
+        assert not stage.proxy.seen("peek.timed_out", proxy=decided)
 
 
 def test_what_was_said_until_then_is_judged(stage: Stage) -> None:

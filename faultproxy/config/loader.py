@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from faultproxy.addresses import TcpAddress, parse_listen, parse_upstream
+from faultproxy.addresses import Address, TcpAddress, parse_listen, parse_upstream
 from faultproxy.config import messages
 from faultproxy.config.json_schema import IGNORED
 from faultproxy.config.schema import Config
@@ -280,19 +280,22 @@ def _ends_reading(rule: Node) -> bool:
 
 def _twice_listening(root: Node) -> Iterator[Problem]:
     """Proxies that listen where one above them does, be it among all addresses. Port 0 is another port each time."""
-    taken: dict[TcpAddress, str] = {}
-    partly: dict[TcpAddress, str] = {}
+    taken: dict[Address, str] = {}
+    partly: dict[Address, str] = {}
     for proxy, node in _proxies(root):
         listen = node.child("listen")
         address = _listen(listen.value) if listen is not None else None
-        if listen is None or address is None or address.port == 0:
+        if listen is None or address is None or (isinstance(address, TcpAddress) and address.port == 0):
             continue
-        wider = [TcpAddress(host, address.port) for host in _wider(address.host)]
+        wider: list[Address] = []
+        if isinstance(address, TcpAddress):
+            wider = [TcpAddress(host, address.port) for host in _wider(address.host)]
         holders = [taken.get(address), partly.get(address), *map(taken.get, wider)]
         other = next((holder for holder in holders if holder is not None), None)
         if other is not None:
-            text = f"{quote(listen.value)} is where proxy {other} listens already; give this one a port of its own"
-            yield Problem(listen.place, ("proxies", proxy, "listen"), text)
+            text = f"{quote(listen.value)} is where proxy {other} listens already"
+            right = f"give this one a {'port' if isinstance(address, TcpAddress) else 'path'} of its own"
+            yield Problem(listen.place, ("proxies", proxy, "listen"), f"{text}; {right}")
         taken.setdefault(address, proxy)
         for wide in wider:
             partly.setdefault(wide, proxy)
@@ -336,9 +339,11 @@ def _way_back(start: str, nexts: dict[str, list[str]]) -> list[str]:
     return []
 
 
-def _reaches(upstream: TcpAddress | None, listen: TcpAddress) -> bool:
+def _reaches(upstream: Address | None, listen: Address) -> bool:
     """Whether what is dialled is, as far as can be seen, where a proxy listens."""
-    if upstream is None or upstream.port != listen.port:
+    if not isinstance(upstream, TcpAddress) or not isinstance(listen, TcpAddress):
+        return upstream == listen
+    if upstream.port != listen.port:
         return False
     dialled = _LOOPBACK.get(upstream.host.lower(), (upstream.host.lower(),))
     listening = ("127.0.0.1", "::1") if listen.host.lower() == "localhost" else (listen.host.lower(),)
@@ -357,15 +362,14 @@ def _value(node: Node, key: str) -> Any:
     return child.value if child is not None else None
 
 
-def _upstream(value: Any) -> TcpAddress | None:
+def _upstream(value: Any) -> Address | None:
     try:
-        upstream = parse_upstream(value)
+        return parse_upstream(value)
     except PydanticCustomError:
         return None
-    return upstream if isinstance(upstream, TcpAddress) else None
 
 
-def _listen(value: Any) -> TcpAddress | None:
+def _listen(value: Any) -> Address | None:
     try:
         return parse_listen(value)
     except PydanticCustomError:

@@ -32,6 +32,7 @@ _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,99})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_IPV6 = re.compile(r"(?<![\"'])\[[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*\](?::[0-9]+)?(?![\"'])")
 _HINTS = (
     ("cannot start any token", "indent with spaces, not tabs, and quote text that starts with one of @ ` %"),
     ("mapping values are not allowed", 'quote text that holds ": ", and indent keys of one mapping alike'),
@@ -168,6 +169,7 @@ class _Builder:
     """Reads one document, a method for each kind of node; recursion is as deep as the text may be."""
 
     def __init__(self, text: str, environment: Mapping[str, str]) -> None:
+        self._text = text
         self._parser = yaml.CSafeLoader(text)
         self._environment = environment
         self._expanded = 0
@@ -194,7 +196,7 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             if "nesting depth" in (error.problem or "") and error.problem_mark is not None:
                 raise _ParserLimit(_at(error.problem_mark), error.problem_mark.index) from None
-            raise _syntax_error(error, path) from None
+            raise _syntax_error(error, path, self._text) from None
         assert event is not None  # never read past the end of the stream
         return event
 
@@ -337,8 +339,12 @@ def _at(mark: yaml.Mark | CMark | None) -> Place:
     return Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, path: Path) -> Unreadable:
+def _syntax_error(error: yaml.MarkedYAMLError, path: Path, text: str) -> Unreadable:
     what = error.problem or "not readable"
+    place = _at(error.problem_mark)
+    address = _IPV6.search("\n".join(text.splitlines()[max(0, place.line - 2) : place.line]))
     right = next((hint for part, hint in _HINTS if part in what), "check the indentation, the quotes and the brackets")
+    if address is not None:
+        right = f'quote the address: "{address[0]}"'
     doing = f" {error.context}" if error.context else ""
-    return Unreadable(_at(error.problem_mark), path, f"this is not YAML: {what}{doing}; {right}")
+    return Unreadable(place, path, f"this is not YAML: {what}{doing}; {right}")

@@ -11,6 +11,7 @@ _NO_ABORT = MappingProxyType(
         errno.ENOENT: "the client is in another network namespace",
         errno.EPERM: "to destroy its socket takes CAP_NET_ADMIN",
         errno.EOPNOTSUPP: "this kernel destroys no sockets",
+        errno.EAFNOSUPPORT: "a Unix socket cannot be destroyed",
     }
 )
 
@@ -29,6 +30,8 @@ def why_missing(need: Need) -> str | None:
 
 def no_filter(error: OSError) -> str:
     """Why a connection could not be filtered."""
+    if error.errno == errno.EAFNOSUPPORT:
+        return f"a Unix socket has no packets ({_name(error)})"
     return f"a filter on a connection is not allowed here ({_name(error)})"
 
 

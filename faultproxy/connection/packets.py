@@ -1,5 +1,7 @@
 """What a socket filter keeps from a connection's two sockets: some packets (loss), or all of them (a partition)."""
 
+import errno
+import os
 import socket
 from collections.abc import Sequence
 
@@ -9,7 +11,8 @@ from faultproxy.kernel import socket_filter, sockets
 class PacketFilter:
     """The filters on one connection's sockets. The client's comes first; the server's once there is one.
 
-    Sockets that are closed are passed over; so are Unix sockets, which know no packets.
+    Sockets that are closed are passed over; so is the server's if it is a Unix socket, which knows no packets. For a
+    client's the kernel drops none: OSError (EAFNOSUPPORT).
     """
 
     __slots__ = ("_client", "_dropped_before", "_had_lost", "_loss", "is_partition")
@@ -22,7 +25,8 @@ class PacketFilter:
         self._had_lost = False
 
     def lose(self, fraction: float, server: socket.socket | None) -> None:
-        """Drop this fraction of the client's packets from now on. Raises OSError where that is not allowed."""
+        """Drop this fraction of the client's packets from now on. Raises OSError where that is not possible."""
+        self._check_packets()
         self._dropped_before = sockets.dropped(self._client)
         self._had_lost = False
         self._loss = fraction
@@ -33,13 +37,18 @@ class PacketFilter:
             raise
 
     def partition(self, server: socket.socket | None) -> None:
-        """Drop every packet from now on but resets. Raises OSError where that is not allowed."""
+        """Drop every packet from now on but resets. Raises OSError where that is not possible."""
+        self._check_packets()
         self.is_partition = True
         try:
             self.apply(server)
         except OSError:
             self.is_partition = False
             raise
+
+    def _check_packets(self) -> None:
+        if self._client.family == socket.AF_UNIX:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
 
     def heal(self, server: socket.socket | None) -> None:
         """End the partition. Raises OSError."""

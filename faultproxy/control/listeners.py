@@ -2,14 +2,16 @@
 
 import errno
 from collections.abc import Mapping
+from pathlib import Path
 
 import trio
 
-from faultproxy.addresses import TcpAddress
+from faultproxy.addresses import Address, TcpAddress, UnixAddress
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.kernel.port_owner import find_port_owner
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
+from faultproxy.listener.unix_listener import AnyListener, UnixListener
 from faultproxy.proxy.proxy import Proxy
 from faultproxy.proxy.schedule import Schedule
 from faultproxy.rules.rule_set import RuleSet
@@ -32,7 +34,7 @@ class CannotListen(Exception):
 
 async def make_listeners(
     proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy], syn_sockets: SynSockets
-) -> tuple[dict[str, Listener], dict[str, Listener]]:
+) -> tuple[dict[str, AnyListener], dict[str, AnyListener]]:
     """For each proxy the listener that has its address already, whoever uses it; or a new one. Returns (kept, new).
 
     A running proxy whose listener is in the way of a new one (127.0.0.1:80 becomes :80) is paused. Raises
@@ -41,14 +43,14 @@ async def make_listeners(
     kept = _kept(proxies, running)
     missing = {name: config for name, config in proxies.items() if name not in kept}
     hosts = {name: await _resolve(name, config.listen) for name, config in missing.items()}
-    ports = {config.listen.port for config in missing.values()}
+    ports = {_port(config.listen) for config in missing.values()} - {None}
     in_the_way = [
         proxy
         for proxy in running.values()
-        if proxy.listener not in kept.values() and proxy.listener.address.port in ports
+        if proxy.listener not in kept.values() and _port(proxy.listener.address) in ports
     ]
     within_s = _FIND_OWNER_AT_AN_EDIT_WITHIN_S if running else _FIND_OWNER_WITHIN_S
-    new: dict[str, Listener] = {}
+    new: dict[str, AnyListener] = {}
     try:
         for proxy in in_the_way:
             proxy.pause()
@@ -63,22 +65,32 @@ async def make_listeners(
     return kept, new
 
 
-def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy]) -> dict[str, Listener]:
+def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy]) -> dict[str, AnyListener]:
     by_address = {proxy.listener.configured: proxy.listener for proxy in running.values()}
-    kept: dict[str, Listener] = {}
+    kept: dict[str, AnyListener] = {}
     for name, config in proxies.items():
         old = running.get(name)
-        if config.listen.port and config.listen in by_address:
+        if _port(config.listen) != 0 and config.listen in by_address:
             kept[name] = by_address[config.listen]
         elif old is not None and old.listener.configured == config.listen:
             kept[name] = old.listener  # port 0: the number that the kernel gave stays
     return kept
 
 
-def _listen(name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets, find_owner_within_s: float) -> Listener:
+def _port(address: Address) -> int | None:
+    return address.port if isinstance(address, TcpAddress) else None
+
+
+def _listen(
+    name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets, find_owner_within_s: float
+) -> AnyListener:
     """A new listener, in the mode that the rules begin with. Raises CannotListen."""
+    listener: AnyListener
     try:
-        listener = Listener(config.listen, host, syn_sockets)
+        if isinstance(config.listen, UnixAddress):
+            listener = UnixListener(config.listen)
+        else:
+            listener = Listener(config.listen, host, syn_sockets)
     except OSError as error:
         raise _cannot_listen(name, config.listen, error, find_owner_within_s) from error
     try:
@@ -93,9 +105,9 @@ def _listen(name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets, 
     return listener
 
 
-async def _resolve(name: str, listen: TcpAddress) -> str:
-    """The IP address of the host to listen at; empty for all. Raises CannotListen."""
-    if not listen.host:
+async def _resolve(name: str, listen: Address) -> str:
+    """The IP address of the host to listen at; empty for all, and for a Unix socket. Raises CannotListen."""
+    if isinstance(listen, UnixAddress) or not listen.host:
         return ""
     try:
         with trio.fail_after(_RESOLVE_WITHIN_S):
@@ -109,11 +121,44 @@ async def _resolve(name: str, listen: TcpAddress) -> str:
 
 
 def _cannot_listen(
-    name: str, listen: TcpAddress, error: OSError, find_owner_within_s: float = _FIND_OWNER_AT_AN_EDIT_WITHIN_S
+    name: str, listen: Address, error: OSError, find_owner_within_s: float = _FIND_OWNER_AT_AN_EDIT_WITHIN_S
 ) -> CannotListen:
     text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
+    cure = (
+        _cure_of_tcp(listen, error, find_owner_within_s)
+        if isinstance(listen, TcpAddress)
+        else _cure_of_unix(listen, error)
+    )
+    if error.errno == errno.EMFILE:
+        cure = "raise the limit of open files with ulimit -n"
+    return CannotListen(f"{text}; {cure}" if cure else text, may_pass=error.errno in _MAY_PASS)
+
+
+def _cure_of_tcp(listen: TcpAddress, error: OSError, find_owner_within_s: float) -> str | None:
     if error.errno == errno.EADDRINUSE:
         owner = find_port_owner(listen.port, find_owner_within_s)
-        who = f"{owner} holds it" if owner is not None else "another process holds it"
-        text = f"{text}; {who}: stop that, or choose another port"
-    return CannotListen(text, may_pass=error.errno in _MAY_PASS)
+        return f"{owner or 'another process'} holds it: stop that, or choose another port"
+    if error.errno == errno.EACCES:
+        return f"ports below {_first_free_port()} take CAP_NET_BIND_SERVICE: choose a higher port, or grant it"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"this host has no such address: write one that it has, or :{listen.port} for all"
+    return None
+
+
+def _cure_of_unix(listen: UnixAddress, error: OSError) -> str | None:
+    folder = Path(listen.path).parent
+    cures = {
+        errno.EADDRINUSE: "another process listens there: stop that, or choose another path",
+        errno.EEXIST: "the file there is no socket: remove it, or choose another path",
+        errno.ENOENT: f"there is no folder {folder}: make it",
+        errno.EACCES: f"it takes the permission to write in {folder}, and in a socket that is there already",
+    }
+    return cures.get(error.errno or 0)
+
+
+def _first_free_port() -> int:
+    """The lowest port that everybody may listen on (ip(7), ip_unprivileged_port_start)."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024

@@ -7,15 +7,15 @@ from typing import Literal
 
 import trio
 
-from faultproxy.addresses import TcpAddress, UnixAddress
+from faultproxy.addresses import Address, TcpAddress, UnixAddress
 from faultproxy.config.schema import Config, LogOptions
 from faultproxy.control.changes import Changes
 from faultproxy.control.listeners import make_listeners
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConfigLoaded, ProxyStarted
 from faultproxy.kernel import memory
-from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
+from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.proxy import Proxy
 from faultproxy.proxy.settings import Services, Settings
 from faultproxy.relay import Poller
@@ -75,7 +75,7 @@ class Manager:
         self._is_draining = False
 
     @property
-    def addresses(self) -> dict[str, TcpAddress]:
+    def addresses(self) -> dict[str, Address]:
         """Where each proxy really listens."""
         return {name: proxy.listener.address for name, proxy in self.proxies.items()}
 
@@ -118,7 +118,7 @@ class Manager:
             moved = [
                 f"proxy {name}: now at {listener.address}"
                 for name, listener in new.items()
-                if not listener.configured.port and name in self.proxies
+                if listener.address != listener.configured and name in self.proxies
             ]
             before = self.config
             try:
@@ -143,7 +143,7 @@ class Manager:
             proxy.close_listener()
             proxy.drain()
 
-    def _swap(self, config: Config, listeners: Mapping[str, Listener]) -> int:
+    def _swap(self, config: Config, listeners: Mapping[str, AnyListener]) -> int:
         """Have the proxies of this configuration run at these listeners. There is no checkpoint in between.
 
         Returns how many open connections the changed triggered faults do not reach.
@@ -172,7 +172,7 @@ class Manager:
         self._note_listeners()
         return unaffected
 
-    def _add(self, name: str, listener: Listener) -> None:
+    def _add(self, name: str, listener: AnyListener) -> None:
         config = self.config.proxies[name]
         self.bus.publish(
             ProxyStarted(
@@ -209,7 +209,9 @@ class Manager:
     def _note_listeners(self) -> None:
         listeners = [proxy.listener for proxy in self.proxies.values()]
         self._services.limit.set_listeners(len(listeners) + self._syn_sockets.descriptors)
-        self._services.circles.ports = frozenset(listener.address.port for listener in listeners)
+        self._services.circles.ports = frozenset(
+            address.port for listener in listeners if isinstance(address := listener.address, TcpAddress)
+        )
 
 
 def memory_limit(config: Config) -> int:

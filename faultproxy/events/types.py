@@ -66,6 +66,20 @@ class FaultDryRun(_Fault):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeekTimedOut:
+    """The client had said only so many ``bytes`` when peek_timeout was over: rules decide by those."""
+
+    name: ClassVar[str] = "peek.timed_out"
+    level: ClassVar[Level] = "debug"
+
+    proxy: str
+    connection: str
+    client: str
+    bytes: int
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionOpened:
     """A client was accepted."""
 
@@ -263,6 +277,7 @@ Event = (
     ProxyStarted
     | FaultInjected
     | FaultDryRun
+    | PeekTimedOut
     | ConnectionOpened
     | ConnectionClosed
     | UpstreamFailed

@@ -22,9 +22,11 @@ Ends = tuple[bytes, int, bytes, int]  # the address and port of the socket that 
 def destroy_peer(sock: socket.socket) -> None:
     """End the socket at the other end of a connection: its next call fails with ECONNABORTED.
 
-    Raises OSError: ENOENT if it is in another network namespace, EPERM without CAP_NET_ADMIN, EOPNOTSUPP if the kernel
-    was built without INET_DIAG_DESTROY.
+    Raises OSError: EAFNOSUPPORT for a Unix socket, ENOENT if it is in another network namespace, EPERM without
+    CAP_NET_ADMIN, EOPNOTSUPP if the kernel was built without INET_DIAG_DESTROY.
     """
+    if sock.family == socket.AF_UNIX:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     _destroy(*_ends(sock), unless_state=_LISTEN)
 
 

@@ -2,11 +2,15 @@
 
 import ctypes
 import errno
+import os
+import select
 import socket
+import stat
 import struct
 from array import array
 from collections.abc import Iterator
 from fcntl import ioctl
+from pathlib import Path
 
 _SIOCOUTQ = 0x5411
 _SIOCOUTQNSD = 0x894B
@@ -14,12 +18,17 @@ _NO_ADDRESS = bytes(16)  # struct sockaddr with AF_UNSPEC
 _SO_MEMINFO = 55
 _MEMORY = struct.Struct("9I")
 _TCP_CLOSE = 7
+_UNIX_MODE = 0o660
+_CREDENTIALS = struct.Struct("3i")  # struct ucred
 _LONGEST_MS = 2**31 - 1
 _LIBC = ctypes.CDLL(None)
 
 # Plain numbers: the enums of the socket module cost more than the call that every connection makes with them.
 _INET, _INET6, _STREAM = int(socket.AF_INET), int(socket.AF_INET6), int(socket.SOCK_STREAM)
 STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # spares an ioctl(2)
+
+UNIX_CLIENT = "unix"
+"""What stands for the address of a client of a Unix socket."""
 
 Address = tuple[str, int] | tuple[str, int, int, int] | str
 
@@ -73,6 +82,41 @@ def _bind(family: int, address: tuple[object, ...], *, dual_stack: bool) -> sock
         return _bind(family, sock.getsockname(), dual_stack=dual_stack)
 
 
+def bind_unix(path: str) -> socket.socket:
+    """A bound Unix stream socket that does not listen yet; its file has mode 0660 (unix(7)). The caller closes it.
+
+    A file that a socket has left behind is replaced. Raises OSError: EADDRINUSE if somebody listens there, EEXIST if
+    the file there is no socket; and what bind(2) and connect(2) say of a path, such as ENOENT and EACCES.
+    """
+    if _is_left_behind(path):
+        Path(path).unlink()
+    sock = socket.socket(socket.AF_UNIX, STREAM)
+    try:
+        sock.bind(path)
+        Path(path).chmod(_UNIX_MODE)  # nobody can connect yet
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_left_behind(path: str) -> bool:
+    """Whether there is a Unix socket's file without the socket."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with socket.socket(socket.AF_UNIX, STREAM) as probe:
+        error = probe.connect_ex(path)
+    if error == errno.EACCES:
+        raise OSError(error, os.strerror(error))
+    if error != errno.ECONNREFUSED:  # also EAGAIN, its queue is full, and EPROTOTYPE, it takes datagrams
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    return True
+
+
 def tcp_socket(family: int) -> socket.socket:
     """A non-blocking TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7)).
 
@@ -100,6 +144,26 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
         sock = socket.socket(_INET if len(address) == 2 else _INET6, _STREAM, 0, fileno=fd)
         sock.setblocking(False)
         yield sock, _unmapped(address[0]), address[1]
+
+
+def accept_unix(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:
+    """As accept_waiting(), at a Unix socket: ``unix`` stands for the address, and peer_pid() for the port."""
+    for _ in range(most):
+        try:
+            sock, _address = listener.accept()
+        except BlockingIOError:
+            return
+        except ConnectionAbortedError:
+            continue
+        sock.setblocking(False)
+        yield sock, UNIX_CLIENT, peer_pid(sock)
+
+
+def peer_pid(sock: socket.socket) -> int:
+    """The process that has connected a Unix socket; 0 if it is in another PID namespace (unix(7), SO_PEERCRED)."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(credentials)[0]
+    return pid
 
 
 def local_host(sock: socket.socket) -> str:
@@ -191,12 +255,27 @@ def peek(sock: socket.socket, most: int) -> bytes:
 
 
 def set_low_water(sock: socket.socket, count: int) -> None:
-    """Be readable only once so many bytes wait, or the stream has ended (socket(7), SO_RCVLOWAT)."""
+    """Be readable only once so many bytes wait, or the stream has ended (socket(7), SO_RCVLOWAT).
+
+    A Unix socket is readable with any.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
 
+def has_ended(sock: socket.socket) -> bool:
+    """Whether the peer will send no more (poll(2), POLLRDHUP)."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 def unsent(sock: socket.socket) -> int:
-    """Bytes, FIN counted as one, that have not left yet; 0 once the connection is gone (tcp(7), SIOCOUTQNSD)."""
+    """Bytes, FIN counted as one, that have not left yet; 0 once the connection is gone (tcp(7), SIOCOUTQNSD).
+
+    A Unix socket's leave at once.
+    """
+    if sock.family == socket.AF_UNIX:
+        return 0
     count = array("i", [0])
     ioctl(sock, _SIOCOUTQNSD, count)
     return count[0] if count[0] and _state(sock) != _TCP_CLOSE else 0
@@ -207,8 +286,10 @@ def keep_alive(sock: socket.socket, idle_s: float | None) -> None:
 
     It is gone, and the socket fails with ETIMEDOUT, when three times no answer came within 10 s each: after 90 s, with
     60. One that is gone, and whose host says so, is found at the first. Whole seconds, at least one. What is accepted
-    from a listener inherits it. TCP only: a Unix socket's peer cannot vanish.
+    from a listener inherits it. A Unix socket's peer cannot vanish: there is nothing to be asked.
     """
+    if sock.family == socket.AF_UNIX:
+        return
     set_option = sock.setsockopt
     set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, idle_s is not None)
     if idle_s is not None:
@@ -228,8 +309,10 @@ def keepalive(sock: socket.socket) -> float | None:
 def set_user_timeout(sock: socket.socket, *, for_ever: bool) -> None:
     """Whether a peer that never answers is waited for all the same, 24 days at least (tcp(7), TCP_USER_TIMEOUT).
 
-    It goes on being asked; and one that is gone, and whose host says so, is found.
+    It goes on being asked; and one that is gone, and whose host says so, is found. A Unix socket's always answers.
     """
+    if sock.family == socket.AF_UNIX:
+        return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LONGEST_MS if for_ever else 0)
 
 

@@ -48,6 +48,8 @@ class Listener:
     ``why_not_intercepting`` is why it could not intercept SYNs when that was asked for last; None if it could.
     """
 
+    has_syns = True
+
     def __init__(self, address: TcpAddress, host: str, syn_sockets: SynSockets) -> None:
         self.configured = address
         self.mode = CLOSED

@@ -11,13 +11,19 @@ from faultproxy.kernel import sockets
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import MOST_FIRST_BYTES
 
+_LOOK_EVERY_S = 0.005  # at a Unix socket, which SO_RCVLOWAT does not keep from being readable
+
 
 class FirstBytes(NamedTuple):
-    """What a client has said so far. ``heard_all``: no more will be waited for. ``was_reset``: it has reset."""
+    """What a client has said so far.
+
+    ``heard_all``: no more will be waited for; ``timed_out``: because the time is up. ``was_reset``: it has reset.
+    """
 
     data: bytes
     heard_all: bool
     was_reset: bool
+    timed_out: bool = False
 
 
 async def peek(sock: socket.socket, poller: Poller, until: float, decides: Callable[[FirstBytes], bool]) -> FirstBytes:
@@ -29,7 +35,10 @@ async def peek(sock: socket.socket, poller: Poller, until: float, decides: Calla
     while not decides(said) and not said.heard_all:
         sockets.set_low_water(sock, len(said.data) + 1)
         with trio.CancelScope(deadline=until) as patience:
-            await poller.wait(sock, select.EPOLLIN)
+            if said.data and sock.family == socket.AF_UNIX:
+                await trio.sleep(_LOOK_EVERY_S)
+            else:
+                await poller.wait(sock, select.EPOLLIN)
         said = _look(sock, said, is_late=patience.cancelled_caught)
     sockets.set_low_water(sock, 1)
     return said
@@ -40,5 +49,10 @@ def _look(sock: socket.socket, before: FirstBytes, *, is_late: bool) -> FirstByt
         data = sockets.peek(sock, MOST_FIRST_BYTES) or before.data
     except OSError:  # the kernel tells a reset once
         return FirstBytes(before.data, heard_all=True, was_reset=True)
-    has_ended = is_late or len(data) == len(before.data) or len(data) >= MOST_FIRST_BYTES
-    return FirstBytes(data, heard_all=has_ended, was_reset=False)
+    is_all = len(data) >= MOST_FIRST_BYTES or (not is_late and len(data) == len(before.data) and _has_ended(sock))
+    return FirstBytes(data, heard_all=is_late or is_all, was_reset=False, timed_out=is_late and not is_all)
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether a socket that was found readable has nothing new because the stream has ended."""
+    return sock.family != socket.AF_UNIX or sockets.has_ended(sock)

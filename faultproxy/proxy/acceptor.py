@@ -7,13 +7,15 @@ from time import monotonic
 
 import trio
 
+from faultproxy.addresses import host_port
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.context import Context, Greeting
-from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed
+from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut
 from faultproxy.listener.handshake import Handshake, HandshakeContext
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
-from faultproxy.listener.listener import Accepted, Listener
+from faultproxy.listener.listener import Accepted
 from faultproxy.listener.peek import FirstBytes, peek
+from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.connections import OpenConnections
 from faultproxy.proxy.settings import Services, Settings
 from faultproxy.rules.facts import ConnectionFacts
@@ -74,7 +76,7 @@ class Acceptor:
             self._still_refuses,
         )
 
-    def attach(self, listener: Listener) -> None:
+    def attach(self, listener: AnyListener) -> None:
         """Accept at this listener from now on."""
         self._listener = listener
         listener.attach(self._services.poller, self.accept, self._handshake.on_syn)
@@ -176,6 +178,8 @@ class Acceptor:
             with scope:
                 said = await peek(sock, self._services.poller, facts.at_s + self._peek_timeout_s, decides)
                 greeting = replace(greeting, client_was_reset=said.was_reset)
+                if said.timed_out:
+                    self._peek_timed_out(facts)
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             plan = None
             self._crashed(facts, error)
@@ -187,6 +191,19 @@ class Acceptor:
             else:
                 connection.start()
                 self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
+
+    def _peek_timed_out(self, facts: ConnectionFacts) -> None:
+        bus = self._services.bus
+        if bus.wants(PeekTimedOut):
+            bus.publish(
+                PeekTimedOut(
+                    proxy=self._proxy,
+                    connection=f"{self._proxy}#{facts.number}",
+                    client=host_port(facts.client, facts.client_port),
+                    bytes=len(facts.first_bytes),
+                    elapsed_ms=(trio.current_time() - facts.at_s) * 1000,
+                )
+            )
 
     def _crashed(self, facts: ConnectionFacts | None, error: Exception) -> None:
         connection = f"{self._proxy}#{facts.number if facts is not None else 0}"

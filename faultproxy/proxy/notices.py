@@ -28,25 +28,28 @@ class Notices:
         if rule is not None and (before is None or rule.name != before.name):
             self._bus.publish(OutageStarted(proxy=self._proxy, rule=rule.name, fault=rule.faults[0].key))
 
-    def unavailable(self, rules: RuleSet, why_not_intercepting: str | None) -> None:
-        """Say which faults of these rules this host does not allow, and why, unless that was said already."""
+    def unavailable(self, rules: RuleSet, why_not_intercepting: str | None, *, has_syns: bool = True) -> None:
+        """Say which faults of these rules are not possible here, and why, unless that was said already."""
         if self._examined == (rules, why_not_intercepting):
             return
         self._examined = rules, why_not_intercepting
-        before, self._unavailable = self._unavailable, _unavailable(rules.needs(), why_not_intercepting)
+        before, self._unavailable = (
+            self._unavailable,
+            _unavailable(rules.needs(), why_not_intercepting, has_syns=has_syns),
+        )
         for reason, faults in self._unavailable.items():
             if before.get(reason) != faults:
                 self._bus.publish(FaultUnavailable(proxy=self._proxy, faults=tuple(faults), reason=reason))
 
 
 def _unavailable(
-    needs: Iterable[tuple[BaseRule, Fault, Need]], why_not_intercepting: str | None
+    needs: Iterable[tuple[BaseRule, Fault, Need]], why_not_intercepting: str | None, *, has_syns: bool
 ) -> dict[str, list[str]]:
     """The keys of the faults that lack something, by what they lack."""
     by_reason: dict[str, list[str]] = {}
     for rule, fault, need in needs:
         reason = why_not_intercepting if need is Need.INTERCEPTION else host.why_missing(need)
-        is_silenced = rule.meets_everybody and rule.mode_for_all is ListenerMode.SILENT
+        is_silenced = has_syns and rule.meets_everybody and rule.mode_for_all is ListenerMode.SILENT
         if reason is None or (is_silenced and host.why_missing(Need.FILTER) is None):
             continue
         faults = by_reason.setdefault(reason, [])

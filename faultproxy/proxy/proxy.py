@@ -4,7 +4,7 @@ import trio
 
 from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStopped
 from faultproxy.faults.base import ListenerMode, Verdict
-from faultproxy.listener.listener import Listener
+from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.acceptor import Acceptor
 from faultproxy.proxy.connections import OpenConnections
 from faultproxy.proxy.notices import Notices
@@ -27,7 +27,7 @@ class Proxy:
     """
 
     def __init__(
-        self, name: str, settings: Settings, listener: Listener, services: Services, accepted: int = 0
+        self, name: str, settings: Settings, listener: AnyListener, services: Services, accepted: int = 0
     ) -> None:
         self.name = name
         self.listener = listener
@@ -64,7 +64,7 @@ class Proxy:
         bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
         return self._services.stats.unmet(self.name, bounds)
 
-    def update(self, settings: Settings, listener: Listener) -> int:
+    def update(self, settings: Settings, listener: AnyListener) -> int:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.
 
         Call judge_waiting() before, or hand_over() or close_listener() if the listener is another. Returns how many
@@ -168,7 +168,8 @@ class Proxy:
         self._acceptor.accept()
         has_lockout = self.listener.mode in {ListenerMode.CLOSED, ListenerMode.SILENT}
         self._notices.outage(self._schedule.lockout(now) if has_lockout else None)
-        self._notices.unavailable(self._rules, self.listener.why_not_intercepting)
+        listener = self.listener
+        self._notices.unavailable(self._rules, listener.why_not_intercepting, has_syns=listener.has_syns)
         return True
 
     def _on_empty(self) -> None:

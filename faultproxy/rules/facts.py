@@ -9,6 +9,10 @@ MOST_FIRST_BYTES = 4096
 """How many of the client's first bytes are looked at, at most."""
 
 
+NO_ADDRESS = "unix"
+"""Stands for the address of a client of a Unix socket; its process stands for the port."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionFacts:
     """A connection at the moment it is judged.

@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self, Unpack
 
-from faultproxy.addresses import TcpAddress
+from faultproxy.addresses import Address, TcpAddress
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.control.manager import Ending, Manager
 from faultproxy.events.bus import Bus
@@ -100,16 +100,16 @@ class BaseProxy:
     @property
     def host(self) -> str:
         """The host that it listens at, or this host's own address if it is all of them."""
-        return self._listens().host
+        return self._listens_at_port().host
 
     @property
     def port(self) -> int:
         """The port that it listens at."""
-        return self._listens().port
+        return self._listens_at_port().port
 
     @property
     def address(self) -> str:
-        """Host and port, such as ``127.0.0.1:41234``."""
+        """Host and port, such as ``127.0.0.1:41234``, or ``unix:/path``."""
         return str(self._listens())
 
     @property
@@ -185,11 +185,19 @@ class BaseProxy:
         if self._runner.thread is None:
             raise RuntimeError(NOT_RUNNING)
 
-    def _listens(self) -> TcpAddress:
+    def _listens(self) -> Address:
         if not self._runner.addresses:
             raise RuntimeError("the proxy has not been started; use it in a with statement")
         address = self._runner.addresses[self.name]
-        return TcpAddress(_ALL_ADDRESSES.get(address.host, address.host), address.port)
+        if isinstance(address, TcpAddress):
+            return TcpAddress(_ALL_ADDRESSES.get(address.host, address.host), address.port)
+        return address
+
+    def _listens_at_port(self) -> TcpAddress:
+        listens = self._listens()
+        if isinstance(listens, TcpAddress):
+            return listens
+        raise RuntimeError(f"the proxy listens at {listens}, which has no host and port; connect to its path")
 
     def _those_that_must_fire(self) -> Iterator[str]:
         if isinstance(self._must_fire, bool):

@@ -10,7 +10,7 @@ from signal import SIGTERM
 import trio
 
 from faultproxy import daemon
-from faultproxy.addresses import TcpAddress
+from faultproxy.addresses import Address
 from faultproxy.control.manager import Manager
 from faultproxy.events.stats import Stats
 from faultproxy.upstream.resolver import lookups_over
@@ -29,7 +29,7 @@ class Runner:
 
     def __init__(self, name: str, manager: Manager, stats: Stats) -> None:
         self.thread: threading.Thread | None = None
-        self.addresses: dict[str, TcpAddress] = {}
+        self.addresses: dict[str, Address] = {}
         self.crash: BaseException | None = None
         self._name = name
         self._manager = manager

@@ -178,6 +178,7 @@ async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Told
         await listening.wait()
         async with trio.open_nursery() as clients:
             for name, address in manager.addresses.items():
+                assert isinstance(address, TcpAddress)  # all of config/demo.yaml
                 clients.start_soon(_run_client, name, (address.host, address.port), seen)
         await stop.send(SIGTERM)
     return seen, events, manager.unmet()

@@ -95,6 +95,7 @@ GOOD = [
     proxy(max_connections=4096, keepalive="off"),
     {"memory": "256MiB", **proxy(keepalive="2m")},
     proxy(listen="[fe80::1%eth0]:80", upstream="unix:/run/redis.sock", peek_timeout="0s"),
+    proxy(listen="unix:/run/proxy.sock"),
     rule(reset={}, when={"starts_with": "GET /", "matches": "a+", "sni": "*.example.com"}),
     rule(latency={"delay": "1s"}, when={"starts_with": {"hex": "16 03"}, "sni": ["a.com", "b.*"], "first": 3}),
     proxy(rules=[{"name": "r", "refuse": {}}, {"name": "q", "when": {"starts_with": "GET"}, "pass": {}}]),

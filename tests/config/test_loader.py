@@ -121,6 +121,28 @@ def test_good_address(address: str) -> None:
     assert str(config.proxies["p"].upstream) == str(config.proxies["q"].listen) == address
 
 
+@pytest.mark.parametrize("address", ["[::1]:80", "[2001:db8::1]:80"])
+@pytest.mark.parametrize(
+    "text", ["proxies:\n  p:\n    upstream: {}\n", "proxies: {{p: {{listen: {}, upstream: 'b:2'}}}}"]
+)
+def test_an_address_that_asks_for_quotes(text: str, address: str) -> None:
+    """Brackets begin a list in YAML, so an IPv6 address is told with the quotes that it needs."""
+    (error,) = errors_of(text.format(address))
+    assert f'quote the address: "{address}"' in error
+
+
+def test_unix_sockets() -> None:
+    """A proxy may listen at a path, which no other may, and not dial itself there."""
+    head = "proxies:\n  a: {listen: 'unix:/run/a', upstream: 'x:1'}\n"
+    assert str(parse(head.encode(), "f").proxies["a"].listen) == "unix:/run/a"
+    reason = '"unix:/run/a" is where proxy a listens already; give this one a path of its own'
+    assert errors_of(f"{head}  b: {{listen: 'unix:/run/a', upstream: 'x:1'}}\n") == (
+        f"3:15: proxies.b.listen: {reason}",
+    )
+    (error,) = errors_of("proxies:\n  a: {listen: 'unix:/run/a', upstream: 'unix:/run/a'}\n")
+    assert '"unix:/run/a" is where this proxy itself listens' in error
+
+
 def test_all_errors_at_once() -> None:
     """Every mistake is told, from top to bottom, whoever found it."""
     text = """\
@@ -421,6 +443,6 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
         try:
-            assert load(Path("-")).proxies["p"].listen.port == 1
+            assert str(load(Path("-")).proxies["p"].listen) == ":1"
         except ConfigError as raised:
             assert raised.errors == (error,)

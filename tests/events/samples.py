@@ -19,6 +19,7 @@ from faultproxy.events.types import (
     LogDropped,
     OutageEnded,
     OutageStarted,
+    PeekTimedOut,
     ProxyDraining,
     ProxyStarted,
     ProxyStopped,
@@ -54,6 +55,7 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
     },
     FaultInjected: _FAULT,
     FaultDryRun: _FAULT,
+    PeekTimedOut: {**_OPENED, "bytes": 4, "elapsed_ms": 1000.25},
     ConnectionOpened: _OPENED,
     ConnectionClosed: {
         **_OPENED,

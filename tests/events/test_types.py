@@ -8,7 +8,7 @@ import pytest
 from faultproxy.events.types import EVENTS, ConnectionCrashed, Event, FaultDryRun, FaultInjected, log_fields
 from tests.events.samples import DRY_RUN, FAULT, FIELDS, SAMPLES
 
-DEBUG = {"connection.opened", "connection.closed"}
+DEBUG = {"peek.timed_out", "connection.opened", "connection.closed"}
 WARNING = {"upstream.failed", "fault.unavailable", "listen.failed", "accept.paused", "log.dropped"}
 ERROR = {"config.rejected", "connection.crashed"}
 

@@ -106,3 +106,9 @@ def test_a_silent_listener_needs_no_interception(notices: Notices, record: Recor
     missing[Need.FILTER] = "no filter"
     notices.unavailable(silent, REASON)
     assert record.events == [unavailable("connect_timeout")]
+
+
+def test_a_listener_without_syns_cannot_be_silent(notices: Notices, record: Record) -> None:
+    """At a Unix socket a connect timeout for everybody is not possible either."""
+    notices.unavailable(rules(rule(connect_timeout=None)), REASON, has_syns=False)
+    assert record.events == [unavailable("connect_timeout")]

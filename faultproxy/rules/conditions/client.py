@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, RootModel
 from pydantic_core import PydanticCustomError
 
 from faultproxy.rules.conditions.base import ROOT, Condition, either, one_or_list
-from faultproxy.rules.facts import ConnectionFacts, RuleState
+from faultproxy.rules.facts import NO_ADDRESS, ConnectionFacts, RuleState
 from faultproxy.units import one_or_many, quote
 
 Network = IPv4Network | IPv6Network
@@ -56,12 +56,17 @@ Networks = Annotated[
 
 
 class Client(Condition, RootModel[Networks]):
-    """Clients whose address is in one of these networks; an IPv4-mapped address is IPv4."""
+    """Clients whose address is in one of these networks; an IPv4-mapped address is IPv4.
+
+    Clients of a Unix socket have none.
+    """
 
     model_config = ROOT
     key: ClassVar[str] = "client"
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:
+        if facts.client == NO_ADDRESS:
+            return False
         address = ip_address(facts.client.partition("%")[0])
         return any(address in network for network in self.root)
 
