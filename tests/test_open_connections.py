@@ -176,7 +176,7 @@ def test_other_edits_leave_a_hang(edited: Edited) -> None:
 def test_idle(edited: Edited) -> None:
     """So long after the last byte, either way, and not before; a client that keeps talking is spared."""
     edited.edit(rule(close={"after": {"idle": "400ms"}}))
-    client = edited.client()
+    client, last = edited.client(), 0.0
     for _ in range(8):
         client.settimeout(0.1)
         with pytest.raises(TimeoutError):
