@@ -322,9 +322,8 @@ class Connection:
         for unused in (self._attempt and self._attempt.sock, self._greeting.server):
             if unused is not None and unused is not self._peers.server:
                 sockets.end(unused)
-        if self._injector is not None:
-            self._injector.end()
-        self._reports.closed(self._ended_by)
+        bytes_changed = self._injector.end() if self._injector is not None else 0
+        self._reports.closed(self._ended_by, bytes_changed)
         self._on_end(self)
 
     def _injecting(self) -> Injector:

@@ -127,9 +127,10 @@ class Injector:
         if peers.is_open:
             self._set_limits()
 
-    def end(self) -> None:
-        """Report what is not reported yet: packets that were lost."""
+    def end(self) -> int:
+        """Report what is not reported yet: packets that were lost. Returns how many bytes were changed."""
         self._shaping.look()
+        return self._shaping.bytes_changed
 
     async def _inject(self, pending: Pending) -> None:
         match, fault, peers = pending.match, pending.fault, self._peers

@@ -93,7 +93,7 @@ class Reports:
         """A bug of ours has ended the connection."""
         self._context.bus.publish(ConnectionCrashed.because_of(error, proxy=self._context.proxy, connection=self.id))
 
-    def closed(self, ended_by: EndedBy) -> None:
+    def closed(self, ended_by: EndedBy, bytes_changed: int) -> None:
         """The connection is over."""
         bus = self._context.bus
         if bus.wants(ConnectionClosed):
@@ -106,6 +106,7 @@ class Reports:
                     faults=self.faults,
                     bytes_upstream=self._peers.delivered(Direction.UPSTREAM),
                     bytes_downstream=self._peers.delivered(Direction.DOWNSTREAM),
+                    bytes_changed=bytes_changed,
                     duration_ms=self._elapsed_ms(),
                     ended_by=ended_by,
                 )

@@ -36,6 +36,7 @@ class Shaping:
         self._at_work: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
         self._losing: list[tuple[str, PacketShape]] = []
         self._reported: set[tuple[str, str]] = set()
+        self._changed_before = 0  # by shapes that an edit has replaced
 
     def set(self, matches: Iterable[Match]) -> None:
         """Let these rules' shapes act, once they are installed, and no others."""
@@ -55,6 +56,11 @@ class Shaping:
                 acting = [(match, shape) for match, shape in self._streams if shape.acts_on(direction)]
                 shapers = [self._shaper(match, shape, direction) for match, shape in acting]
                 pipe.set_shaper(Chain(shapers, pipe.bytes_read, partial(self._acted, acting)) if shapers else None)
+
+    @property
+    def bytes_changed(self) -> int:
+        """How many bytes shapes have changed."""
+        return self._changed_before + sum(shaper.changed for _, shaper in self._at_work.values())
 
     @property
     def expects_loss(self) -> bool:
@@ -86,6 +92,7 @@ class Shaping:
         """The shape at work, which goes on where it was when only others have changed."""
         key = (match.rule, shape.key, direction)
         if key not in self._at_work or self._at_work[key][0] != shape:
+            self._changed_before += self._at_work[key][1].changed if key in self._at_work else 0
             self._at_work[key] = (shape, shape.shaper(partial(self._draw, *key)))
         return self._at_work[key][1]
 

@@ -206,5 +206,6 @@ def _fault_text(fault: Fault) -> str:
 def _connection_text(connection: ConnectionClosed) -> str:
     moved = f"{connection.bytes_upstream} B up, {connection.bytes_downstream} B down"
     faults = f", faults: {', '.join(connection.faults)}" if connection.faults else ""
+    moved += f", {connection.bytes_changed} B changed" if connection.bytes_changed else ""
     ended = f"ended by {connection.ended_by} after {connection.duration_ms:.1f} ms"
     return f"{connection.connection} {connection.client}: {moved}, {ended}{faults}"

@@ -93,7 +93,10 @@ class ConnectionOpened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionClosed:
-    """A connection is over. ``rule`` is the last that matched it, ``faults`` the keys of those injected, in order."""
+    """A connection is over. ``rule`` is the last that matched it, ``faults`` the keys of those injected, in order.
+
+    ``bytes_changed`` is how many bytes ``corrupt`` has changed, in both directions.
+    """
 
     name: ClassVar[str] = "connection.closed"
     level: ClassVar[Level] = "debug"
@@ -105,6 +108,7 @@ class ConnectionClosed:
     faults: Sequence[str]
     bytes_upstream: int
     bytes_downstream: int
+    bytes_changed: int
     duration_ms: float
     ended_by: EndedBy
 

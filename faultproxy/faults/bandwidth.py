@@ -27,6 +27,7 @@ class Bandwidth(StreamShape):
 
 class _Metered:
     delay_s = 0.25
+    changed = 0
 
     def __init__(self, rate: float, burst: int) -> None:
         self.rate = rate

@@ -304,11 +304,13 @@ class Shaper(Protocol):
 
     ``rate`` is the bytes a second that it lets through at most, ``delay_s`` the seconds that it keeps
     bytes: together they say how much the pipe must buffer. ``max_read`` is how many bytes it takes at once.
+    ``changed`` is how many bytes it has changed.
     """
 
     rate: float
     delay_s: float
     max_read: int
+    changed: int
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
         """What becomes of bytes that would leave at ``due`` and begin at ``offset`` of the direction."""

@@ -44,6 +44,7 @@ class Corrupt(StreamShape):
 class _Corrupted:
     rate = math.inf
     delay_s = 0.0
+    changed = 0
 
     def __init__(self, corrupt: Corrupt, draw: Draw) -> None:
         hits = MAX_READ * (corrupt.probability or 0.0)
@@ -58,6 +59,7 @@ class _Corrupted:
         for position, mask in self._hits(offset, offset + len(data)):
             changed = changed or bytearray(data)
             changed[position - offset] ^= mask
+            self.changed += 1
         return [(due, bytes(changed) if changed else data, False)]
 
     def end(self, due: float, *, fin: bool) -> float:

@@ -41,6 +41,7 @@ class Latency(StreamShape):
 class _Delayed:
     rate = math.inf
     max_read = MAX_READ
+    changed = 0
 
     def __init__(self, latency: Latency, draw: Draw) -> None:
         self.delay_s = latency.delay + latency.jitter

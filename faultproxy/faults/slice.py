@@ -26,6 +26,8 @@ class Slice(StreamShape):
 
 
 class _Sliced:
+    changed = 0
+
     def __init__(self, slicing: Slice, draw: Draw) -> None:
         self.rate = slicing.size / slicing.pause if slicing.pause else math.inf
         self.delay_s = 0.25 if slicing.pause else 0.0

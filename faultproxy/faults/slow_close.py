@@ -22,6 +22,7 @@ class _HeldBack:
     rate = math.inf
     delay_s = 0.0
     max_read = MAX_READ
+    changed = 0
 
     def __init__(self, delay_s: float) -> None:
         self._fin_delay_s = delay_s

@@ -48,7 +48,7 @@ async def test_opened_and_closed(reported: Reported) -> None:
     reports.opened()
     reports.matched(match("dry", dry_run=True, reset={}))
     reports.matched(match("cut", reset={"after": "4KiB"}))
-    reports.closed("server")
+    reports.closed("server", 7)
     opened, closed = reported.told.events
     name = {"proxy": "redis", "connection": "redis#17", "client": "127.0.0.1:5555"}
     assert opened == ConnectionOpened(**name)
@@ -60,6 +60,7 @@ async def test_opened_and_closed(reported: Reported) -> None:
         faults=("slow_connect",),
         bytes_upstream=8,
         bytes_downstream=5,
+        bytes_changed=7,
         duration_ms=closed.duration_ms,
         ended_by="server",
     )
@@ -119,7 +120,7 @@ async def test_what_nobody_wants_is_not_made(reported: Reported, monkeypatch: py
         monkeypatch.setattr(f"faultproxy.connection.reports.{kind}.__init__", _never)
     reports = Reports(replace(reported.it.context, bus=Bus()), facts(), reported.two.peers)
     reports.opened()
-    reports.closed("drain")
+    reports.closed("drain", 0)
 
 
 def _never(*_: object, **__: object) -> None:

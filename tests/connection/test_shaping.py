@@ -69,6 +69,21 @@ async def test_before_the_server_is_reached(shaped: Shaped) -> None:
     assert await read_exactly(shaped.two.server, 1) != b"x"
 
 
+async def test_bytes_that_are_changed_are_counted(shaped: Shaped) -> None:
+    """Those of both directions, and those of a shape that an edit has replaced or removed."""
+    shaped.two.connect()
+    shaped.act(corrupting("r", 0, 1))
+    for sender, reader in ((shaped.two.client, shaped.two.server), (shaped.two.server, shaped.two.client)):
+        await send_all(sender, b"abcd")
+        await read_exactly(reader, 4)
+    assert shaped.shaping.bytes_changed == 4
+    shaped.act(corrupting("r", 5))
+    await send_all(shaped.two.client, b"abcd")
+    await read_exactly(shaped.two.server, 4)
+    shaped.act()
+    assert shaped.shaping.bytes_changed == 5
+
+
 async def test_several_rules(shaped: Shaped) -> None:
     """They add up, and each is reported for itself."""
     shaped.two.connect()

@@ -63,6 +63,7 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
         "faults": ("reset",),
         "bytes_upstream": 20,
         "bytes_downstream": 4096,
+        "bytes_changed": 0,
         "duration_ms": 12.5,
         "ended_by": "fault",
     },

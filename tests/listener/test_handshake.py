@@ -176,7 +176,6 @@ class Scene:
             circles=Circles(),
             decide=self.decide,
             still_refuses=lambda _: True,
-            circles=Circles(),
         )
 
     def decide(self, host: str) -> tuple[ConnectionFacts, Plan]:

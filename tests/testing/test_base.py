@@ -226,3 +226,12 @@ def test_a_test_that_failed_is_not_told_of_expectations(server: str) -> None:
     """What the block raised comes out, whatever the rules did."""
     with pytest.raises(ZeroDivisionError), faultproxy.Proxy(server, [RESET], must_fire=True):
         raise ZeroDivisionError
+
+
+def test_what_was_corrupted_is_told(server: str) -> None:
+    """How many bytes were changed is in the connection's record, and in the report."""
+    with faultproxy.Proxy(server, [{"name": "noise", "corrupt": {"at": [0, 1], "direction": "downstream"}}]) as proxy:
+        assert ask(proxy) != b"hi"
+        (connection,) = proxy.wait_closed(timeout=PATIENCE_S)
+        assert connection.bytes_changed == 2
+        assert "2 B down, 2 B changed" in proxy.report()
