@@ -1,13 +1,15 @@
-"""What README.md and docs/ show is what there is: every configuration is loaded, every piece of code is run."""
+"""What README.md and docs/ show is true: every configuration is loaded, code and commands are run, links lead somewhere."""
 
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,17 +17,20 @@ from typing import Any
 
 import pytest
 import yaml
+from click.exceptions import Exit
 
 import faultproxy
-from faultproxy.config.loader import load, parse
+from faultproxy.cli import main
+from faultproxy.config.loader import examine, load
 from faultproxy.faults import CATALOGUE
-from faultproxy.rules.rule import BaseRule
+from tests.peers import Server, fate, pattern
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(faultproxy.__file__).parent.parent
 README = ROOT / "README.md"
-RETRIES = ROOT / "docs" / "testing-your-retries.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+RETRIES = DOCS / "testing-your-retries.md"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,16 @@ class Block:
 
 def blocks(page: Path, language: str) -> list[Block]:
     text = page.read_text()
-    fences = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    found = [Block(page.name, text.count("\n", 0, fence.start()) + 1, *fence.groups()) for fence in fences]
+    fences = re.finditer(r"^( *)```(\w*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    found = [
+        Block(page.name, text.count("\n", 0, fence.start()) + 1, fence[2], re.sub(f"(?m)^{fence[1]}", "", fence[3]))
+        for fence in fences
+    ]
     return [block for block in found if block.language == language]
 
 
 CONFIGS = [block for page in PAGES for block in blocks(page, "yaml") if "\nservices:" not in f"\n{block.text}"]
+COMMANDS = [block for page in PAGES for block in blocks(page, "sh") if "faultproxy " in block.text]
 SNIPPETS = [block for block in blocks(RETRIES, "python") if "import pytest" not in block.text]
 TESTS = [block for block in blocks(RETRIES, "python") if "import pytest" in block.text]
 
@@ -103,9 +112,99 @@ def running(folder: Path, text: str) -> Iterator[tuple[str, list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("block", CONFIGS, ids=str)
-def test_every_configuration_is_valid(block: Block) -> None:
-    """A reader can copy any configuration from the page, and faultproxy takes it."""
-    assert parse(block.text.encode(), str(block)).proxies
+def test_every_configuration_is_valid(tmp_path: Path, block: Block) -> None:
+    """A reader can copy any configuration from a page: ``check --strict`` accepts it."""
+    file = tmp_path / "faultproxy.yaml"
+    file.write_text(block.text)
+    config, warnings = examine(file)
+    assert config.proxies
+    assert not warnings
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=str)
+def test_every_command_has_the_options_that_it_is_shown_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: Block
+) -> None:
+    """Each line that begins with faultproxy is accepted by the command line; nothing is run."""
+    (tmp_path / "log.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    for line in re.findall(r"^faultproxy (.*)$", block.text, re.MULTILINE):
+        name, *arguments = shlex.split(re.split(r"[>|]", line)[0], comments=True)
+        command = main.commands[name]
+        with suppress(Exit), command.make_context(name, arguments):
+            pass
+
+
+def test_the_commands_run_as_shown(tmp_path: Path) -> None:
+    """All of docs/commands.md that ends by itself; run, demo and doctor have tests of their own."""
+    (rules,) = blocks(DOCS / "rules.md", "yaml")[:1]
+    (tmp_path / "faultproxy.yaml").write_text(rules.text)
+    (tmp_path / "log.jsonl").write_text((DOCS / "reading-the-log.jsonl").read_text())
+    lines = [line for block in blocks(DOCS / "commands.md", "sh") for line in block.text.splitlines()]
+    script = "\n".join(line for line in lines if line.split()[1] in {"check", "explain", "replay", "schema"})
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, check=False, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(script.splitlines()) == 7
+    assert load(tmp_path / "again.yaml").proxies
+    assert json.loads((tmp_path / "faultproxy.schema.json").read_text())["$schema"]
+
+
+def test_the_scripts_of_the_readme_are_there() -> None:
+    """The two commands can be executed, from the root of the sources."""
+    scripts = [line.split()[0] for block in blocks(README, "sh") for line in block.text.splitlines()]
+    assert scripts == ["scripts/demo", "scripts/test"]
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A relative link names a file of the sources, and, behind #, a heading in it."""
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in {heading(title) for title in re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)}
+
+
+def heading(title: str) -> str:
+    """What a heading is called in a link."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_gaps_between_attempts(tmp_path: Path) -> None:
+    """The command of docs/recipes.md prints a number of seconds for each two faults of a log."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed; apt-get install jq")
+    (tmp_path / "log.jsonl").write_text((DOCS / "reading-the-log.jsonl").read_text())
+    (command,) = blocks(DOCS / "recipes.md", "sh")
+    done = subprocess.run(["bash", "-c", command.text], cwd=tmp_path, capture_output=True, text=True, check=True)
+    gaps = [float(line) for line in done.stdout.splitlines()]
+    faults = [line for line in (tmp_path / "log.jsonl").read_text().splitlines() if '"fault.injected"' in line]
+    assert len(gaps) == len(faults) - 1
+    assert all(0 < gap < 1 for gap in gaps)
+
+
+def test_the_client_sees_what_the_readme_says(tmp_path: Path) -> None:
+    """The first configuration of the README: what five connections see is what its table says."""
+    (config,) = blocks(README, "yaml")
+    reply = pattern(10_000)
+    seen = []
+    with Server(lambda sock: sock.sendall(reply)) as server:
+        rules = config.text.replace("127.0.0.1:18080", "127.0.0.1:0").replace("127.0.0.1:8080", server.address)
+        with running(tmp_path, rules) as (listen, log):
+            host, _, port = listen.rpartition(":")
+            for _ in range(5):
+                data, end = fate((host, int(port)))
+                assert data == reply[: len(data)]
+                seen.append((len(data), end))
+    whole = (len(reply), "EOF")
+    assert seen == [(0, "ECONNRESET"), (0, "ECONNRESET"), whole, (4096, "ECONNRESET"), whole]
+    rows = re.findall(r"^\| ([\d, ]+) \| (.*?) \|", README.read_text(), re.MULTILINE)
+    assert rows == [("1, 2", "cold start"), ("3, 5", "none"), ("4", "cut mid-reply")]
+    injected = [(line["connection"], line["rule"]) for line in log if line["event"] == "fault.injected"]
+    assert injected == [("shop#1", "cold start"), ("shop#2", "cold start"), ("shop#4", "cut mid-reply")]
 
 
 @pytest.mark.parametrize("block", SNIPPETS, ids=str)
@@ -115,9 +214,9 @@ def test_every_snippet_does_what_the_page_says(tmp_path: Path, shop: int, block:
     rules = config.text.replace("127.0.0.1:18080", "127.0.0.1:0").replace(":8080", f":{shop}")
     with running(tmp_path, rules) as (listen, log):
         exec(compile(block.text.replace("18080", listen.rpartition(":")[2]), str(block), "exec"), {})
-    strikes = [line for line in log if line["event"] == "fault.injected"]
-    assert 1 <= len(strikes) <= 3
-    assert {line["client_sees"] for line in strikes} == {"ECONNRESET"}
+    injected = [line for line in log if line["event"] == "fault.injected"]
+    assert 1 <= len(injected) <= 3
+    assert {line["client_sees"] for line in injected} == {"ECONNRESET"}
 
 
 @pytest.mark.parametrize("block", TESTS, ids=str)
@@ -137,12 +236,10 @@ def test_every_test_passes(tmp_path: Path, shop: int, block: Block) -> None:
     assert "1 passed" in done.stdout
 
 
-def test_the_log_line_in_the_readme_is_a_log_line(tmp_path: Path, shop: int) -> None:
+def test_the_log_line_on_its_page_is_a_log_line(tmp_path: Path, shop: int) -> None:
     """The example has the fields of a real line, in the same order, and the values that do not change with the day."""
-    (example,) = (json.loads(block.text) for block in blocks(README, "json"))
-    (config,) = (block for block in CONFIGS if block.page == "README.md" and "cut mid-reply" in block.text)
-    rule = next(rule for rule in yaml.safe_load(config.text)["proxies"]["redis"]["rules"] if "after" in str(rule))
-    rules = [{"name": rule["name"], "reset": {"after": "3B"}}]
+    (example,) = (json.loads(block.text) for block in blocks(DOCS / "reading-the-log.md", "json"))
+    rules = [{"name": example["rule"], "reset": {"after": "3B"}}]
     proxies = {"redis": {"listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{shop}", "rules": rules}}
     with running(tmp_path, json.dumps({"proxies": proxies})) as (listen, log):
         host, _, port = listen.rpartition(":")
@@ -155,26 +252,31 @@ def test_the_log_line_in_the_readme_is_a_log_line(tmp_path: Path, shop: int) -> 
     assert {key: example[key] for key in same} == {key: real[key] for key in same}
 
 
-def test_the_demo_in_the_readme_is_the_demo() -> None:
-    """The pasted table has a row for each rule of config/demo.yaml, and every row is ok."""
+def test_the_rows_of_the_demo_are_the_demos(tmp_path: Path) -> None:
+    """The README shows four rows as the demo prints them, and says how many there are."""
     (table,) = (block.text for block in blocks(README, "text") if "the client caught" in block.text)
-    proxies = load(ROOT / "config" / "demo.yaml").proxies
-    for proxy in proxies.values():
-        rules: tuple[BaseRule, ...] = proxy.rules
-        for rule in rules:
-            assert re.search(rf"^ {rule.name} ", table, re.MULTILINE)
-    assert len(re.findall(r" ok$", table, re.MULTILINE)) == len(proxies)
+    env = {**environment(tmp_path), "COLUMNS": "100"}
+    done = subprocess.run(["faultproxy", "demo"], check=False, env=env, capture_output=True, text=True)
+    printed = [row.rstrip() for row in done.stdout.splitlines()]
+    rows = re.split(r"^ ─+$", table, flags=re.MULTILINE)[2:-1]
+    assert len(rows) == 4
+    for row in rows:
+        lines = row.strip("\n").splitlines()
+        at = printed.index(lines[0])
+        assert printed[at : at + len(lines)] == lines
+    assert f"Four of the demo's {len(load(ROOT / 'config' / 'demo.yaml').proxies)} rows" in README.read_text()
 
 
-def test_the_fault_table_is_the_catalogue() -> None:
-    """The README has a row for each fault of the catalogue, and for nothing else."""
-    rows = re.findall(r"^\| `(\w+)` \|", README.read_text(), re.MULTILINE)
-    assert sorted(rows) == sorted(kind.key for kind in CATALOGUE)
+def test_every_fault_is_in_the_readme() -> None:
+    """Its table of faults names each of the catalogue, and nothing else."""
+    _, _, section = README.read_text().partition("\n## Faults\n")
+    rows = re.findall(r"^\| [^|]* \| (.*) \|$", section.partition("\n## ")[0], re.MULTILINE)[1:]
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == {kind.key for kind in CATALOGUE}
 
 
 def test_the_compose_snippet_is_in_the_compose_file() -> None:
     """What the page shows of docker-compose.yml stands in it."""
-    (snippet,) = (block for block in blocks(README, "yaml") if "services:" in block.text)
+    (snippet,) = (block for block in blocks(DOCS / "sidecar.md", "yaml") if "services:" in block.text)
     lines = [line for line in snippet.text.splitlines() if line.strip() and "..." not in line]
     compose = (ROOT / "docker-compose.yml").read_text().splitlines()
     assert [line for line in lines if line not in compose] == []
@@ -189,10 +291,9 @@ def test_the_client_joins_the_namespace_of_its_sidecar() -> None:
 
 
 def test_compose_is_called_as_it_is_today() -> None:
-    """One line of the README names the command of before Compose 2."""
-    pages = [README, *sorted((ROOT / "docs").glob("*.md"))]
+    """One line names the command of before Compose 2."""
     old = [
-        line for page in pages for line in page.read_text().splitlines() if re.search(r"docker-compose(?!\.yml)", line)
+        line for page in PAGES for line in page.read_text().splitlines() if re.search(r"docker-compose(?!\.yml)", line)
     ]
     assert len(old) == 1
     assert "before Compose 2: docker-compose" in old[0]
