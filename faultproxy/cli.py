@@ -50,7 +50,7 @@ _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why
 
 
 class _Number(click.IntRange):
-    """A whole number; what is none is told with what to write."""
+    """A whole number; the error says what to write."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
@@ -61,6 +61,7 @@ class _Number(click.IntRange):
 
 
 _SEED = _Number(0, 2**63 - 1)
+_SEED_HELP = "Draw from this seed, whatever the file says."
 
 
 def _address(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -97,20 +98,26 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """A TCP proxy that injects faults: refused, reset, half-closed, by rule, and told in the log."""
+    """A TCP proxy that injects faults into connections, as the rules of a YAML file say, and logs each one."""
     capabilities.use_permitted()
 
 
-@main.command()
+@main.command(short_help="Run the proxies of a file.")
 @click.argument("file", type=_FILE)
-@click.option("--seed", type=_SEED, help="Draw from this seed, whatever the file says.")
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="Whatever the file says.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Whatever the file says.")
-@click.option("--expect", is_flag=True, help="Exit 3 if a rule injected fewer or more faults than its expect says.")
+@click.option("--seed", type=_SEED, help=_SEED_HELP)
+@click.option("--log-format", type=click.Choice(["json", "console"]), help="Write the log so, whatever the file says.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Log this level and above, whatever the file says.",
+)
+@click.option(
+    "--expect", is_flag=True, help="Exit with 3 if a rule injected fewer or more faults than its expect says."
+)
 def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
-    """Run the proxies of FILE until SIGTERM or SIGINT; a second signal ends it at once.
+    """Run the proxies of FILE until SIGTERM or SIGINT. A second signal ends the run at once.
 
-    A FILE of - is standard input, which is read once; any other is followed, and edits take effect.
+    Edits of FILE take effect while it runs. If FILE is -, standard input is read, once.
     """
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
@@ -134,13 +141,13 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
         _fail("\n".join(unmet), _UNMET)
 
 
-@main.command()
+@main.command(short_help="Find the errors of files, and where they are.")
 @click.argument("files", metavar="FILE...", type=_FILE, nargs=-1, required=True)
-@click.option("--strict", is_flag=True, help="Warnings are errors.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 def check(files: tuple[Path, ...], *, strict: bool) -> None:
-    """Validate each FILE; say what is wrong with it, and where. A FILE of - is standard input.
+    """Validate each FILE, and print what is wrong with it, and where. If FILE is -, standard input is read.
 
-    Warnings are of what is valid, but can hardly be meant, such as a rule that nothing can reach.
+    A warning is about something that is valid but hardly meant, such as a rule that no connection can reach.
     """
     ok = True
     for file in files:
@@ -161,25 +168,36 @@ def check(files: tuple[Path, ...], *, strict: bool) -> None:
         sys.exit(_BAD_CONFIG)
 
 
-@main.command()
+@main.command(short_help="Forecast what each rule will do, and why.")
 @click.argument("file", type=_FILE)
-@click.option("--proxy", metavar="NAME", help="Of this proxy only.")
-@click.option("--connections", type=_Number(1, 1_000_000), default=20, show_default=True, help="So many of each.")
+@click.option("--proxy", metavar="NAME", help="Forecast this proxy only.")
 @click.option(
-    "--client", metavar="IP", callback=_address, default="127.0.0.1", show_default=True, help="They come from here."
+    "--connections",
+    type=_Number(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="Forecast so many connections of each proxy.",
 )
 @click.option(
-    "--at", metavar="TIME", callback=_duration, default="0s", show_default=True, help="So long after the start."
+    "--client", metavar="IP", callback=_address, default="127.0.0.1", show_default=True, help="The clients' address."
 )
-@click.option("--says", metavar="TEXT", default="", help="The first bytes of each, for conditions that look at them.")
-@click.option("--seed", type=_SEED, help="Draw from this seed, whatever the file says.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object a line.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    callback=_duration,
+    default="0s",
+    show_default=True,
+    help="The clients connect so long after the start.",
+)
+@click.option("--says", metavar="TEXT", default="", help="The clients' first bytes, for conditions that look at them.")
+@click.option("--seed", type=_SEED, help=_SEED_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per connection.")
 def explain(
     file: Path, proxy: str | None, connections: int, client: str, at: float, says: str, seed: int | None, as_json: bool
 ) -> None:
-    """Say what would become of the coming connections of FILE, and why; nothing is opened.
+    """Print what would happen to the next connections to the proxies of FILE, and why. Nothing is opened.
 
-    The connections come one after the other, each when the one before is over.
+    The connections come one after another, each when the one before it has ended.
     """
     config = _load(file)
     if proxy is not None and proxy not in config.proxies:
@@ -206,37 +224,37 @@ def explain(
             )
 
 
-@main.command()
+@main.command(short_help="Make a configuration from a log, to repeat its faults.")
 @click.argument("log", type=click.File("rb"))
 def replay(log: BinaryIO) -> None:
-    """Print a configuration that injects the same faults into the same connections as those that LOG tells of.
+    """Print a configuration that injects the same faults as in LOG into the same connections.
 
-    LOG is what `run` wrote, in JSON; - is standard input.
+    LOG is the JSON that `faultproxy run` wrote. If LOG is -, standard input is read.
     """
     try:
-        told = read_log(log)
+        recorded = read_log(log)
     except CannotReplay as error:
         _fail(f"{log.name}: {error}", _COULD_NOT_RUN)
-    for note in told.notes:
+    for note in recorded.notes:
         click.echo(f"{log.name}: {note}", err=True)
-    click.echo(told.yaml(), nl=False)
+    click.echo(recorded.yaml(), nl=False)
 
 
-@main.command()
+@main.command(short_help="Print the JSON Schema of the file, for editors.")
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
     click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2))
 
 
-@main.command()
+@main.command(short_help="Show every fault once, with nothing to set up.")
 def demo() -> None:
-    """Meet every fault once, with nothing to set up: a proxy and a client for each, and what the client caught."""
+    """Show every fault once: for each a proxy, a real client, and what the client caught. There is nothing to set up."""
     _show(run_demo, demo_console())
 
 
-@main.command()
+@main.command(short_help="Find out which faults are exact on this host.")
 def doctor() -> None:
-    """Try every fault: which are exact on this host, which degraded and why, and what would make them exact."""
+    """Try every fault on this host. Print which are exact, which are degraded and why, and what would make them exact."""
     _show(run_doctor, _console())
 
 

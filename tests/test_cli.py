@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -198,13 +199,31 @@ def test_what_is_no_number(ran: Run, option: str, value: str) -> None:
     assert "write one, such as 42" in done.errors
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["explain"], ["replay"], ["schema"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["explain"], ["replay"], ["schema"], ["demo"], ["doctor"]])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(ran: Run, command: list[str], option: str) -> None:
-    """Each command tells what it does."""
+    """Each command says what it does, in sentences that are whole however narrow the terminal is."""
     done = ran(*command, option)
     assert (done.code, done.errors) == (0, "")
     assert done.output.startswith("Usage: ")
+    lines = [line.rstrip() for line in done.output.splitlines()]
+    assert not [line for line in lines[1:] if line.endswith("...")]
+
+
+def test_help_is_whole_sentences(ran: Run) -> None:
+    """Of the program, of each command, and of each option, capitalised and with a full stop."""
+    texts = [main.help, *(command.help for command in main.commands.values())]
+    texts += [command.short_help for command in main.commands.values()]
+    texts += [
+        parameter.help
+        for command in main.commands.values()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
+    for text in texts:
+        assert text
+        assert text[0].isupper()
+        assert text.rstrip().endswith(".")
 
 
 def test_version(ran: Run) -> None:
