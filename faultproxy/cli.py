@@ -248,13 +248,13 @@ def schema() -> None:
 
 @main.command(short_help="Show every fault once, with nothing to set up.")
 def demo() -> None:
-    """Show every fault once: for each a proxy, a real client, and what the client caught. There is nothing to set up."""
+    """Show every fault once, with nothing to set up: for each a proxy, a real client, and what the client caught."""
     _show(run_demo, demo_console())
 
 
 @main.command(short_help="Find out which faults are exact on this host.")
 def doctor() -> None:
-    """Try every fault on this host. Print which are exact, which are degraded and why, and what would make them exact."""
+    """Try every fault on this host: which are exact, which are degraded and why, and what would make them exact."""
     _show(run_doctor, _console())
 
 

@@ -210,7 +210,7 @@ def test_help(ran: Run, command: list[str], option: str) -> None:
     assert not [line for line in lines[1:] if line.endswith("...")]
 
 
-def test_help_is_whole_sentences(ran: Run) -> None:
+def test_help_is_whole_sentences() -> None:
     """Of the program, of each command, and of each option, capitalised and with a full stop."""
     texts = [main.help, *(command.help for command in main.commands.values())]
     texts += [command.short_help for command in main.commands.values()]

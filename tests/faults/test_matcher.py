@@ -82,7 +82,7 @@ def test_only_the_first_match_counts() -> None:
 )
 def test_the_nth_match(text: str, data: bytes, nth: int, cuts: list[int]) -> None:
     """Each begins behind the end of the one before it, in whatever pieces the stream comes."""
-    pattern, end = re.compile(text.encode()), 0
+    pattern, end, found = re.compile(text.encode()), 0, None
     for _ in range(nth):
         ends = (stop for stop in range(end + 1, len(data) + 1) if pattern.search(data, end, stop))
         found = next(ends, None)
