@@ -131,7 +131,7 @@ def test_every_command_has_the_options_that_it_is_shown_with(
     for line in re.findall(r"^faultproxy (.*)$", block.text, re.MULTILINE):
         name, *arguments = shlex.split(re.split(r"[>|]", line)[0], comments=True)
         command = main.commands[name]
-        with suppress(Exit), command.make_context(name, arguments):
+        with suppress(Exit), command.make_context(name, arguments, parent=main.make_context("faultproxy", [name])):
             pass
 
 
