@@ -6,6 +6,7 @@ import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -121,7 +122,7 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     """
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
-    writer = LogWriter()
+    writer = LogWriter(complain=_complain)
     options, stats = overrides.log(config.log), Stats()
     log = Log(writer, stats, options.format, options.level)
     manager = Manager(config, Bus(stats, log), overrides, lambda options: log.configure(options.format, options.level))
@@ -348,6 +349,12 @@ def _give_up_output() -> None:
         sys.stdout.flush()
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    """Say it on standard error, if there is one."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -41,7 +41,30 @@ def run(*command: str, out: str = os.devnull, limit: Callable[[], None] | None =
 )
 def test_a_full_disk(command: list[str]) -> None:
     """Also where much was written before it was full, and nothing is said of what is left in a buffer."""
-    assert run(*command, out="/dev/full") == (1, FULL)
+    code, said = run(*command, out="/dev/full")
+    assert (code, said.splitlines()[-1]) == (1, FULL.rstrip())
+    assert said.count("cannot write") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirect", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_a_log_that_cannot_be_written(tmp_path: Path, redirect: str, why: str) -> None:
+    """It is said once on standard error; the proxy serves all the same, and ends well."""
+    file = tmp_path / "f.yaml"
+    file.write_text(
+        "proxies: {p: {listen: '127.0.0.1:0', upstream: 'a:1'}, q: {listen: '127.0.0.1:0', upstream: 'a:1'}}"
+    )
+    command = f'exec "$0" -P -m faultproxy run {file} {redirect}'
+    with subprocess.Popen(
+        ["sh", "-c", command, sys.executable], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        process.terminate()
+        assert process.stderr.read() == ""
+    assert said.startswith(f"cannot write the log: {why} (")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("command", [["run", CONFIG], ["demo"], ["doctor"]])

@@ -5,6 +5,7 @@ A reader that stalls, a pipe without a reader and a full disk are one case: what
 lines are dropped and counted, and when writing works again ``log.dropped`` says so in their place.
 """
 
+import errno
 import json
 import os
 import select
@@ -58,12 +59,15 @@ class LogWriter:
     The descriptor is duplicated, so that one which is closed and used again (for a client's socket,
     say) never gets the log; and it stays blocking, because it is shared with the shell and others.
     It may be used from any thread. Who makes it, closes it.
+
+    ``complain`` is called once, from that thread, with a sentence, when a line cannot be written.
     """
 
     render_dropped: Callable[[int], bytes]
     """How ``log.dropped`` is written; ``make_logger`` keeps it in the format of the other lines."""
 
-    def __init__(self, fd: int = 1) -> None:
+    def __init__(self, fd: int = 1, complain: Callable[[str], object] = lambda _: None) -> None:
+        self._complain: Callable[[str], object] | None = complain
         self.render_dropped = _dropped_renderer(_json_line)
         self._wake = threading.Condition()
         self._queue: deque[bytes] = deque()
@@ -128,10 +132,19 @@ class LogWriter:
                 unwritten = unwritten[os.write(self._fd, unwritten) :]
             except BlockingIOError:
                 self._wait_for_room()
-            except OSError:
+            except OSError as error:
+                self._complain_once(error)
                 # EPIPE: a FIFO may get a new reader; ENOSPC: the disk may get room. The rest costs one call a second.
                 if self._is_closing_within(RETRY_S):
                     return
+
+    def _complain_once(self, error: OSError) -> None:
+        complain, self._complain = self._complain, None
+        if complain is not None:
+            why = f"{error.strerror} ({errno.errorcode.get(error.errno or 0, error.errno)})"
+            complain(
+                f"cannot write the log: {why}; lines wait until it can be written, and are dropped beyond {MAX_LINES}"
+            )
 
     def _wait_for_room(self) -> None:
         """Another process that has the descriptor made it non-blocking."""

@@ -293,13 +293,16 @@ def test_a_full_disk_is_waited_for(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_full_disk_does_not_hold_up_the_end() -> None:
-    """Closing gives up on a disk that stays full."""
+    """Closing gives up on a disk that stays full; that it is full is said once."""
+    said: list[str] = []
     with open("/dev/full", "wb") as disk:  # noqa: PTH123  # a device, not a path to walk
-        writer = LogWriter(disk.fileno())
+        writer = LogWriter(disk.fileno(), said.append)
     for _ in range(1000):
         writer.write(LONG)
     writer.close(PATIENCE_S)
     assert not writer._thread.is_alive()
+    (sentence,) = said
+    assert sentence.startswith("cannot write the log: No space left on device (ENOSPC); lines wait until it can be")
 
 
 def test_a_non_blocking_descriptor_loses_nothing(pipe: Pipe) -> None:

@@ -77,7 +77,7 @@ async def test_time_is_up() -> None:
     began = trio.current_time()
     said, _, left = await look(lambda client: client.send(b"GE"), within_s=0.2)
     assert 0.2 <= trio.current_time() - began < 5
-    assert (said, left) == (FirstBytes(b"GE", heard_all=True, was_reset=False), b"GE")
+    assert (said, left) == (FirstBytes(b"GE", heard_all=True, was_reset=False, timed_out=True), b"GE")
 
 
 async def test_no_more_is_looked_at_than_counts() -> None:
