@@ -94,26 +94,32 @@ class LogOptions(BaseModel):
     model_config = MODEL
 
     format: Literal["json", "console"] = "json"
+    """How lines look: json for programs, console for people."""
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """From which level up lines are written; debug has one for each connection."""
 
 
 class ProxyConfig(BaseModel):
-    """One proxy: where it listens, what it dials, and its rules.
-
-    While ``max_connections`` are open, further clients wait in the listener's queue; None is what leaves the other
-    proxies room. A peer that is silent for ``keepalive`` seconds is asked whether it is there (tcp(7)); None: never.
-    """
+    """One proxy: where it listens, what it dials, and its rules."""
 
     model_config = MODEL
 
     listen: Listen
+    """Where clients connect: HOST:PORT, "[IPV6]:PORT", :PORT (all addresses) or unix:/path; port 0 is any free port."""
     upstream: Upstream
+    """The server: HOST:PORT, "[IPV6]:PORT" or unix:/path; a name is resolved for each connection."""
     dial_timeout: PositiveDuration = 5.0
+    """How long dialling the server may take, all of its addresses together."""
     peek_timeout: Duration = 1.0
+    """How long a client's first bytes are waited for, where a rule asks for them."""
     max_connections: Count | None = None
+    """How many connections may be open; further clients wait. Without it, what leaves the other proxies room."""
     keepalive: Keepalive = 60.0
+    """After how long without a byte a peer is asked whether it is still there; off is never."""
     enabled: StrictBool = True
+    """False is like a stopped server: connects are refused, open connections are reset."""
     rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
+    """Read from top to bottom for each new connection; the first that matches and holds a verdict ends the reading."""
 
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
@@ -126,19 +132,22 @@ class ProxyConfig(BaseModel):
 
 
 class Config(BaseModel):
-    """A whole file. What rules and proxies must not be to one another is for the loader to see.
-
-    ``memory`` is the most bytes that are held for connections in all; None is a share of what the cgroup allows.
-    """
+    """A whole file. What rules and proxies must not be to one another is for the loader to see."""
 
     model_config = MODEL
 
     version: Version = 1
+    """The version of this format."""
     seed: Seed | None = None
+    """What all draws are made from; without it one is drawn and logged, so that any run can be repeated."""
     log: LogOptions = LogOptions()
+    """How the log is written, on standard output."""
     drain: Duration = 5.0
+    """How long open connections may still take at the end, before they are reset."""
     memory: Memory | None = None
+    """The most bytes that are held for connections in all; without it, a quarter of what the cgroup allows."""
     proxies: Annotated[
         dict[ProxyName, ProxyConfig],
         Field(min_length=1, examples=[{"redis": {"listen": "127.0.0.1:16379", "upstream": "redis:6379"}}]),
     ]
+    """The proxies by their names, which every log line carries."""

@@ -19,7 +19,9 @@ class Bandwidth(StreamShape):
     key: ClassVar[str] = "bandwidth"
 
     rate: Rate
+    """How many bytes a second pass, in each direction."""
     burst: PositiveSize | None = None
+    """How many bytes may pass at once after a pause; 10 ms of the rate without it."""
 
     def shaper(self, draw: Draw) -> Shaper:
         return _Metered(self.rate, self.burst or max(1, int(self.rate * _BURST_S)))

@@ -26,7 +26,8 @@ from faultproxy.units import (
     quote,
 )
 
-MODEL = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+MODEL = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+"""For what stands in YAML as a mapping. The docstring of a field is what editors and docs say of its key."""
 
 ClientSees = Literal[
     "ECONNREFUSED",
@@ -91,11 +92,17 @@ class Trigger(BaseModel):
     model_config = MODEL
 
     bytes: Size | None = None
+    """Once so many bytes were delivered: the receiver has that many, no more, no fewer."""
     time: Duration | None = None
+    """So long after the connection was accepted."""
     idle: PositiveDuration | None = None
+    """Once no byte has moved either way for so long."""
     match: Pattern | None = None
+    """Just after the last byte of the first match of this regular expression was delivered."""
     nth: Annotated[StrictInt, Field(ge=1, lt=2**31, examples=[3])] | None = None
+    """With match: after this match instead of the first."""
     direction: Direction = Direction.DOWNSTREAM
+    """Which way the bytes go that are counted or searched."""
 
     @property
     def at_once(self) -> bool:
@@ -243,6 +250,7 @@ class ConnectDelay(BaseModel):
     client_sees: ClassVar[ClientSees] = "delay"
 
     delay: PositiveDuration
+    """How much later the handshake completes."""
 
 
 class TriggeredFault(BaseModel):
@@ -252,6 +260,7 @@ class TriggeredFault(BaseModel):
     key: ClassVar[str]
 
     after: Trigger = AT_ONCE
+    """When it is injected: a size, a duration, or a mapping; at once without it."""
 
     @property
     def needs(self) -> Need:
@@ -343,6 +352,7 @@ class StreamShape(Shape):
     """A shape that changes how bytes travel."""
 
     direction: Literal["both", "upstream", "downstream"] = "both"
+    """Which way the bytes go that it shapes: upstream to the server, downstream to the client."""
 
     def acts_on(self, direction: Direction) -> bool:
         """Whether it shapes this direction."""

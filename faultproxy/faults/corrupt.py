@@ -29,7 +29,9 @@ class Corrupt(StreamShape):
     client_sees: ClassVar[ClientSees] = "change"
 
     probability: Probability | None = None
+    """How likely each byte is to be changed."""
     at: Annotated[tuple[Annotated[StrictInt, Field(ge=0, lt=2**53)], ...], Field(min_length=1)] | None = None
+    """The offsets of the bytes to change, from 0, in each direction."""
 
     def shaper(self, draw: Draw) -> Shaper:
         return _Corrupted(self, draw)

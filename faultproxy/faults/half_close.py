@@ -16,6 +16,7 @@ class HalfClose(TriggeredFault):
     key: ClassVar[str] = "half_close"
 
     direction: Direction = Direction.DOWNSTREAM
+    """Which direction ends; the other goes on."""
 
     @property
     def silences(self) -> bool:

@@ -23,7 +23,9 @@ class Hang(TriggeredFault):
     key: ClassVar[str] = "hang"
 
     for_: Duration | None = Field(default=None, alias="for")
+    """How long nothing moves; for ever without it."""
     acks: StrictBool = True
+    """Whether kernels still acknowledge what is sent; false is a partition."""
 
     @property
     def needs(self) -> Need:

@@ -21,8 +21,11 @@ class Latency(StreamShape):
     key: ClassVar[str] = "latency"
 
     delay: Duration
+    """How much later bytes arrive, each way."""
     jitter: Duration = 0.0
+    """How much the delay varies, as the distribution has it."""
     distribution: Literal["uniform", "normal", "pareto"] = "uniform"
+    """How it varies: uniform is delay ± jitter, of normal the standard deviation is jitter, of pareto the scale."""
 
     def shaper(self, draw: Draw) -> Shaper:
         return _Delayed(self, draw)

@@ -18,6 +18,7 @@ class Loss(PacketShape):
     key: ClassVar[str] = "loss"
 
     probability: Probability
+    """How likely each packet is to be dropped."""
 
     @property
     def loss(self) -> float:

@@ -16,6 +16,7 @@ class Reset(TriggeredFault):
     key: ClassVar[str] = "reset"
 
     to: Literal["client", "server", "both"] = "both"
+    """Who is reset; the other side ends with FIN."""
 
     @property
     def touches_server(self) -> bool:

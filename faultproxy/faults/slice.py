@@ -18,8 +18,11 @@ class Slice(StreamShape):
     key: ClassVar[str] = "slice"
 
     size: PositiveSize
+    """How many bytes a piece has."""
     jitter: Size = 0
+    """How many bytes more or fewer a piece may have."""
     pause: Duration = 0.0
+    """How long after one piece the next leaves."""
 
     def shaper(self, draw: Draw) -> Shaper:
         return _Sliced(self, draw)

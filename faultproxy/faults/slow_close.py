@@ -13,6 +13,7 @@ class SlowClose(StreamShape):
     key: ClassVar[str] = "slow_close"
 
     delay: Duration
+    """How much later FIN arrives."""
 
     def shaper(self, draw: Draw) -> Shaper:
         return _HeldBack(self.delay)

@@ -17,6 +17,7 @@ class Unreachable(Connect):
     client_sees: ClassVar[ClientSees] = "EHOSTUNREACH"
 
     code: Literal["host", "net"] = "host"
+    """What the router says it cannot reach: the client sees EHOSTUNREACH or ENETUNREACH."""
 
     def connect_returns(self) -> ClientSees:
         return "EHOSTUNREACH" if self.code == "host" else "ENETUNREACH"

@@ -74,12 +74,19 @@ class BaseRule(BaseModel):
         AfterValidator(_one_line),
         Field(json_schema_extra={"pattern": NAME_PATTERN}),
     ]
+    """What the log and counts call the rule; once in each proxy, as draws go by it."""
     when: BaseWhen = BaseWhen()
+    """The conditions, all of which must hold; without it the rule matches every connection."""
     limit: Limit | None = None
+    """How many connections the rule matches at most."""
     expect: Bounds | None = None
+    """How often its faults should be injected: with --expect, the exit code is 3 if they are not."""
     dry_run: StrictBool = False
+    """Whether the rule is decided, counted and logged, but not carried out."""
     stop: StrictBool | None = None
+    """Whether the reading ends here; by default it does if the rule holds a verdict, and not if it only shapes."""
     live: StrictBool = False
+    """Whether its triggered faults reach open connections too: when its window opens, or without one, at an edit."""
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
@@ -196,8 +203,6 @@ def _nothing_is_defaults(value: object) -> object:
 _FIELDS: Mapping[str, Any] = {
     _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
     for kind in CATALOGUE
-}
-Rule = create_model(
-    "Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", when=(When, When()), **_FIELDS
-)
+} | {"when": (When, Field(default=When(), description=BaseRule.model_fields["when"].description))}
+Rule = create_model("Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", **_FIELDS)
 """A rule with one optional field for each fault of the catalogue."""

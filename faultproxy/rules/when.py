@@ -23,6 +23,11 @@ class BaseWhen(BaseModel):
         return tuple(sorted((one for one in given if one is not None), key=lambda one: one.stage))
 
 
-_FIELDS: Mapping[str, Any] = {kind.key: (Annotated[kind | None, Field(default=None)], None) for kind in CONDITIONS}
+def _field(kind: type[Condition]) -> tuple[Any, None]:
+    """What the condition is, is what its docstring says first."""
+    return Annotated[kind | None, Field(default=None, description=kind.__doc__)], None
+
+
+_FIELDS: Mapping[str, Any] = {kind.key: _field(kind) for kind in CONDITIONS}
 When = create_model("When", __base__=BaseWhen, __doc__=BaseWhen.__doc__, **_FIELDS)
 """Conditions, with one optional field for each of the catalogue."""

@@ -120,6 +120,19 @@ def test_faults_are_described(key: str) -> None:
     assert "``" not in described
 
 
+def test_every_key_is_described() -> None:
+    """Each key has a sentence, where an editor shows it: of the file, a proxy, a rule, its conditions and faults."""
+    schema = json_schema()
+    told = [
+        (name, key, option.get("description", ""))
+        for name, definition in {"": schema, **schema["$defs"]}.items()
+        for alternative in (definition, *definition.get("anyOf", ()))
+        for key, option in alternative.get("properties", {}).items()
+    ]
+    assert len(told) > 80
+    assert [one for one in told if not one[2] or one[2].splitlines() != [one[2]] or "``" in one[2]] == []
+
+
 def bad_values() -> list[Any]:
     """The values of the loader's corpus; a text that YAML itself refuses has none."""
     head = "proxies:\n  p:\n    listen: :1\n    upstream: b:2\n"

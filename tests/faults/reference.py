@@ -59,7 +59,7 @@ def page() -> str:
     """All of it."""
     rows = [f"| [{key}](#{key}) | {kind_of(fault)} | {sees(fault)} |" for fault in CATALOGUE for key in [fault.key]]
     table = ["| fault | kind | the client sees |", "| --- | --- | --- |", *rows]
-    options = ["| key | takes | default |", "| --- | --- | --- |", *rows_of(Trigger)]
+    options = ["| key | takes | default | what it is |", "| --- | --- | --- | --- |", *rows_of(Trigger)]
     after = "\n".join(["## after: when a fault is injected", "", markdown(Trigger), "", *options, ""])
     return "\n".join([HEAD, *table, "", after, *(section(fault) for fault in CATALOGUE)])
 
@@ -69,7 +69,7 @@ def section(fault: type[Fault]) -> str:
     lines = [f"## {fault.key}", "", markdown(fault), ""]
     rows = list(rows_of(fault))
     if rows:
-        lines += ["| option | takes | default |", "| --- | --- | --- |", *rows, ""]
+        lines += ["| option | takes | default | what it is |", "| --- | --- | --- | --- |", *rows, ""]
     else:
         lines += ["It has no options.", ""]
     return "\n".join([*lines, f"The least that can be written: `{example(fault)}`", ""])
@@ -90,7 +90,7 @@ def rows_of(fault: type[Fault | Trigger]) -> Iterator[str]:
     # What is required has no default, and pydantic would warn that it is missing.
     defaults = fault.model_construct().model_dump(mode="json", by_alias=True, warnings=False)
     for name, option in schema.get("properties", {}).items():
-        yield f"| `{name}` | {takes(option)} | {default(name, schema, defaults)} |"
+        yield f"| `{name}` | {takes(option)} | {default(name, schema, defaults)} | {option['description']} |"
 
 
 def takes(option: Mapping[str, Any]) -> str:

@@ -28,7 +28,9 @@ class Bounds(BaseModel):
     model_config = ConfigDict(**MODEL, json_schema_extra={"minProperties": 1})
 
     min: Annotated[StrictInt, Field(ge=0, le=LARGEST_COUNT)] | None = None
+    """At least so many."""
     max: Annotated[StrictInt, Field(ge=0, le=LARGEST_COUNT)] | None = None
+    """At most so many."""
 
     def hold(self, count: int) -> bool:
         """Whether a count lies within the bounds, both included."""

@@ -81,6 +81,7 @@ class StartsWith(Condition, BaseModel):
                     "type": "string",
                     "pattern": _HEX_PATTERN,
                     "maxLength": 3 * MOST_FIRST_BYTES,
+                    "description": "The bytes, each as two hexadecimal digits.",
                     "examples": ["16 03"],
                 }
             },

@@ -23,8 +23,11 @@ class Window(Condition, BaseModel):
     key: ClassVar[str] = "window"
 
     start: Duration = Field(default=0.0, alias="from")
+    """When it opens, since the rule took effect."""
     to: PositiveDuration | None = None
+    """When it closes; without it, at the end of the period, or never."""
     every: PositiveDuration | None = None
+    """The period, after which it opens again."""
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:
         return self.is_open(facts.at_s - state.since_s)
