@@ -106,7 +106,11 @@ def main() -> None:
 @main.command(short_help="Run the proxies of a file.")
 @click.argument("file", type=_FILE)
 @click.option("--seed", type=_SEED, help=_SEED_HELP)
-@click.option("--log-format", type=click.Choice(["json", "console"]), help="Write the log so, whatever the file says.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["json", "console"]),
+    help="Write the log so, whatever the file says. If neither says, a terminal gets console, and all else json.",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),

@@ -89,12 +89,12 @@ Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 
 class LogOptions(BaseModel):
-    """How the log is written."""
+    """How the log is written. Without a ``format`` it is console on a terminal, and JSON elsewhere."""
 
     model_config = MODEL
 
-    format: Literal["json", "console"] = "json"
-    """How lines look: json for programs, console for people."""
+    format: Literal["json", "console"] | None = None
+    """How lines look: json for programs, console for people. Without it, console on a terminal, json elsewhere."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """From which level up lines are written; debug has one for each connection."""
 

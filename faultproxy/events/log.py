@@ -21,6 +21,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from faultproxy.events.console import console_line
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import EVENTS, Event, Level, LogDropped, log_fields
 
@@ -38,14 +39,16 @@ class Log:
 
     wants: frozenset[type[Event]]
 
-    def __init__(self, writer: "LogWriter", stats: Stats, log_format: Format = "json", level: Level = "info") -> None:
+    def __init__(
+        self, writer: "LogWriter", stats: Stats, log_format: Format | None = None, level: Level = "info"
+    ) -> None:
         self._writer = writer
         self._stats = stats
         self.configure(log_format, level)
 
-    def configure(self, log_format: Format, level: Level) -> None:
-        """Write all lines from now on in this format, from this level up."""
-        self._logger = make_logger(self._writer, log_format, level)
+    def configure(self, log_format: Format | None, level: Level) -> None:
+        """Write all lines from now on in this format, from this level up. None: console on a terminal, else JSON."""
+        self._logger = make_logger(self._writer, log_format or ("console" if self._writer.is_tty else "json"), level)
         self.wants = frozenset(kind for kind in EVENTS if _LEVELS[kind.level] >= _LEVELS[level])
 
     def receive(self, event: Event) -> None:
@@ -159,7 +162,7 @@ class LogWriter:
 
 def make_logger(writer: LogWriter, log_format: Format, level: Level) -> FilteringBoundLogger:
     """A structlog logger of its own, sharing nothing global, whose lines go to this writer."""
-    line = _json_line if log_format == "json" else _console_line(writer.is_tty)
+    line = _json_line if log_format == "json" else _console_line(writer.is_tty and "NO_COLOR" not in os.environ)
     writer.render_dropped = _dropped_renderer(line)
     out = SimpleNamespace(**dict.fromkeys(_LEVELS, writer.write))
     logger = structlog.make_filtering_bound_logger(_LEVELS[level])
@@ -189,10 +192,8 @@ def _json_line(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
 
 
 def _console_line(colours: bool) -> Callable[[WrappedLogger, str, EventDict], bytes]:
-    render = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False)
-
-    def line(logger: WrappedLogger, level: str, fields: EventDict) -> bytes:
-        return render(logger, level, {key: _printable(_plain(value)) for key, value in fields.items()}).encode() + b"\n"
+    def line(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
+        return console_line({key: _plain(value) for key, value in fields.items()}, colours=colours).encode() + b"\n"
 
     return line
 
@@ -213,13 +214,6 @@ def _plain(value: object) -> object:
     if value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
         return value
     return _as_text(value).encode(errors="backslashreplace").decode()
-
-
-def _printable(value: object) -> object:
-    """Text on one line that cannot steer a terminal."""
-    if isinstance(value, str) and not value.isprintable():
-        return value.encode("unicode_escape").decode()
-    return value
 
 
 def _duplicate(fd: int) -> int:

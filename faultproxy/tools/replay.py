@@ -137,7 +137,8 @@ class _LogReader:
         """The configuration. Raises CannotReplay."""
         if not self._runs:
             raise CannotReplay(
-                "there is no line of a proxy that started; replay needs a whole log in JSON, of level info or debug"
+                "there is no line of a proxy that started; replay needs a whole log in JSON, of level info or debug: "
+                "run with --log-format json"
             )
         if len(self._runs) > 1:
             runs = ", ".join(f"{run} from line {number}" for run, number in self._runs.items())

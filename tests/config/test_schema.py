@@ -19,7 +19,7 @@ def test_defaults() -> None:
         None,
         5.0,
         None,
-        "json",
+        None,
         "info",
     )
     assert (redis.dial_timeout, redis.peek_timeout, redis.enabled, redis.rules) == (5.0, 1.0, True, ())

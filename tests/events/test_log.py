@@ -447,8 +447,7 @@ def test_drops_are_told_in_the_format_of_the_other_lines(pipe: Pipe) -> None:
     writer = LogWriter(pipe.write_fd)
     make_logger(writer, "console", "info")
     line = writer.render_dropped(7)
-    assert b"log.dropped" in line
-    assert b"count=7" in line
+    assert b"  7 lines are missing here" in line
     assert line.endswith(b"\n")
     writer.close(PATIENCE_S)
 
@@ -499,4 +498,23 @@ def test_format_and_level_change_while_running(pipe: Pipe) -> None:
     log.receive(UpstreamFailed(proxy="a", connection="a#3", client="x", upstream="y", error="EIO", elapsed_ms=0.0))
     first, second = finish(writer, pipe)
     assert json.loads(first)["connection"] == "redis#17"
-    assert b"connection=a#3" in second
+    assert b"a#3           x -> y  the upstream failed: EIO" in second
+
+
+def test_the_format_is_for_whoever_reads(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody says which, a terminal gets lines for people, and all else JSON; NO_COLOR takes the colours away."""
+    writer, stats = LogWriter(pipe.write_fd), Stats()
+    stats.receive(FAULT)
+    Log(writer, stats).receive(FAULT)
+    (line,) = finish(writer, pipe)
+    assert json.loads(line)["event"] == "fault.injected"
+    monkeypatch.setenv("NO_COLOR", "1")
+    reader, terminal = pty.openpty()
+    writer = LogWriter(terminal)
+    stats.receive(FAULT)
+    Log(writer, stats).receive(FAULT)
+    writer.close(PATIENCE_S)
+    assert b"cut: reset (4KiB downstream), client sees ECONNRESET\r\n" in (shown := os.read(reader, 4096))
+    assert b"\x1b" not in shown
+    os.close(terminal)
+    os.close(reader)
