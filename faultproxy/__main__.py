@@ -5,8 +5,9 @@ import signal
 
 def main() -> None:
     """Run the command, and end the process."""
-    # Loading takes a third of a second. Meanwhile SIGHUP must not end it, nor SIGINT show where it was.
+    # Loading takes a third of a second. Meanwhile SIGHUP and SIGUSR1 must not end it, nor SIGINT show where it was.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from faultproxy import cli  # noqa: PLC0415
 

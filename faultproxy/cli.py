@@ -44,7 +44,7 @@ from faultproxy.units import format_duration, parse_duration, quote
 _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
 _ECHO_S = 0.1
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH = 120
 _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
@@ -122,7 +122,8 @@ def main() -> None:
 def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT. A second signal ends the run at once.
 
-    Edits of FILE take effect while it runs. If FILE is -, standard input is read, once.
+    Edits of FILE take effect while it runs. If FILE is -, standard input is read, once. SIGUSR1 logs how each proxy
+    stands.
     """
     config = _load(file)
     overrides = Overrides(seed, log_format, log_level)
@@ -284,14 +285,14 @@ async def _run(manager: Manager, stats: Stats, file: Path | None) -> None:
 
 
 async def _without_echoes(signals: AsyncIterator[int]) -> AsyncIterator[int]:
-    """All SIGHUPs, and of the signals that end it those that come 100 ms or more after the one before.
+    """All SIGHUPs and SIGUSR1s, and of the signals that end it those that come 100 ms or more after the one before.
 
     Who presses Ctrl-C once may send two: the terminal's, and the one that a wrapper forwards.
     """
     meant_at = float("-inf")
     async for number in signals:
         now = trio.current_time()
-        if number == signal.SIGHUP:
+        if number in {signal.SIGHUP, signal.SIGUSR1}:
             yield number
         elif now >= meant_at + _ECHO_S:
             meant_at = now

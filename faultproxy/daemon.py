@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from signal import SIGHUP
+from signal import SIGHUP, SIGUSR1
 
 import trio
 
@@ -25,8 +25,8 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; another one ends it at once.
 
-    ``file`` is followed, if given; SIGHUP looks at it again. ``ready`` is called once clients may come. Raises
-    CannotListen at the start.
+    ``file`` is followed, if given; SIGHUP looks at it again. SIGUSR1 reports how each proxy stands. ``ready`` is called
+    once clients may come. Raises CannotListen at the start.
     """
     with Poller(memory_limit(manager.config)) as poller:
         limit = ConnectionLimit()
@@ -38,7 +38,9 @@ async def run(
                 try:
                     async with trio.open_nursery() as serving:
                         watched = WatchedFile(file, manager) if file is not None else None
-                        background.start_soon(_obey, signals, watched, serving.cancel_scope, connections.cancel_scope)
+                        background.start_soon(
+                            _obey, signals, manager, watched, serving.cancel_scope, connections.cancel_scope
+                        )
                         if watched is not None:
                             serving.start_soon(watched.watch)
                         ready()
@@ -49,12 +51,16 @@ async def run(
             background.cancel_scope.cancel()
 
 
-async def _obey(signals: AsyncIterator[int], watched: WatchedFile | None, *scopes: trio.CancelScope) -> None:
-    """SIGHUP looks at the file again; any other signal cancels the first scope, a later one the second."""
+async def _obey(
+    signals: AsyncIterator[int], manager: Manager, watched: WatchedFile | None, *scopes: trio.CancelScope
+) -> None:
+    """SIGHUP looks at the file again, SIGUSR1 reports; any other signal cancels the first scope, a later the second."""
     waiting = iter(scopes)
     async for number in signals:
         if number == SIGHUP:
             if watched is not None:
                 watched.look_now()
+        elif number == SIGUSR1:
+            manager.publish_status()
         else:
             next(waiting, scopes[-1]).cancel()

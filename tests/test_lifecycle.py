@@ -133,6 +133,19 @@ def test_a_hangup_while_it_starts(tmp_path: Path, upstream: Upstream, after_s: f
         assert proxy.stop() == 0
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3])
+def test_sigusr1_asks_how_it_stands(tmp_path: Path, upstream: Upstream, after_s: float) -> None:
+    """It never ends it, however early it comes; when it runs, each proxy says how it stands."""
+    with Faultproxy(tmp_path, one(upstream.address)) as proxy:
+        wait_until_ignored(proxy.pid, signal.SIGUSR1)
+        sleep(after_s)
+        proxy.signal(signal.SIGUSR1)
+        proxy.address("p")
+        proxy.signal(signal.SIGUSR1)
+        assert proxy.wait_for("proxy.status", proxy="p", state="open")["open"] == 0
+        assert proxy.stop() == 0
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
 def test_an_interrupt_while_it_starts(tmp_path: Path, upstream: Upstream, after_s: float) -> None:
     """SIGINT ends it, early or late, and never with a traceback."""

@@ -83,6 +83,11 @@ class Manager:
         """How many connections each rule of a proxy matched; rules that an edit has removed are not in it."""
         return self.proxies[name].matched if name in self.proxies else {}
 
+    def publish_status(self) -> None:
+        """Report how each proxy stands now."""
+        for proxy in self.proxies.values():
+            self.bus.publish(proxy.status())
+
     def unmet(self) -> list[str]:
         """The rules that did not inject as many faults as their ``expect`` says, each as a sentence."""
         return [sentence for proxy in self.proxies.values() for sentence in proxy.unmet()]

@@ -10,6 +10,7 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "proxy.started": "listens on {listen} for {upstream}; rules: {rules}, seed {seed}",
         "proxy.draining": "accepts no more; connections still open: {open}",
         "proxy.stopped": "stopped; connections: {connections}, faults: {faults}",
+        "proxy.status": "{state}; connections open: {open}; rules: {rules}; next window edge: {next_window_edge}",
         "fault.injected": _INJECTED,
         "fault.dry_run": f"{_INJECTED} (dry run: not injected)",
         "fault.unavailable": "not exact on this host: {faults}: {reason}",
@@ -17,6 +18,7 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "connection.closed": "{client} closed by {ended_by} after {duration_ms} ms; "
         "{bytes_upstream} B up, {bytes_downstream} B down; faults: {faults}",
         "connection.crashed": "a bug in faultproxy has ended the connection; please report it:\n{traceback}",
+        "peek.timed_out": "{client} had said {bytes} B by peek_timeout, and rules decide by those",
         "upstream.failed": "{client} -> {upstream}  the upstream failed: {error}",
         "outage.started": "every client  {rule}: {fault}, from now on",
         "outage.ended": "every client  {rule}: {fault}, no more",
@@ -64,7 +66,11 @@ def console_line(fields: Mapping[str, object], *, colours: bool) -> str:
 def _shown(key: str, value: object) -> str:
     """The value as text that cannot steer a terminal; on one line, unless its key is one of lines."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{_shown('', name)} {_shown('', item)}" for name, item in value.items()) or "none"
+        pairs = ((_shown("", name), _shown("", item), isinstance(item, Mapping)) for name, item in value.items())
+        return (
+            ", ".join(f"{name} ({item})" if is_nested else f"{name} {item}" for name, item, is_nested in pairs)
+            or "none"
+        )
     if isinstance(value, list | tuple):
         return ("\n" if key in _LINES else ", ").join(_shown(key, item) for item in value) or "none"
     if value is None:

@@ -6,6 +6,7 @@ from traceback import format_exception
 from typing import ClassVar, Literal, Self, get_args
 
 Level = Literal["debug", "info", "warning", "error"]
+State = Literal["open", "outage", "disabled", "failed", "draining"]
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
 
 
@@ -268,6 +269,25 @@ class ProxyStopped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyStatus:
+    """How a proxy stands now, as somebody asked.
+
+    It is ``failed`` when its address was taken while the listener was closed. ``rules`` are in their order, each with
+    how many connections it ``considered`` and ``matched``, and how many faults it ``injected``. ``next_window_edge`` is
+    how long it takes until a window opens or closes, such as ``12.5s``; None if none will.
+    """
+
+    name: ClassVar[str] = "proxy.status"
+    level: ClassVar[Level] = "info"
+
+    proxy: str
+    state: State
+    open: int
+    rules: Mapping[str, Mapping[str, int]]
+    next_window_edge: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogDropped:
     """So many lines are missing from the log here, because nobody took them. The log itself writes it."""
 
@@ -296,6 +316,7 @@ Event = (
     | ConnectionCrashed
     | ProxyDraining
     | ProxyStopped
+    | ProxyStatus
     | LogDropped
 )
 EVENTS: tuple[type[Event], ...] = get_args(Event)

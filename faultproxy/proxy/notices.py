@@ -20,6 +20,11 @@ class Notices:
         self._unavailable: dict[str, list[str]] = {}
         self._examined: tuple[RuleSet, str | None] | None = None
 
+    @property
+    def has_outage(self) -> bool:
+        """Whether a rule keeps every client out now."""
+        return self._outage is not None
+
     def outage(self, rule: BaseRule | None) -> None:
         """This rule keeps every client out now; or none does."""
         before, self._outage = self._outage, rule

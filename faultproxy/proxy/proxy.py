@@ -1,8 +1,10 @@
 """One proxy: its listener, its rules, its connections, and the clock that its windows run on."""
 
+import math
+
 import trio
 
-from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStopped
+from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStatus, ProxyStopped, State
 from faultproxy.faults.base import ListenerMode, Verdict
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.acceptor import Acceptor
@@ -13,6 +15,7 @@ from faultproxy.proxy.settings import Services, Settings
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
+from faultproxy.units import format_duration
 from faultproxy.upstream.dial import error_name
 
 _RETRY_LISTEN_S = 1.0
@@ -39,6 +42,7 @@ class Proxy:
         self._expected: dict[str, Bounds | None] = {}
         self._rest = trio.CancelScope()
         self._is_draining = False
+        self._has_failed = False
         self._has_stopped = False
         self._use(settings, RuleSet.open(name, settings.seed, settings.rules, trio.current_time()), frozenset())
         listener.set_keepalive(settings.keepalive_s)
@@ -55,6 +59,34 @@ class Proxy:
     def matched(self) -> dict[str, int]:
         """How many connections each rule matched."""
         return {name: state.matched for name, state in self._rules.states.items()}
+
+    def status(self) -> ProxyStatus:
+        """How it stands now."""
+        now = trio.current_time()
+        edge = self._schedule.next_edge(now, of_all=True)
+        state: State = "outage" if self._notices.has_outage else "open"
+        if self._is_draining:
+            state = "draining"
+        elif not self._schedule.is_enabled:
+            state = "disabled"
+        elif self._has_failed:
+            state = "failed"
+        injected = self._services.stats.injected(self.name)
+        states = self._rules.states
+        return ProxyStatus(
+            proxy=self.name,
+            state=state,
+            open=len(self._connections),
+            rules={
+                rule.name: {
+                    "considered": states[rule.name].considered,
+                    "matched": states[rule.name].matched,
+                    "injected": injected.get(rule.name, 0),
+                }
+                for rule in self._rules.rules
+            },
+            next_window_edge=format_duration(round(edge - now, 3)) if edge < math.inf else None,
+        )
 
     def unmet(self) -> list[str]:
         """The rules that did not inject as many faults as their ``expect`` says, each as a sentence.
@@ -164,7 +196,9 @@ class Proxy:
         except OSError as error:
             listen = str(self.listener.address)
             self._services.bus.publish(ListenFailed(proxy=self.name, listen=listen, error=error_name(error)))
+            self._has_failed = True
             return False
+        self._has_failed = False
         self._acceptor.accept()
         has_lockout = self.listener.mode in {ListenerMode.CLOSED, ListenerMode.SILENT}
         self._notices.outage(self._schedule.lockout(now) if has_lockout else None)

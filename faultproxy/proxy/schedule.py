@@ -15,7 +15,7 @@ class Schedule:
 
     def __init__(self, rules: RuleSet, *, is_enabled: bool, open_before: frozenset[str] = frozenset()) -> None:
         self._rules = rules
-        self._is_enabled = is_enabled
+        self.is_enabled = is_enabled
         self._windowed = [
             rule
             for rule in rules.rules
@@ -26,13 +26,13 @@ class Schedule:
 
     def lockout(self, now: float) -> BaseRule | None:
         """The rule that the listener can carry out by its mode, as every client meets it now; if there is one."""
-        return self._rules.lockout(now) if self._is_enabled else None
+        return self._rules.lockout(now) if self.is_enabled else None
 
     def modes(self, now: float) -> tuple[ListenerMode, ListenerMode]:
         """The mode that the listener is to be in, and which one where SYNs cannot be intercepted."""
         lockout = self.lockout(now)
         mode = lockout.mode_for_all if lockout is not None else None
-        if not self._is_enabled or mode is ListenerMode.CLOSED:
+        if not self.is_enabled or mode is ListenerMode.CLOSED:
             return ListenerMode.CLOSED, ListenerMode.CLOSED
         otherwise = mode or ListenerMode.OPEN
         return (ListenerMode.INTERCEPTING if self._rules.needs_syns else otherwise), otherwise
@@ -48,10 +48,13 @@ class Schedule:
         """Whether a window opens and closes for shapes."""
         return any(rule.shapes for rule in self._windowed)
 
-    def next_edge(self, now: float) -> float:
-        """When a window opens or closes next; infinity if none does."""
+    def next_edge(self, now: float, *, of_all: bool = False) -> float:
+        """When a window opens or closes next; infinity if none does.
+
+        It is one of those for which there is something to do then, or one of all rules'.
+        """
         edges = []
-        for rule in self._windowed:
+        for rule in self._rules.rules if of_all else self._windowed:
             elapsed = self._rules.elapsed(rule, now)
             edge = rule.window.next_edge(elapsed) if rule.window is not None else None
             if edge is not None:

@@ -22,6 +22,7 @@ from faultproxy.events.types import (
     PeekTimedOut,
     ProxyDraining,
     ProxyStarted,
+    ProxyStatus,
     ProxyStopped,
     UpstreamFailed,
 )
@@ -85,6 +86,13 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
     ConnectionCrashed: {"proxy": "redis", "connection": "redis#17", "traceback": "Traceback"},
     ProxyDraining: {"proxy": "redis", "open": 3},
     ProxyStopped: {"proxy": "redis", "connections": 20, "faults": {"cut": 3}},
+    ProxyStatus: {
+        "proxy": "redis",
+        "state": "open",
+        "open": 3,
+        "rules": {"cut": {"considered": 9, "matched": 3, "injected": 2}},
+        "next_window_edge": "12.5s",
+    },
     LogDropped: {"count": 12},
 }
 SAMPLES: Mapping[type[Event], Event] = {kind: kind(**fields) for kind, fields in FIELDS.items()}

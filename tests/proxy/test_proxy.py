@@ -6,6 +6,7 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
+from signal import SIGUSR1
 from time import process_time
 from typing import Any
 
@@ -22,9 +23,11 @@ from faultproxy.events.types import (
     OutageEnded,
     OutageStarted,
     ProxyDraining,
+    ProxyStatus,
     ProxyStopped,
     UpstreamFailed,
 )
+from faultproxy.units import parse_duration
 from tests.managing import Managed, ask, at, connect, managed, read_exactly
 from tests.network import Namespaces, inside, ip
 from tests.peers import PATIENCE_S, Server, Upstream, echo, nobody
@@ -213,6 +216,7 @@ async def test_a_port_that_is_taken_during_an_outage(server: str) -> None:
             thief.listen()
             await its.edit(p=at(server))
             failed = await its.record.wait_for(ListenFailed)
+            assert its.manager.proxies["p"].status().state == "failed"
             assert (failed.listen, failed.error) == ("{}:{}".format(*address), "EADDRINUSE")
         began = trio.current_time()
         await its.record.wait_for(OutageEnded)
@@ -392,3 +396,38 @@ async def test_no_byte_is_lost_for_want_of_memory(server: str) -> None:
                 nursery.start_soon(exchange, number)
         await its.record.wait_for(ConnectionClosed, count)
         assert memory.held == 0
+
+
+# ---- how it stands ---------------------------------------------------------------------------------------------------
+
+
+async def test_status(server: str) -> None:
+    """A signal has it told: the state, the open connections, each rule's counts, and when a window opens or closes."""
+    later = {"name": "later", "when": {"window": {"from": "1h"}, "client": "10.0.0.1"}, "reset": None}
+    odd = {**CUT, "when": {"nth": 2}}
+    async with managed({"drain": "30s", "proxies": {"p": at(server, later, odd)}}) as its:
+        assert [await ask(its.address("p")) for _ in range(3)] == [b"hi", "ECONNRESET", b"hi"]
+        await its.record.wait_for(ConnectionClosed, 3)
+        async with await its.connect("p") as client:
+            await client.send_all(b"hi")
+            assert await has_answer(client)
+            its.signal.send_nowait(SIGUSR1)
+            status = await its.record.wait_for(ProxyStatus)
+            assert (status.proxy, status.state, status.open) == ("p", "open", 1)
+            assert status.rules == {
+                "later": {"considered": 0, "matched": 0, "injected": 0},
+                "cut": {"considered": 4, "matched": 1, "injected": 1},
+            }
+            assert status.next_window_edge is not None
+            assert 3500 < parse_duration(status.next_window_edge) <= 3600
+            for settings, state in [
+                (at(server, {"name": "down", "refuse": None}), "outage"),
+                (at(server), "open"),
+                (at(server, enabled=False), "disabled"),
+            ]:
+                await its.edit(p=settings)
+                its.signal.send_nowait(SIGUSR1)
+                await its.record.wait_for(ProxyStatus, state=state, next_window_edge=None)
+            proxy = its.manager.proxies["p"]
+            await its.edit(q=at(server))
+            assert proxy.status().state == "draining"
