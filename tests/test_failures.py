@@ -84,8 +84,9 @@ def test_what_needs_few_descriptors(command: list[str]) -> None:
 def test_no_more_processes(command: list[str]) -> None:
     """Where no thread can be started. Root is not limited, so the program becomes somebody else once it is imported."""
     program = f"""
-import encodings.idna, importlib.readers, os, resource
+import encodings.idna, importlib.resources, os, resource
 from faultproxy.cli import main
+importlib.resources.files("faultproxy").joinpath("demo.yaml").is_file()  # loads what nobody else may read
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 if os.geteuid() == 0:
     os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
