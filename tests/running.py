@@ -169,6 +169,8 @@ class Faultproxy:
         self._start(self._read_log)
 
     def _limit(self) -> None:
+        for number in (signal.SIGHUP, signal.SIGINT):  # nohup, and shells in the background, have them ignored
+            signal.signal(number, signal.SIG_DFL)
         if self._max_fds is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self._max_fds, self._max_fds))
         for capability in self._withheld:

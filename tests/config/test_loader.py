@@ -283,12 +283,13 @@ def test_load(tmp_path: Path) -> None:
         f"{HEAD}    rules:\n" + "      -\n" * 100_000,
         f"{HEAD}    rules:\n" + "      - {name: r, close: }\n" * 33_000,
     ],
+    ids=["values", "rules", "names"],
 )
 def test_endless_mistakes(text: str) -> None:
     """A megabyte of mistakes ends within seconds: a hundred are told, the rest counted."""
-    start = time.monotonic()
+    start = time.process_time()
     errors = errors_of(text)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     assert len(errors) == 101
     assert errors[-1].startswith("... and ")
 

@@ -128,7 +128,8 @@ def test_a_receiver_hears_the_ports_that_it_is_told(door: Door) -> None:
                 raw_socket.hear_ports(receiver, ports, mark)
             with door.connect():
                 door.next_syn()
-                assert len(list(raw_socket.receive(receiver, 10))) == count
+                heard = [syn for syn, _ in raw_socket.receive(receiver, 1000) if syn is not None]
+                assert sum(syn.destination_port == port for syn in heard) == count  # others may listen beside it
 
 
 def test_a_broadcast_is_no_syn() -> None:

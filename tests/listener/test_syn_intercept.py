@@ -215,6 +215,7 @@ def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
         shadowed = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
         assert (shadowed["rule"], shadowed["ordinal"]) == ("shadow", number)
     assert len(stage.proxy.seen("fault.dry_run", proxy="mixed")) == 3
+    stage.proxy.wait_for("fault.injected", connection="mixed#3")
     told = {
         line["connection"]: (line["rule"], line["ordinal"])
         for line in stage.proxy.seen("fault.injected", proxy="mixed")
