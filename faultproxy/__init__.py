@@ -1,4 +1,4 @@
-"""A TCP proxy that injects faults: between a client and a server, by rule, told in the log.
+"""A TCP proxy that injects faults between a client and a server, by rule, and logs each one.
 
 For tests there are ``faultproxy.Proxy`` and, for asyncio, trio and anyio, ``faultproxy.AsyncProxy``; docs/testing.md
 shows both.

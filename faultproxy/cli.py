@@ -140,7 +140,7 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
         _fail(str(error), _COULD_NOT_RUN)
     finally:
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # it is ending, and the log's end is to be written
+            signal.signal(number, signal.SIG_IGN)  # the log's last lines are still to be written
         writer.close(_FLUSH_S)
     unmet = manager.unmet() if expect else []
     if unmet:
@@ -334,7 +334,7 @@ def _tone(reason: Reason) -> str:
 
 
 def _console() -> Console:
-    """Standard output; as wide as a screen where no terminal says how wide it is."""
+    """Standard output, 120 columns wide where no terminal says how wide it is."""
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH

@@ -352,7 +352,7 @@ def test_windows_go_on_for_those_who_stay(tmp_path: Path, upstream: Upstream, en
                 proxy.signal(signal.SIGTERM)
             proxy.wait_for("proxy.draining", proxy="p")
             took: list[float] = []
-            while len(took) < 4:  # the window is shut after the second at the latest
+            while len(took) < 4:  # the window is closed after the second at the latest
                 began = monotonic()
                 exchange(client, server)
                 took.append(monotonic() - began)
@@ -410,7 +410,7 @@ def test_an_address_in_use_rejects_the_whole_edit(tmp_path: Path, echoes: Server
 
 
 def test_a_listener_in_the_way_is_reopened_if_the_edit_fails(tmp_path: Path, echoes: Server) -> None:
-    """127.0.0.1:PORT is shut to make :PORT possible; when something else fails it is as before."""
+    """127.0.0.1:PORT is closed to make :PORT possible; when something else fails it is as before."""
     listen = free_address()
     port = place(listen)[1]
     with Faultproxy(tmp_path, proxies(p=at(listen, echoes.address))) as proxy:

@@ -1,4 +1,4 @@
-"""Outages: the listener is shut, so that the kernel itself refuses, while open connections live on."""
+"""Outages: the listener is closed, so that the kernel itself refuses, while open connections go on."""
 
 import socket
 from collections.abc import Iterator

@@ -190,8 +190,8 @@ def _validate(root: Node) -> tuple[Config | None, list[Problem], int]:
     config, errors = _try(root)
     if _variables_to_text(root, errors):
         config, errors = _try(root)
-    told = {error["loc"] for error in errors}
-    gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in told]
+    reported = {error["loc"] for error in errors}
+    gaps = [(path, node) for path, node in root.walk() if _is_gap(path, node) and path not in reported]
     problems = [messages.problem(error, root) for error in errors[:_MOST_WORDED]]
     problems += [messages.empty(node, path) for path, node in gaps[:_MOST_WORDED]]
     return config, problems, len(errors) + len(gaps) - len(problems)
@@ -266,7 +266,7 @@ def _too_late(root: Node) -> Iterator[Problem]:
             keys = _keys(rule)
             connect = min(keys & _CONNECTS, default=None)
             if connect is not None and hears:
-                text = f"{connect} strikes before the client can say anything, but {hears} must hear it first"
+                text = f"{connect} is injected before the client can say anything, but {hears} looks at what it says"
                 yield Problem(rule.place, ("proxies", proxy, "rules", index), f"{text}; put this rule above {hears}")
             if connect is None and _keys(rule.child("when")) & PEEKED and _ends_reading(rule):
                 name = rule.child("name")
@@ -312,13 +312,13 @@ def _circles(root: Node) -> Iterator[Problem]:
         name: [other for other, listen in listens.items() if listen is not None and _reaches(upstream, listen)]
         for name, upstream in upstreams.items()
     }
-    told: set[str] = set()
+    reported: set[str] = set()
     for name, proxy in _proxies(root):
         circle = _way_back(name, nexts)
         node = proxy.child("upstream")
-        if node is None or not circle or told & set(circle):
+        if node is None or not circle or reported & set(circle):
             continue
-        told |= set(circle)
+        reported |= set(circle)
         where = "this proxy itself listens"
         if len(circle) > 1:
             where = f"proxy {circle[1]} listens, and {' -> '.join([*circle, name])} is a circle"

@@ -143,7 +143,7 @@ def read_tree(text: str, environment: Mapping[str, str] = _NOTHING_SET) -> tuple
     try:
         return _Builder(text, environment).build()
     except _ParserLimit as limit:
-        # libyaml looks ahead by 1,024 characters, and may meet a limit of its own there. Ours lies before it.
+        # libyaml looks ahead by 1,024 characters, and may reach a limit of its own there. Ours comes before it.
         with suppress(_ParserLimit):
             _Builder(text[: max(0, limit.index - _LOOK_BACK)], environment).build()
         raise Unreadable(limit.place, (), _TOO_DEEP) from None
@@ -257,7 +257,7 @@ class _Builder:
         return Node(_place(start), children, keys=places)
 
     def _key(self, event: yaml.Event, path: Path) -> str | None:
-        """A key's text; None if it cannot be one, which was then told."""
+        """A key's text; None if it cannot be one, which was then reported."""
         node = self._node(event, (*path, "?"), is_key=True)
         if isinstance(node.value, str) and not (node.value == "<<" and _is_plain(event)):
             return node.value

@@ -86,7 +86,7 @@ class LogWriter:
     def write(self, line: bytes) -> None:
         """Queue one line, its newline included. Never blocks, never raises; a line that finds no room is dropped."""
         with self._wake:
-            # After a drop nothing is queued until the drop is told: so it is told once, and where it happened.
+            # After a drop nothing is queued until the drop is logged: so it is logged once, and where it happened.
             if self._dropped or not self._has_room(line):
                 self._dropped += 1
             else:
@@ -166,11 +166,11 @@ def make_logger(writer: LogWriter, log_format: Format, level: Level) -> Filterin
     writer.render_dropped = _dropped_renderer(line)
     out = SimpleNamespace(**dict.fromkeys(_LEVELS, writer.write))
     logger = structlog.make_filtering_bound_logger(_LEVELS[level])
-    return logger(out, [_head, line], {})  # type: ignore[call-arg]  # the protocol does not tell how it is made
+    return logger(out, [_head, line], {})  # type: ignore[call-arg]  # the protocol does not say how it is made
 
 
 def _dropped_renderer(line: Callable[[WrappedLogger, str, EventDict], bytes]) -> Callable[[int], bytes]:
-    # Told at every level: lines that were to be seen are missing.
+    # Logged at every level: lines that were to be seen are missing.
     return lambda count: line(
         None,
         LogDropped.level,

@@ -1,4 +1,4 @@
-"""abort: the client's own kernel gives up."""
+"""abort: the client's own socket is destroyed, and reports ECONNABORTED."""
 
 from typing import ClassVar
 

@@ -111,7 +111,7 @@ class Trigger(BaseModel):
 
     @property
     def counts_bytes(self) -> bool:
-        """Whether it is the arrival of bytes that it waits for."""
+        """Whether it waits for bytes."""
         return bool(self.bytes or self.match)
 
     def __str__(self) -> str:

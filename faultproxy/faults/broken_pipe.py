@@ -1,4 +1,4 @@
-"""broken_pipe: the reader hung up."""
+"""broken_pipe: EOF for the reader, EPIPE for the next write."""
 
 from typing import ClassVar
 
@@ -29,5 +29,5 @@ class BrokenPipe(TriggeredFault):
             await peers.settle()  # or a connect() that is still under way fails with EPIPE itself
         peers.fin(Side.CLIENT)
         await peers.fin_sent(Side.CLIENT)
-        peers.rst(Side.CLIENT)  # first of all: every microsecond is one in which a write still succeeds
+        peers.rst(Side.CLIENT)  # before the report: until then a write still succeeds
         report(undelivered)

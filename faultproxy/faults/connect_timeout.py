@@ -9,7 +9,7 @@ class ConnectTimeout(Connect):
     """``connect()`` hangs until the client gives up: with its own timeout, or with ETIMEDOUT after two minutes or so.
 
     The SYN is never answered, nor are its retransmissions (tcp(7), tcp_syn_retries). Where SYNs cannot be judged,
-    one for everybody (with no condition but ``window``) silences the listener by a filter, told as an outage; any
+    one for everybody (with no condition but ``window``) silences the listener by a filter, logged as an outage; any
     other is degraded: the connection is accepted and reset.
     """
 

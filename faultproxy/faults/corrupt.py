@@ -12,13 +12,13 @@ from faultproxy.faults.base import MAX_READ, MODEL, ClientSees, Draw, Segment, S
 from faultproxy.units import Probability
 
 _BLOCK = 4096
-_HITS_AT_ONCE = 2048  # some 3 ms, in which no other connection is served
+_MOST_CHANGES = 2048  # some 3 ms, in which no other connection is served
 
 
 class Corrupt(StreamShape):
-    """Each byte is hit with ``probability``, or those ``at`` these offsets of the direction are, counted from 0.
+    """Each byte is changed with ``probability``, or those ``at`` these offsets of the direction are, counted from 0.
 
-    A byte that is hit always changes. What hits it is a function of the seed, the proxy, the rule, the
+    A byte that is picked always changes. Which are picked is a function of the seed, the proxy, the rule, the
     connection, the direction and the offset, so that segmentation does not matter.
     """
 
@@ -49,8 +49,8 @@ class _Corrupted:
     changed = 0
 
     def __init__(self, corrupt: Corrupt, draw: Draw) -> None:
-        hits = MAX_READ * (corrupt.probability or 0.0)
-        self.max_read = MAX_READ if hits <= _HITS_AT_ONCE else max(_BLOCK, int(MAX_READ * _HITS_AT_ONCE / hits))
+        changes = MAX_READ * (corrupt.probability or 0.0)
+        self.max_read = MAX_READ if changes <= _MOST_CHANGES else max(_BLOCK, int(MAX_READ * _MOST_CHANGES / changes))
         self._probability = corrupt.probability
         self._at = sorted(set(corrupt.at or ()))
         self._draw = draw
@@ -68,16 +68,16 @@ class _Corrupted:
         return due
 
     def _hits(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """The offsets in [start, stop) that are hit, each with the bits that change."""
+        """The offsets in [start, stop) whose bytes change, each with the bits that change."""
         if self._probability is None:
-            hit = self._at[bisect_left(self._at, start) : bisect_left(self._at, stop)]
-            return [(offset, 1 + int(self._draw(offset) * 255)) for offset in hit]
+            picked = self._at[bisect_left(self._at, start) : bisect_left(self._at, stop)]
+            return [(offset, 1 + int(self._draw(offset) * 255)) for offset in picked]
         blocks = range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
         masks = (item for block in blocks for item in self._masks(block).items())
         return [(offset, mask) for offset, mask in masks if start <= offset < stop]
 
     def _masks(self, block: int) -> dict[int, int]:
-        """The hits of one block, from its own random numbers; the last block is kept, as small reads share it."""
+        """The changes of one block, from its own random numbers; the last block is kept, as small reads share it."""
         if self._block[0] != block:
             self._block = (block, _draw_block(block * _BLOCK, self._probability or 0.0, self._draw(("block", block))))
         return self._block[1]
@@ -90,7 +90,7 @@ def _draw_block(start: int, probability: float, seed: float) -> dict[int, int]:
     masks: dict[int, int] = {}
     offset = start - 1
     while True:
-        # How many bytes are spared before the next hit has a geometric distribution.
+        # How many bytes stay as they are before the next change has a geometric distribution.
         spared = min(_BLOCK, math.log(1 - random.random()) / math.log1p(-probability)) if probability < 1 else 0
         offset += int(spared) + 1
         if offset >= start + _BLOCK:

@@ -6,6 +6,6 @@ from faultproxy.faults.base import Verdict
 
 
 class Pass(Verdict):
-    """The connection is left alone: the rules below are not read, so the health checker lives."""
+    """The connection is left alone: the rules below are not read. Use it for a health checker."""
 
     key: ClassVar[str] = "pass"

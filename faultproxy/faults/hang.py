@@ -1,4 +1,4 @@
-"""hang: silence."""
+"""hang: nothing moves, and the connection stays up."""
 
 from typing import ClassVar
 

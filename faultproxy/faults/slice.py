@@ -12,7 +12,7 @@ _PIECES_AT_ONCE = 512
 class Slice(StreamShape):
     """The stream arrives in pieces of ``size``, give or take ``jitter``, each in a segment of its own.
 
-    MSG_EOR keeps the kernel from joining them (net/ipv4/tcp.c, ``tcp_sendmsg``). ``pause`` is the time between two.
+    MSG_EOR keeps the kernel from joining pieces (net/ipv4/tcp.c, ``tcp_sendmsg``). ``pause`` is the time between two.
     """
 
     key: ClassVar[str] = "slice"

@@ -1,4 +1,4 @@
-"""slow_connect: the handshake takes its time."""
+"""slow_connect: the handshake takes longer."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from faultproxy.faults.base import ConnectDelay
 class SlowConnect(ConnectDelay):
     """``connect()`` takes ``delay`` longer, as over a long way or from a server with a full queue.
 
-    The SYN is answered that much later. A client whose own patience is shorter fails as it would with a
+    The SYN is answered that much later. A client whose own timeout is shorter fails as it would with a
     slow server. Where that is not allowed the connection is accepted at once, and the server is dialled
     that much later: ``degraded``.
     """

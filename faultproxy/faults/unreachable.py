@@ -1,4 +1,4 @@
-"""unreachable: there is no way to the server."""
+"""unreachable: there is no route to the server."""
 
 from typing import ClassVar, Literal
 

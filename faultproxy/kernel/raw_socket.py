@@ -29,7 +29,7 @@ def new_mark() -> int:
 
 
 def receiver(family: int) -> socket.socket:
-    """A raw socket for the SYNs of one family, which hears none until it is told to by hear_ports().
+    """A raw socket for the SYNs of one family, which receives none until hear_ports() names ports.
 
     Raises OSError (EPERM: CAP_NET_RAW is missing; EAFNOSUPPORT). The caller closes it.
     """
@@ -91,7 +91,7 @@ def receive(sock: socket.socket, most: int) -> Iterator[tuple[Syn | None, int]]:
             data, ancillary, _, address = sock.recvmsg(_LARGEST, _ANCILLARY_SPACE)
         except BlockingIOError:
             return
-        except OSError:  # an error of a packet sent earlier, cleared by being told
+        except OSError:  # an error of a packet sent earlier, cleared by being read
             continue
         yield read(data, ancillary, address)
 

@@ -77,7 +77,7 @@ def _bind(family: int, address: tuple[object, ...], *, dual_stack: bool) -> sock
         raise
     if address[1] != 0:
         return sock
-    # A port that the kernel chose is given up when the listener is shut; one that was asked for is kept.
+    # A port that the kernel chose is given up when the listener is closed; one that was asked for is kept.
     with sock:
         return _bind(family, sock.getsockname(), dual_stack=dual_stack)
 

@@ -1,4 +1,4 @@
-"""What a proxy is told: its configuration as plain values, and what it shares with the other proxies."""
+"""What a proxy is given: its configuration as plain values, and what it shares with the other proxies."""
 
 from dataclasses import dataclass
 

@@ -25,7 +25,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFault:
-    """A fault that a connection would meet, and the connection's ordinal in its rule."""
+    """A fault that would be injected into a connection, and the connection's ordinal in its rule."""
 
     rule: str
     fault: str
@@ -93,9 +93,9 @@ def _judged(rules: RuleSet, facts: ConnectionFacts) -> Forecast:
 
 def _to_come(plan: Plan) -> Iterator[tuple[Match, Fault]]:
     """The faults that were decided on, but for shapes with nothing to shape: no handshake, or not a byte."""
-    endings = [ending for match in plan.matches for ending in match.triggered]
+    triggered = [fault for match in plan.matches for fault in match.triggered]
     is_refused = plan.refusal is not None
-    is_silent = is_refused or any(ending.after.at_once and ending.silences for ending in endings)
+    is_silent = is_refused or any(fault.after.at_once and fault.silences for fault in triggered)
     for match in plan.matches:
         for fault in match.faults:
             is_idle = is_refused if isinstance(fault, ConnectDelay) else is_silent and isinstance(fault, Shape)

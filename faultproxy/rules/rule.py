@@ -40,7 +40,7 @@ def _one_line(text: str) -> str:
 def _in_json_schema(schema: dict[str, Any]) -> None:
     """What the validator of a rule says, said in JSON Schema."""
     has = {kind.key: {"required": [kind.key]} for kind in CATALOGUE}
-    endings = [has[kind.key] for kind in CATALOGUE if issubclass(kind, TriggeredFault)]
+    triggered = [has[kind.key] for kind in CATALOGUE if issubclass(kind, TriggeredFault)]
     connects = [kind.key for kind in CATALOGUE if issubclass(kind, Connect)]
     delays = [kind.key for kind in CATALOGUE if issubclass(kind, ConnectDelay)]
     silent = {"properties": dict.fromkeys(sorted(PEEKED), False)}
@@ -50,7 +50,7 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
         for connect in connects
     } | {delay: {"properties": {"when": silent}} for delay in delays}
     schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
-    schema["then"] = {"anyOf": endings}
+    schema["then"] = {"anyOf": triggered}
     schema["not"] = {
         "properties": {"stop": {"const": False}},
         "required": ["stop"],
@@ -152,7 +152,7 @@ class BaseRule(BaseModel):
 
     @cached_property
     def meets_everybody(self) -> bool:
-        """Whether every client meets its connect fault while its window is open, unless a verdict stands above it."""
+        """Whether its connect fault is for every client while its window is open, unless a verdict is above it."""
         return not self.dry_run and self.connect is not None and self.conditions in ((), (self.window,))
 
     @property
@@ -173,18 +173,18 @@ class BaseRule(BaseModel):
             others = ", ".join(fault.key for fault in self.faults if fault is not self.connect)
             raise PydanticCustomError(
                 "connect",
-                f"{self.connect.key} comes before there is a connection, so {others} cannot strike; use two rules",
+                f"{self.connect.key} comes before there is a connection, so {others} cannot be injected; use two rules",
             )
         early = self.connect or self.connect_delay
         if early is not None and self.peeks:
             peeked = " and ".join(one.key for one in self.conditions if one.stage is Stage.FIRST_BYTES)
             raise PydanticCustomError(
-                "connect", f"{early.key} strikes before the client can say anything; remove {peeked}"
+                "connect", f"{early.key} is injected before the client can say anything; remove {peeked}"
             )
         if self.live and not self.triggered:
-            endings = ", ".join(kind.key for kind in CATALOGUE if issubclass(kind, TriggeredFault))
+            triggered = ", ".join(kind.key for kind in CATALOGUE if issubclass(kind, TriggeredFault))
             raise PydanticCustomError(
-                "live", f"is live, to reach open connections, but has no fault that could; add one of {endings}"
+                "live", f"is live, to reach open connections, but has no fault that could; add one of {triggered}"
             )
         last = next((fault for fault in self.faults if isinstance(fault, (Connect, Verdict))), None)
         if self.stop is False and last is not None:

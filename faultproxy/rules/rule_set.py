@@ -108,7 +108,7 @@ class RuleSet:
     def reshape(self, facts: ConnectionFacts, earlier: Plan) -> tuple[Plan, tuple[Match, ...]]:
         """What shapes an open connection now: those rules with an open window that match it.
 
-        A rule that it meets for the first time counts it; one that it has met keeps its answer.
+        A rule that has not judged it before counts it; one that has keeps its answer.
         """
         answers = dict(earlier.answers)
         matches = []
@@ -125,7 +125,7 @@ class RuleSet:
         return replace(earlier, answers=answers), tuple(matches)
 
     def lockout(self, at_s: float) -> BaseRule | None:
-        """The rule whose connect fault every client meets now, so that the listener's mode can do it, if one does."""
+        """The rule whose connect fault is now for every client, if there is one: the listener's mode can inject it."""
         for rule in self.rules:
             if rule.meets_everybody:
                 if self._is_open(rule, at_s):

@@ -33,7 +33,7 @@ class ExpectationUnmet(AssertionError):
 
 
 class BaseProxy:
-    """What a proxy in a test is made of and tells, whichever way it is waited for.
+    """What a proxy in a test is made of and reports, whichever way it is waited for.
 
     ``name`` is what its connections are called after (``proxy#1``), ``seed`` what all draws are made from.
     """
@@ -51,7 +51,7 @@ class BaseProxy:
         """Validate, and open nothing yet.
 
         The arguments are those of a proxy in a file (rules as mappings). It listens at a free port of 127.0.0.1 unless
-        ``listen`` says otherwise. ``seed`` is 0 unless another is given, so that a test meets the same faults each
+        ``listen`` says otherwise. ``seed`` is 0 unless another is given, so that a test gets the same faults each
         time. ``must_fire`` names a rule or several, or says that all are meant, of which each must have injected a
         fault by the end, or would have in a dry run. Raises ConfigError.
         """
@@ -160,7 +160,7 @@ class BaseProxy:
         Raises RuntimeError if a bug of faultproxy's own has shown.
         """
         if self._runner.crash is not None:
-            raise RuntimeError("the proxy ended before it was told to") from self._runner.crash
+            raise RuntimeError("the proxy ended by itself") from self._runner.crash
         crashes = self._history.crashes
         if crashes:
             raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")

@@ -1,4 +1,4 @@
-"""The thread in which the proxy of a test runs, and how it is told what to do."""
+"""The thread in which the proxy of a test runs, and how it gets its commands."""
 
 import math
 import threading
@@ -21,7 +21,7 @@ _Call = Callable[[], Awaitable[None]]
 
 
 class Runner:
-    """Runs a manager's proxies in a thread of its own. May be told from any thread; what it is told is over as futures.
+    """Runs a manager's proxies in a thread of its own. Its methods may be called from any thread; they return futures.
 
     ``thread`` is None until it was started. ``addresses`` are where the proxies listen, ``crash`` is what has ended the
     thread if nobody had asked for its end.

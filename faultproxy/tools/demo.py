@@ -1,7 +1,7 @@
-"""The demo: every fault once, met by a plain client, beside the event of the log that tells of it.
+"""The demo: every fault once, with a plain client, beside the event of the log that reports it.
 
-Nothing here knows what a fault should look like. A row is right when each client met what the event says it
-would meet (``client_sees``, to the byte), and every rule of the file injected as many faults as its ``expect`` says.
+Nothing here knows what a fault should look like. A row is right when each client saw what the event says it
+would see (``client_sees``, to the byte), and every rule of the file injected as many faults as its ``expect`` says.
 """
 
 import errno
@@ -54,12 +54,12 @@ _LONG_PATIENCE_S = 20.0  # a packet that is lost time and again comes after twic
 _LOOK_AGAIN_S = 0.002
 _TCP_INFO_SIZE = 104
 _DESCRIPTORS = 200  # more than all proxies, their clients and the server have open at any time
-_LONG_MS = 90  # nobody is this slow on his own account
+_LONG_MS = 90  # no client without a fault takes so long
 _WIDTH = 110
 _ENDS = {"EOF", "silence", *errno.errorcode.values()}
 _T = TypeVar("_T")
 
-Told = FaultInjected | OutageStarted | UpstreamFailed | ConnectionClosed
+Outcome = FaultInjected | OutageStarted | UpstreamFailed | ConnectionClosed
 """An event that says what became of a connection."""
 
 
@@ -80,7 +80,7 @@ class Row:
 
     proxy: str
     seen: Sequence[Seen]
-    events: Sequence[Told]
+    events: Sequence[Outcome]
     wrong: Sequence[str]
 
 
@@ -107,7 +107,7 @@ async def run_demo(console: Console) -> bool:
 
 
 async def try_faults() -> Result:
-    """Let every client meet its fault. Writes no file. Raises OSError where there cannot be enough descriptors."""
+    """Run every client against its fault. Writes no file. Raises OSError where there cannot be enough descriptors."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _DESCRIPTORS:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     path = demo_file()
@@ -156,17 +156,17 @@ def _with_upstreams(config: Config, ports: Mapping[str, int]) -> Config:
     return config.model_copy(update={"proxies": proxies})
 
 
-class _Collected(list[Told]):
+class _Collected(list[Outcome]):
     """A subscriber that keeps every event that says what became of a connection."""
 
-    wants: AbstractSet[type[Event]] = frozenset(get_args(Told))
+    wants: AbstractSet[type[Event]] = frozenset(get_args(Outcome))
 
     def receive(self, event: Event) -> None:
-        if isinstance(event, Told):
+        if isinstance(event, Outcome):
             self.append(event)
 
 
-async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Told], list[str]]:
+async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Outcome], list[str]]:
     """What the clients saw, what happened meanwhile, and which rules did not do as they should have."""
     stats, events = Stats(), _Collected()
     manager = Manager(config, Bus(stats, events))
@@ -415,12 +415,12 @@ async def _run_client(proxy: str, address: tuple[str, int], seen: dict[str, list
 # ---- the table ----------------------------------------------------------------------------------------------------
 
 
-def _row(proxy: str, seen: list[Seen], told: list[Told], unmet: list[str], heard: list[bytes]) -> Row:
+def _row(proxy: str, seen: list[Seen], logged: list[Outcome], unmet: list[str], heard: list[bytes]) -> Row:
     """Hold what the client saw against what the events say it would see."""
-    events: list[Told] = []
+    events: list[Outcome] = []
     wrong = [sentence for sentence in unmet if sentence.startswith(f"{proxy}: ")]
     for number, connection in enumerate(seen, start=1):
-        its = [event for event in told if _tells(event, proxy, number)]
+        its = [event for event in logged if _reports(event, proxy, number)]
         events += its
         sees, sent = _client_sees(its[-1]) if its else ("nothing", 0)
         if connection.sees != sees:
@@ -435,15 +435,15 @@ def _row(proxy: str, seen: list[Seen], told: list[Told], unmet: list[str], heard
     return Row(proxy, seen, events, wrong)
 
 
-def _tells(event: Told, proxy: str, number: int) -> bool:
-    """Whether an event says what became of a connection. One that met no fault has only that of its end."""
+def _reports(event: Outcome, proxy: str, number: int) -> bool:
+    """Whether an event says what became of a connection. One without a fault has only that of its end."""
     if isinstance(event, OutageStarted):
         return event.proxy == proxy
-    is_told_by_others = isinstance(event, ConnectionClosed) and (event.ended_by != "client" or event.faults)
-    return event.connection == f"{proxy}#{number}" and not is_told_by_others
+    is_reported_otherwise = isinstance(event, ConnectionClosed) and (event.ended_by != "client" or event.faults)
+    return event.connection == f"{proxy}#{number}" and not is_reported_otherwise
 
 
-def _client_sees(event: Told) -> tuple[str, int]:
+def _client_sees(event: Outcome) -> tuple[str, int]:
     """What the client sees, after how many bytes."""
     match event:
         case FaultInjected():
@@ -509,7 +509,7 @@ def _seen_text(run: Sequence[Seen]) -> Text:
     return Text.assemble((whole, "bold green" if seen.sees == "nothing" else "bold yellow"), proof)
 
 
-def _event_text(run: Sequence[Told]) -> Text:
+def _event_text(run: Sequence[Outcome]) -> Text:
     """An event in short, or several that differ in the connection's number only."""
     event = run[0]
     where = ", ".join(its.proxy if isinstance(its, OutageStarted) else its.connection for its in run)
@@ -535,7 +535,7 @@ def _when(event: FaultInjected) -> str:
     return f", {event.elapsed_ms:.0f} ms" if event.trigger[0].isdecimal() else ""
 
 
-def _sameness(event: Told) -> object:
+def _sameness(event: Outcome) -> object:
     if isinstance(event, FaultInjected):
         return event.name, event.fault, event.client_sees, event.degraded is None
     return event.name

@@ -1,6 +1,6 @@
 """The doctor: which faults are exact on this host, which are degraded and why, and what would make them exact.
 
-Found out by trying: it runs the demo, in which a real client meets every fault, and takes the event of each.
+It tries them: it runs the demo, in which every fault is injected into a real client's connection, and takes the events.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def examined(result: Result) -> list[Finding]:
         rules = {rule.name: rule for rule in its}
         written = {rule["name"]: one_line(rule) for rule in result.proxies[row.proxy].get("rules", ())}
         wrong = row.wrong[0] if row.wrong else None
-        for rule, fault, needs, degraded in _told(row, rules):
+        for rule, fault, needs, degraded in _tried(row, rules):
             known = findings.get((fault.key, needs))
             if known is None or (wrong is not None and known.wrong is None):
                 findings[fault.key, needs] = Finding(fault.key, written[rule.name], needs, degraded, wrong)
@@ -93,8 +93,8 @@ def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
         yield Text("No capability would help: the reasons above say what is in the way.")
 
 
-def _told(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Fault, Need, str | None]]:
-    """The faults that events tell of; if the row is wrong, those too that they should have told of."""
+def _tried(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Fault, Need, str | None]]:
+    """The faults that events report; if the row is wrong, those too that they should have reported."""
     if row.wrong:
         yield from (
             (rule, fault, fault.needs, None)

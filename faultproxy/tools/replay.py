@@ -1,7 +1,7 @@
 """A log back to a configuration: the same faults for the same connections, whatever chose them then.
 
 Each fault becomes a rule for the connections that it was injected into, by their numbers. Shapes keep the
-names of their rules and the seed, of which their draws are functions. A log that does not tell all of it is refused.
+names of their rules and the seed, of which their draws are functions. A log that lacks any of it is refused.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ _AT_ONCE_S = 0.05
 
 
 class CannotReplay(Exception):
-    """The log does not say enough, or says too much. The text tells where, and what to do."""
+    """The log does not say enough, or says too much. The text says where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Replay:
 
 
 def read_log(lines: Iterable[bytes]) -> Replay:
-    """What a log tells, as a configuration. What another program puts around or between its lines does not matter.
+    """What a log says, as a configuration. What another program puts around or between its lines does not matter.
 
     Raises CannotReplay.
     """
@@ -60,20 +60,20 @@ def read_log(lines: Iterable[bytes]) -> Replay:
         start = line.find(_HEAD)
         if start >= 0:
             try:
-                told = orjson.loads(line[start:])
+                entry = orjson.loads(line[start:])
             except orjson.JSONDecodeError:
                 raise CannotReplay(f"line {number} is cut short or garbled; replay needs a whole log") from None
             try:
-                reader.read(told, number)
+                reader.read(entry, number)
             except (KeyError, IndexError, TypeError, ValueError):
-                what = f"line {number}, {told['event']}, is not as it was written"
+                what = f"line {number}, {entry['event']}, is not as it was written"
                 raise CannotReplay(f"{what}; replay needs a whole log, with every line as it was") from None
     return reader.replay()
 
 
 @dataclass
 class _ProxyLog:
-    """What a log tells of one proxy."""
+    """What a log says of one proxy."""
 
     config: dict[str, Any]
     started: datetime
@@ -111,26 +111,26 @@ class _LogReader:
         self._proxies: dict[str, _ProxyLog] = {}
         self._notes: list[str] = []
 
-    def read(self, told: Line, number: int) -> None:
+    def read(self, entry: Line, number: int) -> None:
         """Take a line. Raises CannotReplay."""
-        match told.get("event"):  # another program's line may have none
+        match entry.get("event"):  # another program's line may have none
             case "proxy.started":
-                self._started(told, number)
+                self._started(entry, number)
             case "fault.injected":
-                self._injected(told, self._proxy(told, number), number)
+                self._injected(entry, self._proxy(entry, number), number)
             case "outage.started":
-                proxy = self._proxy(told, number)
-                proxy.outages.append((told["rule"], told["fault"], _since(proxy, told), None))
+                proxy = self._proxy(entry, number)
+                proxy.outages.append((entry["rule"], entry["fault"], _since(proxy, entry), None))
             case "outage.ended":
-                proxy = self._proxy(told, number)
+                proxy = self._proxy(entry, number)
                 rule, fault, start, _ = proxy.outages.pop()
-                proxy.outages.append((rule, fault, start, _since(proxy, told)))
+                proxy.outages.append((rule, fault, start, _since(proxy, entry)))
             case "proxy.stopped":
-                self._proxy(told, number).has_stopped = True
+                self._proxy(entry, number).has_stopped = True
             case "config.loaded":
-                self._edited(told, number)
+                self._edited(entry, number)
             case "log.dropped":
-                what = f"{told['count']} lines were dropped before line {number}, and faults may be among them"
+                what = f"{entry['count']} lines were dropped before line {number}, and faults may be among them"
                 raise CannotReplay(f"{what}; replay needs a whole log")
 
     def replay(self) -> Replay:
@@ -151,49 +151,49 @@ class _LogReader:
         try:
             parse(replay.yaml().encode(), "the replay")
         except ConfigError as error:
-            raise CannotReplay(f"what it tells makes no valid configuration: {error.errors[0]}") from None
+            raise CannotReplay(f"what it says makes no valid configuration: {error.errors[0]}") from None
         return replay
 
-    def _started(self, told: Line, number: int) -> None:
-        if told["run"] not in self._runs:
-            self._runs[told["run"]] = number
-            self._seed = told["seed"]
+    def _started(self, entry: Line, number: int) -> None:
+        if entry["run"] not in self._runs:
+            self._runs[entry["run"]] = number
+            self._seed = entry["seed"]
             self._proxies.clear()
-        self._proxies[told["proxy"]] = _ProxyLog(told["config"], datetime.fromisoformat(told["timestamp"]))
+        self._proxies[entry["proxy"]] = _ProxyLog(entry["config"], datetime.fromisoformat(entry["timestamp"]))
 
-    def _proxy(self, told: Line, number: int) -> _ProxyLog:
-        if told["proxy"] not in self._proxies:
-            what = f"line {number} tells of proxy {told['proxy']}, and no line before it that it started"
+    def _proxy(self, entry: Line, number: int) -> _ProxyLog:
+        if entry["proxy"] not in self._proxies:
+            what = f"line {number} is about proxy {entry['proxy']}, and no line before it says that this one started"
             raise CannotReplay(f"{what}; replay needs the log from its beginning")
-        return self._proxies[told["proxy"]]
+        return self._proxies[entry["proxy"]]
 
-    def _injected(self, told: Line, proxy: _ProxyLog, number: int) -> None:
-        connection = int(told["connection"].rpartition("#")[2])
-        rule, fault = told["rule"], told["fault"]
+    def _injected(self, entry: Line, proxy: _ProxyLog, number: int) -> None:
+        connection = int(entry["connection"].rpartition("#")[2])
+        rule, fault = entry["rule"], entry["fault"]
         if fault in _SHAPES:
             its = proxy.rule(rule)
             window = its.get("when", {}).get("window") if fault not in _DELAYS else None
             shaping = [window, {key: its[key] for key in its if key in _SHAPES}]
-            injection = _Injection(rule, fault, told["options"], window, shaping, rule in proxy.edited)
-            key = (rule, fault, str([told["options"], shaping]))
+            injection = _Injection(rule, fault, entry["options"], window, shaping, rule in proxy.edited)
+            key = (rule, fault, str([entry["options"], shaping]))
             proxy.shapes.setdefault(key, injection).connections.append(connection)
             return
         injected = proxy.verdicts.setdefault(connection, [])
         if any(fault == its_fault for _, its_fault, _ in injected):
-            what = f"line {number}: {fault} was injected into {told['connection']} again, which no single rule can do"
+            what = f"line {number}: {fault} was injected into {entry['connection']} again, which no single rule can do"
             raise CannotReplay(f"{what}; take the line out to replay the rest")
-        options = _options(told, proxy)
+        options = _options(entry, proxy)
         injected.append((rule, fault, options))
         after = options.get("after", {})
         if after.get("bytes") == "0B" or after.get("time") == "0s":  # at once, but not before the client had said this
             when = proxy.rule(rule).get("when", {})
             proxy.said[connection] = {key: when[key] for key in when if key in PEEKED}
 
-    def _edited(self, told: Line, number: int) -> None:
-        for change in told["changes"]:
+    def _edited(self, entry: Line, number: int) -> None:
+        for change in entry["changes"]:
             if change == "seed changed" or change.endswith(" removed"):
                 raise CannotReplay(f"line {number}: an edit ({change}) that one configuration cannot replay")
-        for name, config in told["config"].items():
+        for name, config in entry["config"].items():
             proxy = self._proxies.get(name)
             if proxy is None:
                 continue
@@ -204,20 +204,20 @@ class _LogReader:
             before = {rule["name"]: rule for rule in proxy.config["rules"]}
             proxy.edited |= {rule["name"] for rule in config["rules"] if rule != before.get(rule["name"])}
             proxy.config = config
-        if told["changes"]:
+        if entry["changes"]:
             self._notes.append(
-                f"line {number}: an edit ({'; '.join(told['changes'])});"
+                f"line {number}: an edit ({'; '.join(entry['changes'])});"
                 " what was injected before and after is replayed, in each connection from its start"
             )
 
 
-def _options(told: Line, proxy: _ProxyLog) -> Any:
-    """An ending's options; of a live one that its window's opening has injected, at the byte or time that it was."""
-    options = dict(told["options"])
+def _options(entry: Line, proxy: _ProxyLog) -> Any:
+    """A triggered fault's options; of a live one that its window's opening has injected, at that byte or time."""
+    options = dict(entry["options"])
     after = options.get("after", {})
     direction = after.get("direction", "downstream")
-    passed, elapsed_s = told[f"bytes_{direction}"], told["elapsed_ms"] / 1000
-    if not proxy.rule(told["rule"]).get("live") or _is_reached(after, passed, elapsed_s):
+    passed, elapsed_s = entry[f"bytes_{direction}"], entry["elapsed_ms"] / 1000
+    if not proxy.rule(entry["rule"]).get("live") or _is_reached(after, passed, elapsed_s):
         return options
     measured = {"bytes": format_size(passed)} if passed else {"time": format_duration(elapsed_s)}
     return {**options, "after": {**measured, "direction": direction}}
@@ -250,7 +250,7 @@ def _draws(options: Mapping[str, Any]) -> bool:
 
 
 def _rules(proxy: _ProxyLog) -> Iterator[dict[str, Any]]:
-    """Outages, then shapes, then what ends connections: so no verdict keeps from a connection what it met."""
+    """Outages, then shapes, then what ends connections: so no verdict keeps a connection from faults that it had."""
     names = _Names()
     for rule, fault, start, end in proxy.outages:
         window: dict[str, str] = {}
@@ -273,9 +273,9 @@ def _rules(proxy: _ProxyLog) -> Iterator[dict[str, Any]]:
     for connection, injected in sorted(proxy.verdicts.items()):
         said = proxy.said.get(connection, {})
         groups.setdefault(orjson.dumps([injected, said]).decode(), []).append(connection)
-    told = [(*orjson.loads(text), connections) for text, connections in groups.items()]
+    verdicts = [(*orjson.loads(text), connections) for text, connections in groups.items()]
     # Refusals first: no SYN can be judged below a rule that looks at what the client says.
-    for injected, said, connections in sorted(told, key=lambda group: group[0][0][1] not in _REFUSALS):
+    for injected, said, connections in sorted(verdicts, key=lambda group: group[0][0][1] not in _REFUSALS):
         title = " + ".join(dict.fromkeys(rule for rule, _, _ in injected))
         faults = {fault: options for _, fault, options in injected}
         yield {"name": names.take(title), "when": {"connection": connections, **said}, **faults}
@@ -320,5 +320,5 @@ class _Names:
         return name
 
 
-def _since(proxy: _ProxyLog, told: Line) -> float:
-    return max(0.0, (datetime.fromisoformat(told["timestamp"]) - proxy.started).total_seconds())
+def _since(proxy: _ProxyLog, entry: Line) -> float:
+    return max(0.0, (datetime.fromisoformat(entry["timestamp"]) - proxy.started).total_seconds())

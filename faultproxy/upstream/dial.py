@@ -107,7 +107,9 @@ async def _connect(
     while True:
         try:
             return await _finish(_begin(family, address, keepalive_s, note), poller)
-        except BlockingIOError:  # a Unix listener whose queue is full (connect(2), EAGAIN); the kernel tells of no end
+        except (
+            BlockingIOError
+        ):  # a Unix listener whose queue is full (connect(2), EAGAIN); the kernel does not say when it has room
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
 

@@ -35,7 +35,7 @@ LOADER_ONLY = (
     "bytes long",
     "is no rate that can be kept",
     "needs exactly one of probability and at",
-    "must hear it first",
+    "looks at what it says",
     "is not a regular expression",
     "which no search in linear time can do",
     "repeats more than 1000 times",

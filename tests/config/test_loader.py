@@ -162,7 +162,7 @@ proxies:
         '2:15: log.format: "jsn" is not one of the choices; write json or console',
         '4:3: proxies.".b": ".b" cannot name a proxy; write at most 100 letters, digits, _ . and -, not . or - first',
         '6:5: proxies.".b".listen: "listen" stands twice in one mapping, first at line 5, column 5; keep one',
-        '9:9: proxies.".b".rules[0]: refuse comes before there is a connection, so reset cannot strike; use two rules',
+        '9:9: proxies.".b".rules[0]: refuse comes before there is a connection, so reset cannot be injected; use two rules',
         '10:16: proxies.".b".rules[1].name: "a" already names the rule at line 9; give this one another name',
         '10:34: proxies.".b".rules[1].close.after: "x" is neither a size nor a duration; write 4KiB or 2s',
     )

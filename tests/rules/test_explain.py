@@ -70,11 +70,11 @@ def one(*rules: Settings, **settings: Any) -> Settings:
         ({"client": "10.0.0.0/8"}, 1, "no: client 127.0.0.1 is not in 10.0.0.0/8"),
         ({"client": ["10.0.0.0/8", "::1"]}, 1, "no: client 127.0.0.1 is not in 10.0.0.0/8 or ::1/128"),
         ({"client": "127.0.0.0/8"}, 1, "yes: client 127.0.0.1 is in 127.0.0.0/8"),
-        ({"window": {"from": "30s"}}, 1, "no: at 0s its window, from 30s on, is shut"),
+        ({"window": {"from": "30s"}}, 1, "no: at 0s its window, from 30s on, is closed"),
         (
             {"window": {"from": "30s", "to": "45s", "every": "1m"}},
             1,
-            "no: at 0s its window, from 30s to 45s of every 1m, is shut",
+            "no: at 0s its window, from 30s to 45s of every 1m, is closed",
         ),
         ({"window": {"to": "45s"}}, 1, "yes: at 0s its window, from 0s to 45s, is open"),
         ({"open_connections": {"min": 2}}, 1, "no: 1 connection is open, not at least 2"),

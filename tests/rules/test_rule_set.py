@@ -339,7 +339,7 @@ def test_reading_a_rule_does_not_change_it() -> None:
 
 
 def test_an_edit_that_is_given_up_leaves_no_trace() -> None:
-    """The book that an edit started from is as it was, should the edit not take effect."""
+    """The rule set that an edit started from is as it was, should the edit not take effect."""
     before = rule_set(rule("changed"), rule("same"))
     before.decide(facts(1))
     states = {name: replace(state) for name, state in before.states.items()}

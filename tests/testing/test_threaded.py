@@ -158,7 +158,7 @@ def test_waiting_for_what_has_been(server: str) -> None:
 
 
 def test_waiting_for_an_outage(server: str) -> None:
-    """A listener that is shut is a fault too: a refuse of no connection, for every client."""
+    """A listener that is closed is a fault too: a refuse of no connection, for every client."""
     with faultproxy.Proxy(server, [REFUSE]) as proxy:
         fault = proxy.wait_for("refuse", timeout=PATIENCE_S)
         assert (fault.connection, fault.rule, fault.ordinal, fault.client_sees) == (None, "down", 1, "ECONNREFUSED")

@@ -207,7 +207,7 @@ def test_a_live_rule_strikes_new_connections_as_any_other_does() -> None:
 
 
 def test_outages_come_when_they_came() -> None:
-    """Each with its window, since the start; the first of all rules, so that the listener is shut."""
+    """Each with its window, since the start; the first of all rules, so that the listener is closed."""
     found = rules(
         started("redis"),
         line("outage.started", 0.0002, proxy="redis", rule="down", fault="refuse"),
@@ -265,7 +265,7 @@ def test_several_runs_are_told() -> None:
 
 def test_a_log_without_its_beginning_is_told() -> None:
     """A fault of a proxy that never started, and a log with nothing in it, or of another format."""
-    assert refusal(struck(1)).startswith("line 1 tells of proxy redis, and no line before it that it started")
+    assert refusal(struck(1)).startswith("line 1 is about proxy redis, and no line before it says that this one started")
     for nothing in ([], [b"2026-01-01T00:00:00Z [info] proxy.started proxy=redis\n"]):
         assert refusal(*nothing).startswith(
             "there is no line of a proxy that started; replay needs a whole log in JSON"
@@ -363,7 +363,7 @@ def test_what_no_rule_can_do_is_told() -> None:
 def test_a_fault_of_another_version_is_told() -> None:
     """What is printed is always valid, or nothing is."""
     assert refusal(started(), struck(1, "cut", "explode", options={})).startswith(
-        "what it tells makes no valid configuration: "
+        "what it says makes no valid configuration: "
     )
 
 

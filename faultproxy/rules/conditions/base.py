@@ -16,7 +16,7 @@ ROOT = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 class Stage(IntEnum):
-    """When a condition is judged. A connection that meets FACTS and FIRST_BYTES is counted; the others then choose."""
+    """When a condition is judged. A connection is counted when FACTS and FIRST_BYTES hold; the others then choose."""
 
     FACTS = 1
     FIRST_BYTES = 2

@@ -1,4 +1,4 @@
-"""starts_with, matches and sni: what the client says first. Each holds, does not, or cannot be told yet (None)."""
+"""starts_with, matches and sni: what the client says first. Each holds, does not, or is not known yet (None)."""
 
 from fnmatch import fnmatchcase
 from functools import cached_property

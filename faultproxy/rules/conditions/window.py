@@ -36,7 +36,9 @@ class Window(Condition, BaseModel):
         end = "on" if self.end_s == inf else f"to {format_duration(self.end_s)}"
         every = f" of every {format_duration(self.every)}" if self.every is not None else ""
         at = format_duration(facts.at_s - state.since_s)
-        return f"at {at} its window, from {format_duration(self.start)} {end}{every}, is {'open' if holds else 'shut'}"
+        return (
+            f"at {at} its window, from {format_duration(self.start)} {end}{every}, is {'open' if holds else 'closed'}"
+        )
 
     @cached_property
     def end_s(self) -> float:
@@ -58,9 +60,9 @@ class Window(Condition, BaseModel):
         edge = min(coming, default=None)
         return None if edge is None else edge / _TICKS_PER_S
 
-    def _is_open_at(self, tick: int) -> bool:
+    def _is_open_at(self, time_us: int) -> bool:
         start, end = self._ends
-        return start <= (tick if self._period is None else tick % self._period) < end
+        return start <= (time_us if self._period is None else time_us % self._period) < end
 
     @cached_property
     def _ends(self) -> tuple[int, float]:
@@ -86,5 +88,5 @@ class Window(Condition, BaseModel):
 
 
 def _ticks(seconds: float) -> int:
-    # Floats miss an edge by a rounding error (0.3 % 0.1 is 0.0999...), whole microseconds meet it.
+    # Floats miss an edge by a rounding error (0.3 % 0.1 is 0.0999...), whole microseconds do not.
     return round(seconds * _TICKS_PER_S)
