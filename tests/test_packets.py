@@ -41,6 +41,8 @@ def rule(name: str = "r", **keys: Any) -> dict[str, Any]:
 
 
 SCENES = {
+    "download": Scene([rule(loss={**SOME, "direction": "downstream"})]),
+    "lossless": Scene(),
     "adds": Scene([rule("a", loss=FEW), rule("b", loss=FEW), rule("c", when={"client": "10.9.9.9"}, loss=FEW)]),
     "beside": Scene([rule("never", loss={"probability": "0%"}), rule("some", loss=SOME)]),
     "none": Scene([rule(loss={"probability": "0%"})]),
@@ -113,6 +115,27 @@ def talk(client: socket.socket, server: socket.socket, until_lost: int = 1) -> N
 
 
 # ---- loss
+
+
+def download_s(stage: Stage, name: str, data: bytes) -> float:
+    """How long it takes a client to get all of it."""
+    with stage.ends(name) as (client, server):
+        began = monotonic()
+        with Background(lambda: server.sendall(data)):
+            assert read_exactly(client, len(data)) == data
+        return monotonic() - began
+
+
+def test_a_download_is_slowed_down(stage: Stage) -> None:
+    """The server's packets are lost, and its kernel sends them again: every byte arrives, many times later.
+
+    Without anybody else on the machine it is more than ten times (scripts/bench-shapes).
+    """
+    data = pattern(20_000_000)
+    quick = min(download_s(stage, "lossless", data) for _ in range(3))
+    slow = sorted(download_s(stage, "download", data) for _ in range(3))[1]
+    assert slow > 3 * quick
+    assert stage.struck("download", client_sees="delay")["fidelity"] == "exact"
 
 
 def test_packets_are_lost_and_sent_again(stage: Stage) -> None:

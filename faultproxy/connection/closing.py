@@ -57,7 +57,7 @@ async def end_politely(peers: Peers) -> None:
 
 def _close(peers: Peers) -> None:
     if peers.packets is not None:
-        peers.packets.has_lost()  # soon the socket cannot be asked any more
+        peers.packets.lost()  # soon the socket cannot be asked any more
     for _, sock in peers.open_sockets():
         sockets.end(sock)
 

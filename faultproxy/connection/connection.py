@@ -22,7 +22,7 @@ from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.upstream.circles import Note
-from faultproxy.upstream.dial import Attempt, begin, dial, error_name
+from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
 
 class Connection:
@@ -138,7 +138,7 @@ class Connection:
             if greeting.server is not None:
                 self._connect(greeting.server)
                 return
-            attempt = begin(self._context.upstream, note)
+            attempt = begin(self._target, note)
         except OSError as error:
             self._upstream_failed(error)
             return
@@ -154,6 +154,11 @@ class Connection:
         if self._injector is not None:
             self._injector.install()
         relay.start()
+
+    @property
+    def _target(self) -> Target:
+        upstream = self._context.upstream
+        return upstream.in_small_packets() if self.plan.loses_downstream else upstream
 
     def _enter(self) -> Note | None:
         """Whom to tell of the dial. Raises OSError (ELOOP) if it would lead in a circle."""
@@ -261,7 +266,7 @@ class Connection:
                 note = self._enter()
                 server = self._greeting.server
                 if server is None:
-                    server = await dial(self._context.upstream, self._context.poller, attempt, note)
+                    server = await dial(self._target, self._context.poller, attempt, note)
             except OSError as error:
                 self._upstream_failed(error)
                 return False

@@ -3,37 +3,57 @@
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 
+from faultproxy.faults.base import Direction
 from faultproxy.kernel import socket_filter, sockets
+
+
+class _Filtered:
+    """One of the two sockets: which fraction of its packets is dropped, and whether any was since that was set."""
+
+    __slots__ = ("_dropped_before", "fraction", "had_lost", "sock")
+
+    def __init__(self, sock: socket.socket, fraction: float) -> None:
+        self.sock = sock
+        self.lose(fraction)
+
+    def lose(self, fraction: float) -> None:
+        self.fraction = fraction
+        self.had_lost = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Count from now on."""
+        self._dropped_before = sockets.dropped(self.sock)
+
+    def look(self) -> bool:
+        self.had_lost = self.had_lost or sockets.dropped(self.sock) > self._dropped_before
+        return self.had_lost
 
 
 class PacketFilter:
     """The filters on one connection's sockets. The client's comes first; the server's once there is one.
 
-    Sockets that are closed are passed over; so is the server's if it is a Unix socket, which knows no packets. For a
-    client's the kernel drops none: OSError (EAFNOSUPPORT).
+    The client's packets go ``upstream``, the server's ``downstream``. Sockets that are closed are passed over; so is the
+    server's if it is a Unix socket, which knows no packets. For a client's the kernel drops none: OSError (EAFNOSUPPORT).
     """
 
-    __slots__ = ("_client", "_dropped_before", "_had_lost", "_loss", "is_partition")
+    __slots__ = ("_fractions", "_sockets", "is_partition")
 
     def __init__(self, client: socket.socket) -> None:
         self.is_partition = False
-        self._client = client
-        self._loss = 0.0
-        self._dropped_before = sockets.dropped(client)
-        self._had_lost = False
+        self._fractions = dict.fromkeys(Direction, 0.0)
+        self._sockets = {Direction.UPSTREAM: _Filtered(client, 0.0)}
 
-    def lose(self, fraction: float, server: socket.socket | None) -> None:
-        """Drop this fraction of the client's packets from now on. Raises OSError where that is not possible."""
+    def lose(self, upstream: float, downstream: float, server: socket.socket | None) -> None:
+        """Drop these fractions of the peers' packets from now on. Raises OSError where that is not possible."""
         self._check_packets()
-        self._dropped_before = sockets.dropped(self._client)
-        self._had_lost = False
-        self._loss = fraction
+        self._set_fractions(upstream, downstream)
         try:
             self.apply(server)
         except OSError:
-            self._loss = 0.0
+            self._set_fractions(0.0, 0.0)
             raise
 
     def partition(self, server: socket.socket | None) -> None:
@@ -47,31 +67,40 @@ class PacketFilter:
             raise
 
     def _check_packets(self) -> None:
-        if self._client.family == socket.AF_UNIX:
+        if self._sockets[Direction.UPSTREAM].sock.family == socket.AF_UNIX:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
 
     def heal(self, server: socket.socket | None) -> None:
         """End the partition. Raises OSError."""
         self.is_partition = False
-        self._dropped_before = sockets.dropped(self._client)
+        for _, filtered in self._open():
+            filtered.forget()
         self.apply(server)
 
     def apply(self, server: socket.socket | None) -> None:
         """Put on each socket the filter that it is to have. Raises OSError."""
-        for sock in _open_tcp([self._client, server]):
+        if server is not None and server.fileno() >= 0 and server.family != socket.AF_UNIX:
+            fraction = self._fractions[Direction.DOWNSTREAM]
+            self._sockets.setdefault(Direction.DOWNSTREAM, _Filtered(server, fraction))
+        for _, filtered in self._open():
             if self.is_partition:
-                socket_filter.attach(sock, socket_filter.drop_all_but_resets())
-            elif sock is self._client and self._loss:
-                socket_filter.attach(sock, socket_filter.drop_some(self._loss))
+                socket_filter.attach(filtered.sock, socket_filter.drop_all_but_resets())
+            elif filtered.fraction:
+                socket_filter.attach(filtered.sock, socket_filter.drop_some(filtered.fraction))
             else:
-                socket_filter.detach(sock)
+                socket_filter.detach(filtered.sock)
 
-    def has_lost(self) -> bool:
-        """Whether a packet of the client's has been lost since lose() was called."""
-        if not self._had_lost and not self.is_partition and self._client.fileno() >= 0:
-            self._had_lost = sockets.dropped(self._client) > self._dropped_before
-        return self._had_lost
+    def lost(self) -> Collection[Direction]:
+        """The directions of which a packet has been lost since lose() was called."""
+        if not self.is_partition:
+            for _, filtered in self._open():
+                filtered.look()
+        return [direction for direction, filtered in self._sockets.items() if filtered.had_lost]
 
+    def _set_fractions(self, upstream: float, downstream: float) -> None:
+        self._fractions = {Direction.UPSTREAM: upstream, Direction.DOWNSTREAM: downstream}
+        for direction, filtered in self._open():
+            filtered.lose(self._fractions[direction])
 
-def _open_tcp(socks: Sequence[socket.socket | None]) -> list[socket.socket]:
-    return [sock for sock in socks if sock is not None and sock.fileno() >= 0 and sock.family != socket.AF_UNIX]
+    def _open(self) -> Iterator[tuple[Direction, _Filtered]]:
+        return ((direction, one) for direction, one in self._sockets.items() if one.sock.fileno() >= 0)

@@ -108,8 +108,8 @@ class Peers:
     def rst(self, side: Side) -> None:
         sock = self._open(side)
         if sock is not None:
-            if self.packets is not None and side is Side.CLIENT:
-                self.packets.has_lost()  # soon the socket cannot be asked any more
+            if self.packets is not None:
+                self.packets.lost()  # soon the socket cannot be asked any more
             sockets.reset(sock)
 
     def why_no_rst(self, side: Side) -> str | None:

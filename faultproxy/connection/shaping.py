@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from math import prod
+from socket import AF_UNIX
 from typing import Protocol
 
 from faultproxy.connection import host
@@ -22,7 +23,7 @@ class Report(Protocol):
 
 
 class Shaping:
-    """Puts the shapes of the rules that match a connection on its pipes, and on its client's packets.
+    """Puts the shapes of the rules that match a connection on its pipes, and on the packets of both peers.
 
     ``draw`` draws for a rule's name and whatever else is given.
     """
@@ -70,20 +71,28 @@ class Shaping:
     def look(self) -> None:
         """Report a first packet that was lost."""
         packets = self._peers.packets
-        if packets is not None and self.expects_loss and packets.has_lost():
+        if packets is not None and self.expects_loss:
+            lost = packets.lost()
             for match, shape in self._packets:
-                if shape.loss:
+                if shape.loss and any(map(shape.acts_on, lost)):
                     self._report_once(match, shape)
 
     def _lose(self) -> None:
+        peers = self._peers
+        if peers.server is not None and peers.server.family == AF_UNIX:
+            for match, shape in self._packets:
+                if not shape.acts_on(Direction.UPSTREAM):
+                    self._report_once(match, shape, "nothing is lost: to a Unix socket there are no packets")
         losing = [(match.rule, shape) for match, shape in self._packets]
         if losing == self._losing:
             return
         self._losing = losing
-        peers = self._peers
         peers.packets = peers.packets or PacketFilter(peers.client)
+        upstream, downstream = (
+            1 - prod(1 - shape.loss for _, shape in losing if shape.acts_on(direction)) for direction in Direction
+        )
         try:
-            peers.packets.lose(1 - prod(1 - shape.loss for _, shape in losing), peers.server)
+            peers.packets.lose(upstream, downstream, peers.server)
         except OSError as error:
             for match, shape in self._packets:
                 self._report_once(match, shape, f"nothing is lost: {host.no_filter(error)}")

@@ -336,6 +336,13 @@ class Shape(BaseModel):
     needs: ClassVar[Need] = Need.NOTHING
     client_sees: ClassVar[ClientSees] = "delay"
 
+    direction: Literal["both", "upstream", "downstream"] = "both"
+    """Which way the bytes or packets go that it shapes: upstream to the server, downstream to the client."""
+
+    def acts_on(self, direction: Direction) -> bool:
+        """Whether it shapes this direction."""
+        return self.direction in ("both", direction.value)
+
 
 class PacketShape(Shape):
     """A shape that keeps packets from the proxy's kernel, of which bytes know nothing."""
@@ -344,19 +351,12 @@ class PacketShape(Shape):
 
     @property
     def loss(self) -> float:
-        """The fraction of the client's packets that do not arrive."""
+        """The fraction of the packets that do not arrive."""
         raise NotImplementedError
 
 
 class StreamShape(Shape):
     """A shape that changes how bytes travel."""
-
-    direction: Literal["both", "upstream", "downstream"] = "both"
-    """Which way the bytes go that it shapes: upstream to the server, downstream to the client."""
-
-    def acts_on(self, direction: Direction) -> bool:
-        """Whether it shapes this direction."""
-        return self.direction in ("both", direction.value)
 
     def shaper(self, draw: Draw) -> Shaper:
         """The shape at work in one direction, for which ``draw`` draws."""

@@ -7,12 +7,15 @@ from faultproxy.units import Probability
 
 
 class Loss(PacketShape):
-    """Each packet that comes from the client is lost with ``probability``, and the client's kernel sends it again.
+    """Each packet is lost with ``probability``, and the kernel of its sender sends it again.
 
-    Acknowledgements and FIN are packets too; what arrives before the proxy has accepted the connection is spared. The
-    kernel draws, not the seed (BPF, SKF_AD_RANDOM): each time other packets are lost. It is logged when the kernel
-    has counted the first that it dropped (it counts an answered keepalive, too). Needs a socket filter; where that
-    is not allowed, nothing is lost: ``degraded``.
+    ``upstream`` are the client's packets, ``downstream`` the server's: with ``both``, downloads slow down as well as
+    uploads. Acknowledgements and FIN are packets too; what arrives before the proxy has accepted the connection, or
+    while it dials the server, is spared. The server's packets hold no more than Ethernet's do, be it on loopback,
+    where the client's hold up to 64 KiB, so that there are few to lose. The kernel draws, not the seed (BPF,
+    SKF_AD_RANDOM): each time other packets are lost. It is logged when the kernel has counted the first that it
+    dropped (it counts an answered keepalive, too). Needs a socket filter; where that is not allowed, nothing is lost:
+    ``degraded``.
     """
 
     key: ClassVar[str] = "loss"

@@ -192,7 +192,7 @@ class Handshake:
         try:
             through = context.circles.through(*half_open.key[:2])
             note = context.circles.enter(context.proxy, context.upstream.port, through)
-            attempt = begin(context.upstream, note)
+            attempt = begin(self._target(judged), note)
         except OSError as error:
             self._fail(half_open, judged, error)
             return
@@ -206,6 +206,10 @@ class Handshake:
         half_open.hold()
         self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt, note)
         self.context.poller.yield_soon = True
+
+    def _target(self, judged: Judged) -> Target:
+        upstream = self.context.upstream
+        return upstream.in_small_packets() if judged.plan.loses_downstream else upstream
 
     async def _finish_dial(
         self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
@@ -236,7 +240,7 @@ class Handshake:
         patience = trio.move_on_after(min(timeout_s, _PREDIALLED_S))
         try:
             with patience:
-                return await dial(self.context.upstream, self.context.poller, attempt, note)
+                return await dial(self._target(judged), self.context.poller, attempt, note)
         except OSError as error:
             self._fail(half_open, judged, error)
         if patience.cancelled_caught and not half_open.is_answered:

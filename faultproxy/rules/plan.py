@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault
+from faultproxy.faults.base import Connect, ConnectDelay, Direction, Fault, PacketShape, Shape, TriggeredFault
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ class Plan:
     dry_runs: tuple[Match, ...] = ()
     verdict: Match | None = None
     answers: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def loses_downstream(self) -> bool:
+        """Whether packets of the server's are to be lost."""
+        shapes = (shape for match in self.matches for shape in match.shapes if isinstance(shape, PacketShape))
+        return any(shape.loss and shape.acts_on(Direction.DOWNSTREAM) for shape in shapes)
 
     @property
     def refusal(self) -> Connect | None:

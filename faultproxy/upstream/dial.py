@@ -5,7 +5,7 @@ import select
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import trio
@@ -18,6 +18,7 @@ from faultproxy.upstream.circles import Note
 from faultproxy.upstream.resolver import resolve
 
 _UNIX = int(socket.AF_UNIX)
+_ETHERNET_SEGMENT = 1460
 _QUEUE_FULL_RETRY_S, _QUEUE_FULL_RETRY_MOST_S = 0.01, 0.25
 
 
@@ -26,7 +27,8 @@ class Target:
     """An upstream, and how it is dialled; parsed once, as dialling is part of every connection.
 
     ``family`` and ``address`` are what connect(2) takes; where ``family`` is None, ``host`` is a name, to be looked up
-    at every dial. ``keepalive_s`` as kernel.sockets.keep_alive() has it.
+    at every dial. ``keepalive_s`` as kernel.sockets.keep_alive() has it. ``segment_size`` is the most data that the
+    server is to put into a packet; None: as much as the way to it carries.
     """
 
     family: int | None
@@ -34,6 +36,7 @@ class Target:
     host: str = ""
     port: int = 0
     keepalive_s: float | None = 60.0
+    segment_size: int | None = None
 
     def __str__(self) -> str:
         return f"unix:{self.address}" if self.family == _UNIX else host_port(self.host, self.port)
@@ -42,6 +45,10 @@ class Target:
     def tcp(cls, host: str, port: int, keepalive_s: float | None = 60.0) -> "Target":
         """A server at an IP address or a host name."""
         return cls(sockets.family_of(host), (host, port), host, port, keepalive_s)
+
+    def in_small_packets(self) -> "Target":
+        """The same, but a packet holds what it does on Ethernet: loopback's hold 64 KiB, and there are few to lose."""
+        return replace(self, segment_size=_ETHERNET_SEGMENT)
 
     @classmethod
     def unix(cls, path: str) -> "Target":
@@ -75,8 +82,8 @@ async def dial(target: Target, poller: Poller, begun: Attempt | None = None, not
         now = trio.current_time()
         share_s = (trio.current_effective_deadline() - now) / left
         with suppress(OSError), trio.CancelScope(deadline=now + share_s):
-            return await _connect(family, address, target.keepalive_s, poller, note)
-    return await _connect(*addresses[-1], target.keepalive_s, poller, note)
+            return await _connect(family, address, target, poller, note)
+    return await _connect(*addresses[-1], target, poller, note)
 
 
 def begin(target: Target, note: Note | None = None) -> Attempt | None:
@@ -87,7 +94,7 @@ def begin(target: Target, note: Note | None = None) -> Attempt | None:
     if target.family is None:
         return None
     try:
-        return _begin(target.family, target.address, target.keepalive_s, note)
+        return _begin(target.family, target.address, target, note)
     except BlockingIOError:
         return None
 
@@ -100,26 +107,26 @@ def error_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
-async def _connect(
-    family: int, address: Address, keepalive_s: float | None, poller: Poller, note: Note | None
-) -> socket.socket:
+async def _connect(family: int, address: Address, target: Target, poller: Poller, note: Note | None) -> socket.socket:
     pause_s = _QUEUE_FULL_RETRY_S
     while True:
         try:
-            return await _finish(_begin(family, address, keepalive_s, note), poller)
+            return await _finish(_begin(family, address, target, note), poller)
         except (
             BlockingIOError
-        ):  # a Unix listener whose queue is full (connect(2), EAGAIN); the kernel does not say when it has room
+        ):  # a Unix listener whose queue is full (connect(2), EAGAIN); no event says when it has room
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
 
 
-def _begin(family: int, address: Address, keepalive_s: float | None, note: Note | None) -> Attempt:
+def _begin(family: int, address: Address, target: Target, note: Note | None) -> Attempt:
     is_unix = family == _UNIX
     sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
     try:
-        if keepalive_s is not None and not is_unix:
-            sockets.keep_alive(sock, keepalive_s)
+        if target.keepalive_s is not None and not is_unix:
+            sockets.keep_alive(sock, target.keepalive_s)
+        if target.segment_size is not None and not is_unix:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, target.segment_size)  # tcp(7)
         attempt = Attempt(sock, sockets.start_connect(sock, address))
         if note is not None:
             note(sock, address)

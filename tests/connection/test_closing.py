@@ -25,7 +25,7 @@ async def two() -> AsyncIterator[Ends]:
 async def lose_one(two: Ends) -> None:
     """The kernel drops a packet of the client's."""
     two.peers.packets = PacketFilter(two.peers.client)
-    two.peers.packets.lose(1.0, two.peers.server)
+    two.peers.packets.lose(1.0, 0.0, two.peers.server)
     before = sockets.dropped(two.peers.client)
     await send_all(two.client, b"in vain")
     await until(lambda: sockets.dropped(two.peers.client) > before)
@@ -33,7 +33,7 @@ async def lose_one(two: Ends) -> None:
 
 def has_lost(two: Ends) -> bool:
     """Whether that is known now."""
-    return two.peers.packets is not None and two.peers.packets.has_lost()
+    return two.peers.packets is not None and bool(two.peers.packets.lost())
 
 
 async def test_close_all(two: Ends) -> None:

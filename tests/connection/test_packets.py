@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from faultproxy.connection.packets import PacketFilter
+from faultproxy.faults.base import Direction
 from faultproxy.kernel import sockets
 from tests.network import need_a_filter
 from tests.relay.relaying import Ends, tcp_pair, until
@@ -50,24 +51,37 @@ async def arrives(peer: socket.socket, ours: socket.socket) -> bool:
 async def test_all_of_the_clients_packets(client: Ends, server: Ends) -> None:
     """They are lost, and that is known; the server's are not."""
     packets = PacketFilter(client[1])
-    packets.lose(1.0, server[1])
-    assert not packets.has_lost()
+    packets.lose(1.0, 0.0, server[1])
+    assert not packets.lost()
     assert await arrives(*server)
-    assert not packets.has_lost()
+    assert not packets.lost()
     assert not await arrives(*client)
-    assert packets.has_lost()
+    assert list(packets.lost()) == [Direction.UPSTREAM]
+
+
+async def test_all_of_the_servers_packets(client: Ends, server: Ends) -> None:
+    """The client's arrive; a server that is reached later has its own dropped too."""
+    packets = PacketFilter(client[1])
+    packets.lose(0.0, 1.0, None)
+    packets.apply(server[1])
+    assert await arrives(*client)
+    assert not packets.lost()
+    assert not await arrives(*server)
+    assert list(packets.lost()) == [Direction.DOWNSTREAM]
+    server[1].close()
+    assert list(packets.lost()) == [Direction.DOWNSTREAM]
 
 
 async def test_none_any_more(client: Ends) -> None:
     """With nothing to lose every packet arrives, and none has been lost since then."""
     packets = PacketFilter(client[1])
-    packets.lose(1.0, None)
+    packets.lose(1.0, 0.0, None)
     assert not await arrives(*client)
-    packets.lose(0.0, None)
-    assert not packets.has_lost()
+    packets.lose(0.0, 0.0, None)
+    assert not packets.lost()
     await until(lambda: bool(sockets.peek(client[1], 1)))  # what was lost is sent again
     assert await arrives(*client)
-    assert not packets.has_lost()
+    assert not packets.lost()
 
 
 async def test_a_partition(client: Ends, server: Ends) -> None:
@@ -77,22 +91,22 @@ async def test_a_partition(client: Ends, server: Ends) -> None:
     assert packets.is_partition
     assert not await arrives(*client)
     assert not await arrives(*server)
-    assert not packets.has_lost()
+    assert not packets.lost()
 
 
 async def test_a_partition_that_is_healed(client: Ends, server: Ends) -> None:
     """Both arrive again, or are lost again as before; what the partition has dropped is still not told of."""
     packets = PacketFilter(client[1])
-    packets.lose(1.0, server[1])
+    packets.lose(1.0, 0.0, server[1])
     packets.partition(server[1])
     assert not await arrives(*client)
     assert not await arrives(*server)
     packets.heal(server[1])
     assert not packets.is_partition
-    assert not packets.has_lost()
+    assert not packets.lost()
     await until(lambda: bool(sockets.peek(server[1], 1)))
     assert not await arrives(*client)
-    assert packets.has_lost()
+    assert packets.lost()
 
 
 async def test_a_server_that_is_reached_later(client: Ends, server: Ends) -> None:
@@ -106,12 +120,12 @@ async def test_a_server_that_is_reached_later(client: Ends, server: Ends) -> Non
 async def test_what_was_lost_is_known_when_the_socket_is_closed(client: Ends) -> None:
     """If it was asked for before; a closed socket is passed over, and says nothing."""
     asked, late = PacketFilter(client[1]), PacketFilter(client[1])
-    asked.lose(1.0, None)
-    late.lose(1.0, None)
+    asked.lose(1.0, 0.0, None)
+    late.lose(1.0, 0.0, None)
     assert not await arrives(*client)
-    assert asked.has_lost()
+    assert bool(asked.lost())
     client[1].close()
-    assert (asked.has_lost(), late.has_lost()) == (True, False)
+    assert (bool(asked.lost()), bool(late.lost())) == (True, False)
     asked.partition(None)
 
 
@@ -124,7 +138,7 @@ def test_where_it_is_not_allowed(client: Ends, monkeypatch: pytest.MonkeyPatch) 
     packets = PacketFilter(client[1])
     monkeypatch.setattr("faultproxy.connection.packets.socket_filter.attach", turn_down)
     with pytest.raises(PermissionError):
-        packets.lose(1.0, None)
+        packets.lose(1.0, 0.0, None)
     with pytest.raises(PermissionError):
         packets.partition(None)
     assert not packets.is_partition

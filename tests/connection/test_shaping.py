@@ -158,6 +158,20 @@ async def test_the_first_packet_that_is_lost(shaped: Shaped) -> None:
     assert not shaped.shaping.expects_loss
 
 
+async def test_the_servers_packets(shaped: Shaped) -> None:
+    """They are lost at our socket to it, and those rules say so that lose any of them."""
+    need_a_filter()
+    both = [match(way, loss={"probability": "100%", "direction": way}) for way in ("upstream", "downstream")]
+    shaped.act(*both)
+    shaped.two.connect()
+    shaped.shaping.install()
+    await send_all(shaped.two.server, b"x")
+    await until(lambda: bool(sockets.dropped(shaped.two.to_server)))
+    shaped.shaping.look()
+    assert shaped.reported == [("downstream", "loss", None)]
+    assert shaped.shaping.expects_loss
+
+
 async def test_what_was_lost_before_an_edit(shaped: Shaped) -> None:
     """Is told of by those rules that lost it, and not by others that come then."""
     need_a_filter()
@@ -170,16 +184,18 @@ async def test_what_was_lost_before_an_edit(shaped: Shaped) -> None:
 
 async def test_chances_add_up(shaped: Shaped, monkeypatch: pytest.MonkeyPatch) -> None:
     """A packet must get past every rule. The filter is not touched where nothing of it changes."""
-    asked: list[float] = []
+    asked: list[tuple[float, float]] = []
     monkeypatch.setattr(
-        "faultproxy.connection.packets.PacketFilter.lose", lambda _, fraction, __: asked.append(round(fraction, 6))
+        "faultproxy.connection.packets.PacketFilter.lose",
+        lambda _, upstream, downstream, __: asked.append((round(upstream, 6), round(downstream, 6))),
     )
-    half, third = (match(name, loss={"probability": part}) for name, part in (("half", "50%"), ("some", "20%")))
+    half = match("half", loss={"probability": "50%"})
+    third = match("some", loss={"probability": "20%", "direction": "upstream"})
     shaped.act(half, third)
     shaped.act(corrupting("r", 1), half, third)
     shaped.act()
     shaped.act()
-    assert asked == [0.6, 0]
+    assert asked == [(0.6, 0.5), (0, 0)]
 
 
 async def test_where_no_filter_is_allowed(shaped: Shaped, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from faultproxy.faults.base import options
+from faultproxy.faults.base import Direction, options
 from faultproxy.faults.loss import Loss
 
 
@@ -14,8 +14,18 @@ def test_its_probability_is_its_loss() -> None:
     assert Loss.client_sees == "delay"
 
 
+def test_whose_packets() -> None:
+    """Both peers' unless a direction is given."""
+    acts = {
+        direction: [Loss.model_validate({"probability": 1, "direction": direction}).acts_on(each) for each in Direction]
+        for direction in ("both", "upstream", "downstream")
+    }
+    assert acts == {"both": [True, True], "upstream": [True, False], "downstream": [False, True]}
+    assert Loss.model_validate({"probability": 1}).direction == "both"
+
+
 def test_what_is_not_a_loss() -> None:
-    """A probability is due, and nothing else is taken: what is lost comes from the client."""
-    for written in ({}, {"probability": "200%"}, {"probability": "1%", "direction": "both"}, {"probability": True}):
+    """A probability is due, and the direction is one that there is."""
+    for written in ({}, {"probability": "200%"}, {"probability": "1%", "direction": "down"}, {"probability": True}):
         with pytest.raises(ValidationError):
             Loss.model_validate(written)

@@ -265,7 +265,9 @@ def test_several_runs_are_told() -> None:
 
 def test_a_log_without_its_beginning_is_told() -> None:
     """A fault of a proxy that never started, and a log with nothing in it, or of another format."""
-    assert refusal(struck(1)).startswith("line 1 is about proxy redis, and no line before it says that this one started")
+    assert refusal(struck(1)).startswith(
+        "line 1 is about proxy redis, and no line before it says that this one started"
+    )
     for nothing in ([], [b"2026-01-01T00:00:00Z [info] proxy.started proxy=redis\n"]):
         assert refusal(*nothing).startswith(
             "there is no line of a proxy that started; replay needs a whole log in JSON"
