@@ -35,8 +35,9 @@ class _Filtered:
 class PacketFilter:
     """The filters on one connection's sockets. The client's comes first; the server's once there is one.
 
-    The client's packets go ``upstream``, the server's ``downstream``. Sockets that are closed are passed over; so is the
-    server's if it is a Unix socket, which knows no packets. For a client's the kernel drops none: OSError (EAFNOSUPPORT).
+    The client's packets go ``upstream``, the server's ``downstream``. Sockets that are closed are passed over; so is
+    the server's if it is a Unix socket, which knows no packets. For a client's the kernel drops none: OSError
+    (EAFNOSUPPORT).
     """
 
     __slots__ = ("_fractions", "_sockets", "is_partition")
