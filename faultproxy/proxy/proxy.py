@@ -103,9 +103,9 @@ class Proxy:
         open connections the changed triggered faults do not reach.
         """
         before = self._rules
+        rules = before.edited(settings.seed, settings.rules, trio.current_time())
         self.listener = listener
         listener.set_keepalive(settings.keepalive_s)
-        rules = before.edited(settings.seed, settings.rules, trio.current_time())
         self._use(settings, rules, self._schedule.open_windows - {rule.name for rule in rules.changed(before)})
         unaffected = self._connections.follow_edit(before, rules)
         self._acceptor.attach(listener)

@@ -156,6 +156,20 @@ async def test_a_bug_in_an_edit_ends_nothing(
         assert [await ask(its.address(name)) for name in "pq"] == ["ECONNRESET", b"hi"]
 
 
+async def test_a_bug_while_listeners_change_hands(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each proxy goes on at its own."""
+    with nobody() as x, nobody() as y:
+        pass
+    async with managed({"proxies": {"p": at(server, listen=x), "q": at(server, listen=y)}}) as its:
+        with monkeypatch.context() as patch:
+            patch.delattr(RuleSet, "edited")
+            with pytest.raises(AttributeError):
+                await its.edit(p=at(server, listen=y), q=at(server, listen=x))
+        assert [await ask(its.address(name)) for name in "pq"] == [b"hi", b"hi"]
+        await its.edit(p=at(server, CUT, listen=y), q=at(server, listen=x))
+        assert [await ask(its.address(name)) for name in "pq"] == ["ECONNRESET", b"hi"]
+
+
 async def test_an_edit_that_the_end_overtakes_opens_nothing(server: str) -> None:
     """Its new listeners are closed again, and it is told why; so is an edit that comes later."""
     async with managed({"proxies": {"p": at(server)}}) as its:

@@ -173,7 +173,6 @@ class Scene:
             nursery=nursery,
             limit=self.limit,
             bus=Bus(),
-            circles=Circles(),
             decide=self.decide,
             still_refuses=lambda _: True,
         )

@@ -179,9 +179,15 @@ async def test_a_chain_of_proxies_is_no_circle(server: str) -> None:
 
 async def test_thousands_of_short_windows(server: str) -> None:
     """2,000 rules whose windows of 10 ms come and go take a fraction of the processor, and a bystander's time neither."""
-    window = {"to": "10ms", "every": "20ms"}
     rules = [
-        {"name": f"r{number}", "when": {"window": window, "client": "192.0.2.1"}, "latency": {"delay": "1s"}}
+        {
+            "name": f"r{number}",
+            "when": {
+                "window": {"from": f"{4 * number}us", "to": f"{4 * number + 10_000}us", "every": "20ms"},
+                "client": "192.0.2.1",
+            },
+            "latency": {"delay": "1s"},
+        }
         for number in range(2000)
     ]
     config = {"proxies": {"p": at(server, *rules), "other": at(server)}}
@@ -189,7 +195,7 @@ async def test_thousands_of_short_windows(server: str) -> None:
         await trio.sleep(0.1)
         spent, began = process_time(), trio.current_time()
         await trio.sleep(2)
-        assert (process_time() - spent) / (trio.current_time() - began) < 0.3
+        assert (process_time() - spent) / (trio.current_time() - began) < 0.15
         await client.send_all(b"hi")
         assert await has_answer(client)
 
@@ -372,7 +378,8 @@ async def test_what_is_held_is_bounded(server: str) -> None:
             await trio.sleep(0.3)
             assert memory.held < 2 * mib + count * 16 * 1024 + mib // 2 < count * size
             await its.apply({"memory": "32MiB", "proxies": {"p": at(server, slow)}})
-            await until(lambda: memory.held >= count * size)
+            with trio.fail_after(5):
+                await until(lambda: memory.held >= count * size)
             await its.apply({"memory": "2MiB", "proxies": {"p": at(server)}})
             nursery.cancel_scope.cancel()
         assert count * size <= memory.held <= most < 1.1 * count * size, "what is under way arrives as it set out"
