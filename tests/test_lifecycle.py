@@ -1,8 +1,11 @@
 """Start, shortage, drain and end of the process."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +13,7 @@ from time import monotonic, sleep
 
 import pytest
 
+import faultproxy
 from tests.peers import (
     PATIENCE_S,
     Background,
@@ -316,3 +320,25 @@ def test_a_stalled_reader_of_the_log_stalls_nobody(tmp_path: Path) -> None:
     stopped = proxy.wait_for("proxy.stopped")
     assert (stopped["connections"], stopped["faults"]) == (clients + 1, {"cut": clients + 1})
     assert told == 3 * (clients + 1) + 2
+
+
+def test_standard_input() -> None:
+    """run - serves what it has read, once: SIGHUP changes nothing, and its variables are the environment's."""
+    text = "proxies: {p: {listen: '127.0.0.1:${PORT}', upstream: 'a:1', rules: [{name: r, reset: {to: client}}]}}"
+    command = [sys.executable, "-P", "-m", "faultproxy", "run", "-"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent), "PORT": "0"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(text)
+        process.stdin.close()
+        host, _, port = json.loads(process.stdout.readline())["listen"].rpartition(":")
+        process.send_signal(signal.SIGHUP)
+        with socket.create_connection((host, int(port)), PATIENCE_S) as client, pytest.raises(ConnectionResetError):
+            client.recv(1)
+        process.terminate()
+        events = [json.loads(line)["event"] for line in process.stdout]
+    assert events == ["fault.injected", "proxy.draining", "proxy.stopped"]
+    assert process.returncode == 0

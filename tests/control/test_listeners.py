@@ -1,13 +1,17 @@
 """An edit keeps the listeners whose addresses stay, makes the others, and leaves all as it was if one cannot be had."""
 
 import errno
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from faultproxy.control.listeners import CannotListen
+from faultproxy.control.listeners import CannotListen, make_listeners
+from faultproxy.kernel import sockets
 from faultproxy.listener.listener import Listener
-from tests.managing import ask, at, managed
+from faultproxy.listener.syn_intercept import SynSockets
+from faultproxy.relay import Poller
+from tests.managing import ask, at, configuration, managed
 from tests.peers import Server, echo, nobody
 
 CUT = {"name": "cut", "reset": {"to": "client"}}
@@ -84,3 +88,33 @@ async def test_if_the_second_cannot_be_had_all_is_as_it_was(
         monkeypatch.undo()
         await its.edit(p=at(server, CUT, listen=f":{port}"))
         assert await ask(("127.0.0.2", port)) == "ECONNRESET"
+
+
+@pytest.mark.parametrize(
+    ("listen", "number", "cure"),
+    [
+        ("127.0.0.1:80", errno.EACCES, "take CAP_NET_BIND_SERVICE: choose a higher port, or grant it"),
+        ("127.0.0.1:80", errno.EMFILE, "raise the limit of open files with ulimit -n"),
+        ("10.0.0.1:80", errno.EADDRNOTAVAIL, "this host has no such address: write one that it has, or :80 for all"),
+        ("unix:/run/x/p", errno.ENOENT, "there is no folder /run/x: make it"),
+        ("unix:/run/x/p", errno.EEXIST, "the file there is no socket: remove it, or choose another path"),
+        ("unix:/run/x/p", errno.EACCES, "it takes the permission to write in /run/x, and in a socket that is there"),
+        ("unix:/run/x/p", errno.EMFILE, "raise the limit of open files with ulimit -n"),
+    ],
+)
+async def test_what_cannot_be_had_is_told_with_its_cure(
+    listen: str, number: int, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address, the reason, and what to do about it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sockets, "bind", refuse)
+    monkeypatch.setattr(sockets, "bind_unix", refuse)
+    config = configuration({"proxies": {"p": at("a:1", listen=listen)}})
+    with Poller(1) as poller, pytest.raises(CannotListen) as error:
+        await make_listeners(config.proxies, {}, SynSockets(poller))
+    text = f"proxies.p.listen: cannot listen on {listen}: {os.strerror(number)} ({errno.errorcode[number]}); "
+    assert str(error.value).startswith(text)
+    assert cure in str(error.value)
