@@ -250,6 +250,7 @@ def fill(sock: socket.socket) -> bytes:
 @pytest.mark.parametrize("reads", ["client", "server"])
 def test_a_slow_reader_holds_its_sender_back(stage: Stage, reads: str) -> None:
     """The proxy keeps no more than a buffer for who does not read, and in the end every byte is there."""
+    stage.proxy.address("slow")  # once it has started
     before = stage.proxy.resident_bytes()
     with stage.ends("slow") as (client, server):
         reader, sender = (client, server) if reads == "client" else (server, client)

@@ -112,9 +112,7 @@ async def _connect(family: int, address: Address, target: Target, poller: Poller
     while True:
         try:
             return await _finish(_begin(family, address, target, note), poller)
-        except (
-            BlockingIOError
-        ):  # a Unix listener whose queue is full (connect(2), EAGAIN); no event tells of room
+        except BlockingIOError:  # a Unix listener whose queue is full (connect(2), EAGAIN); no event tells of room
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
 
