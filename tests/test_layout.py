@@ -14,7 +14,6 @@ import faultproxy
 
 TESTED_ELSEWHERE = {
     "__main__": "is what signals do while the program is loaded; real processes show it in test_lifecycle",
-    "faults/base": "is what the faults are made of; they are tested",
     "faults/exempt": "does nothing; that it ends the reading is tested with the rules",
 }
 
