@@ -173,6 +173,7 @@ class Scene:
             nursery=nursery,
             limit=self.limit,
             bus=Bus(),
+            circles=Circles(),
             decide=self.decide,
             still_refuses=lambda _: True,
         )
