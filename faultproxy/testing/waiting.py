@@ -129,7 +129,7 @@ async def wait_until_async(look: Callable[[], _T], news: News, timeout_s: float)
 async def check_loop() -> None:
     """Raise RuntimeError where no event loop runs that can wait; in trio also Cancelled, if that is due."""
     _waiter()
-    if trio.lowlevel.in_trio_task():
+    if _in_trio():
         await trio.lowlevel.checkpoint_if_cancelled()
 
 
@@ -142,9 +142,17 @@ async def finished(future: "Future[None]") -> None:
 
 
 def _waiter() -> Waiter:
-    if trio.lowlevel.in_trio_task():
+    if _in_trio():
         return TrioWaiter()
     try:
         return AsyncioWaiter()
     except RuntimeError:
         raise RuntimeError(_NO_LOOP) from None
+
+
+def _in_trio() -> bool:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
