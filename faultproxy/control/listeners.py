@@ -20,7 +20,6 @@ from faultproxy.upstream.resolver import resolve
 
 _RESOLVE_WITHIN_S = 10.0
 _FIND_OWNER_WITHIN_S = 1.0
-_FIND_OWNER_AT_AN_EDIT_WITHIN_S = 0.02  # connections wait meanwhile
 _MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -49,18 +48,20 @@ async def make_listeners(
         for proxy in running.values()
         if proxy.listener not in kept.values() and _port(proxy.listener.address) in ports
     ]
-    within_s = _FIND_OWNER_AT_AN_EDIT_WITHIN_S if running else _FIND_OWNER_WITHIN_S
     new: dict[str, AnyListener] = {}
+    name = ""
     try:
         for proxy in in_the_way:
             proxy.pause()
         for name, config in missing.items():
-            new[name] = _listen(name, config, hosts[name], syn_sockets, within_s)
-    except BaseException:
+            new[name] = _listen(config, hosts[name], syn_sockets)
+    except BaseException as error:
         for listener in new.values():
             listener.close()
         for proxy in in_the_way:
             proxy.resume()
+        if isinstance(error, OSError) and name in missing:
+            raise await _cannot_listen(name, missing[name].listen, error) from error
         raise
     return kept, new
 
@@ -81,26 +82,19 @@ def _port(address: Address) -> int | None:
     return address.port if isinstance(address, TcpAddress) else None
 
 
-def _listen(
-    name: str, config: ProxyConfig, host: str, syn_sockets: SynSockets, find_owner_within_s: float
-) -> AnyListener:
-    """A new listener, in the mode that the rules begin with. Raises CannotListen."""
+def _listen(config: ProxyConfig, host: str, syn_sockets: SynSockets) -> AnyListener:
+    """A new listener, in the mode that the rules begin with. Raises OSError."""
     listener: AnyListener
-    try:
-        if isinstance(config.listen, UnixAddress):
-            listener = UnixListener(config.listen)
-        else:
-            listener = Listener(config.listen, host, syn_sockets)
-    except OSError as error:
-        raise _cannot_listen(name, config.listen, error, find_owner_within_s) from error
+    if isinstance(config.listen, UnixAddress):
+        listener = UnixListener(config.listen)
+    else:
+        listener = Listener(config.listen, host, syn_sockets)
     try:
         listener.set_keepalive(config.keepalive)
-        rules = RuleSet.open(name, 0, config.rules, 0.0)
+        rules = RuleSet.open("", 0, config.rules, 0.0)
         listener.set_mode(*Schedule(rules, is_enabled=config.enabled).modes(0.0))
-    except BaseException as error:
+    except BaseException:
         listener.close()
-        if isinstance(error, OSError):
-            raise _cannot_listen(name, config.listen, error, find_owner_within_s) from error
         raise
     return listener
 
@@ -116,32 +110,34 @@ async def _resolve(name: str, listen: Address) -> str:
         text = f"proxies.{name}.listen: nobody says within {_RESOLVE_WITHIN_S:g} s which address {listen.host} is"
         raise CannotListen(f"{text}; write the address", may_pass=True) from None
     except OSError as error:
-        raise _cannot_listen(name, listen, error) from error
+        raise await _cannot_listen(name, listen, error) from error
     return str(address[0])
 
 
-def _cannot_listen(
-    name: str, listen: Address, error: OSError, find_owner_within_s: float = _FIND_OWNER_AT_AN_EDIT_WITHIN_S
-) -> CannotListen:
+async def _cannot_listen(name: str, listen: Address, error: OSError) -> CannotListen:
     text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
-    cure = (
-        _cure_of_tcp(listen, error, find_owner_within_s)
-        if isinstance(listen, TcpAddress)
-        else _cure_of_unix(listen, error)
-    )
+    cure = await _cure_of_tcp(listen, error) if isinstance(listen, TcpAddress) else _cure_of_unix(listen, error)
     if error.errno == errno.EMFILE:
         cure = "raise the limit of open files with ulimit -n"
     return CannotListen(f"{text}; {cure}" if cure else text, may_pass=error.errno in _MAY_PASS)
 
 
-def _cure_of_tcp(listen: TcpAddress, error: OSError, find_owner_within_s: float) -> str | None:
+async def _cure_of_tcp(listen: TcpAddress, error: OSError) -> str | None:
     if error.errno == errno.EADDRINUSE:
-        owner = find_port_owner(listen.port, find_owner_within_s)
-        return f"{owner or 'another process'} holds it: stop that, or choose another port"
+        return f"{await _owner(listen.port) or 'another process'} holds it: stop that, or choose another port"
     if error.errno == errno.EACCES:
         return f"ports below {_first_free_port()} take CAP_NET_BIND_SERVICE: choose a higher port, or grant it"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"this host has no such address: write one that it has, or :{listen.port} for all"
+    return None
+
+
+async def _owner(port: int) -> str | None:
+    with trio.move_on_after(_FIND_OWNER_WITHIN_S):
+        for owner in find_port_owner(port):
+            if owner is not None:
+                return owner
+            await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
     return None
 
 

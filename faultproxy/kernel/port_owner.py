@@ -1,31 +1,32 @@
 """Which process listens on a TCP port (proc(5): /proc/net/tcp, /proc/PID/fd, /proc/PID/comm)."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 _LISTEN = b"0A"
+_AT_ONCE = 1000
 
 
-def find_port_owner(port: int, within_s: float = 0.1) -> str | None:
-    """The process that listens on a TCP port, as ``name (pid N)``.
+def find_port_owner(port: int) -> Iterator[str | None]:
+    """Look for the process that listens on a TCP port; the last item is ``name (pid N)``, if it is found.
 
-    None if it cannot be seen (only processes of one's own user can be looked into, unless one is root), or is not
-    found within this time: a process may have 100,000 descriptors, of which 30,000 are read in 0.1 s. The name is the
-    process's own choice: what is not printable in it is escaped.
+    The items before are None: the caller may do something else meanwhile, or give up, as a process may have 100,000
+    descriptors, of which 1,000 are read in 3 ms. Only processes of one's own user can be looked into, unless one is
+    root. The name is the process's own choice: what is not printable in it is escaped.
     """
-    give_up = monotonic() + within_s
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for pid in filter(str.isdigit, os.listdir("/proc")) if sockets else ():
+        yield None
         try:
-            for fd in os.listdir(f"/proc/{pid}/fd"):
+            for count, fd in enumerate(os.listdir(f"/proc/{pid}/fd"), start=1):
                 if os.readlink(f"/proc/{pid}/fd/{fd}") in sockets:
-                    return f"{_name(pid)} (pid {pid})"
-                if monotonic() > give_up:
-                    return None
+                    yield f"{_name(pid)} (pid {pid})"
+                    return
+                if count % _AT_ONCE == 0:
+                    yield None
         except OSError:
             continue  # another user's, or gone meanwhile
-    return None
 
 
 def _name(pid: str) -> str:
