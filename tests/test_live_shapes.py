@@ -6,6 +6,7 @@ import threading
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -318,3 +319,37 @@ def test_endings_of_an_edit_spare_open_connections(clients: Clients) -> None:
     clients.edit(rule(corrupt=CHANGES, reset={"after": "24B"}))
     for _ in range(5):
         assert clients.changed() == [1, 2]
+
+
+def test_connections_share_a_line(tmp_path: Path) -> None:
+    """Four downloads at once take four times as long as one would, end together, and an edit widens their line."""
+    size, shared = 150_000, {"per": "proxy", "direction": "downstream"}
+    with (
+        Upstream() as upstream,
+        Faultproxy(tmp_path, one(upstream.address, rule(bandwidth={"rate": "400kB/s", **shared}))) as proxy,
+        ExitStack() as stack,
+    ):
+        pairs = []
+        for _ in range(4):
+            client = stack.enter_context(connect(proxy.address("p")))
+            pairs.append((client, stack.enter_context(upstream.accept())))
+        began, ends = monotonic(), dict.fromkeys(range(4), 0.0)
+
+        def download(number: int) -> None:
+            assert read_exactly(pairs[number][0], size) == pattern(size)
+            ends[number] = monotonic() - began
+
+        for _, server in pairs:
+            server.sendall(pattern(size))
+        with ExitStack() as downloads:
+            for number in ends:
+                downloads.enter_context(Background(partial(download, number)))
+        assert min(ends.values()) > 0.8, "all but the last piece had to wait for the others"
+        edit(proxy, upstream.address, rule(bandwidth={"rate": "400MB/s", **shared}))
+        began = monotonic()
+        for _, server in pairs:
+            server.sendall(pattern(size))
+        for number in ends:
+            download(number)
+        assert max(ends.values()) < 1.2
+        assert {line["connection"] for line in proxy.seen("fault.injected")} == {"p#1", "p#2", "p#3", "p#4"}

@@ -1,11 +1,12 @@
 """What the connections of one proxy share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from socket import socket
 
 import trio
 
+from faultproxy.connection.lines import Lines
 from faultproxy.events.bus import Bus
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles
@@ -16,7 +17,7 @@ from faultproxy.upstream.dial import Target
 class Context:
     """The proxy as its connections see it. An edit makes a new one, for the connections that come after it.
 
-    Connections that have to wait for something run a task in ``nursery``.
+    Connections that have to wait for something run a task in ``nursery``. ``lines`` outlive an edit.
     """
 
     proxy: str
@@ -27,6 +28,7 @@ class Context:
     bus: Bus
     nursery: trio.Nursery
     circles: Circles
+    lines: Lines = field(default_factory=Lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Injector:
         self._peers = peers
         self._reports = reports
         self._triggers = Triggers(facts.at_s)
-        self._shaping = Shaping(peers, self._draw, self._report_shape)
+        self._shaping = Shaping(peers, self._draw, self._report_shape, context.lines)
         self._hung_by: str | None = None
         self._revoked: frozenset[str] = frozenset()
         self._look_until = 0.0

@@ -7,9 +7,10 @@ from socket import AF_UNIX
 from typing import Protocol
 
 from faultproxy.connection import host
+from faultproxy.connection.lines import Lines
 from faultproxy.connection.packets import PacketFilter
 from faultproxy.connection.peers import Peers
-from faultproxy.faults.base import Direction, PacketShape, Shape, Shaper, StreamShape
+from faultproxy.faults.base import Direction, Join, PacketShape, Shape, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
 from faultproxy.rules.plan import Match
 
@@ -25,16 +26,17 @@ class Report(Protocol):
 class Shaping:
     """Puts the shapes of the rules that match a connection on its pipes, and on the packets of both peers.
 
-    ``draw`` draws for a rule's name and whatever else is given.
+    ``draw`` draws for a rule's name and whatever else is given. ``lines`` are what it shares with other connections.
     """
 
-    def __init__(self, peers: Peers, draw: Callable[..., float], report: Report) -> None:
+    def __init__(self, peers: Peers, draw: Callable[..., float], report: Report, lines: Lines) -> None:
         self._peers = peers
         self._draw = draw
         self._report = report
+        self._lines = lines
         self._streams: list[Acting] = []
         self._packets: list[tuple[Match, PacketShape]] = []
-        self._at_work: dict[tuple[str, str, Direction], tuple[Shape, Shaper]] = {}
+        self._at_work: dict[tuple[str, str, Direction], tuple[Shape | Join, Shaper]] = {}
         self._losing: list[tuple[str, PacketShape]] = []
         self._reported: set[tuple[str, str]] = set()
         self._changed_before = 0  # by shapes that an edit has replaced
@@ -43,7 +45,8 @@ class Shaping:
         """Let these rules' shapes act, once they are installed, and no others."""
         self.look()
         acting = [(match, shape) for match in matches for shape in match.shapes]
-        self._streams = [(match, shape) for match, shape in acting if isinstance(shape, StreamShape)]
+        streams = [(match, shape) for match, shape in acting if isinstance(shape, StreamShape)]
+        self._streams = sorted(streams, key=lambda one: not one[1].is_shared)
         self._packets = [(match, shape) for match, shape in acting if isinstance(shape, PacketShape)]
 
     def install(self) -> None:
@@ -100,9 +103,11 @@ class Shaping:
     def _shaper(self, match: Match, shape: StreamShape, direction: Direction) -> Shaper:
         """The shape at work, which goes on where it was when only others have changed."""
         key = (match.rule, shape.key, direction)
-        if key not in self._at_work or self._at_work[key][0] != shape:
+        line = self._lines.get(match.rule, shape, direction) if shape.is_shared else None
+        made_by = line or shape
+        if key not in self._at_work or self._at_work[key][0] != made_by:
             self._changed_before += self._at_work[key][1].changed if key in self._at_work else 0
-            self._at_work[key] = (shape, shape.shaper(partial(self._draw, *key)))
+            self._at_work[key] = (made_by, line() if line is not None else shape.shaper(partial(self._draw, *key)))
         return self._at_work[key][1]
 
     def _acted(self, acting: Sequence[Acting], index: int) -> None:

@@ -1,8 +1,9 @@
 """bandwidth: bytes come at a rate."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, Draw, Join, Segment, Shaper, StreamShape
+from faultproxy.faults.line import Line
 from faultproxy.units import PositiveSize, Rate
 
 _BURST_S = 0.01
@@ -14,6 +15,10 @@ class Bandwidth(StreamShape):
 
     A virtual clock a direction says when each piece has been paid for; idle time earns nothing, so no
     second ever sees more than the rate and one burst. A burst is 10 ms of the rate unless it is given.
+
+    ``per: proxy`` is one line for all connections of the proxy that the rule picks, one each way: those that have
+    something to send share it fairly, in turns of a piece each. It comes before the other shapes, wherever its rule
+    stands.
     """
 
     key: ClassVar[str] = "bandwidth"
@@ -22,9 +27,22 @@ class Bandwidth(StreamShape):
     """How many bytes a second pass, in each direction."""
     burst: PositiveSize | None = None
     """How many bytes may pass at once after a pause; 10 ms of the rate without it."""
+    per: Literal["connection", "proxy"] = "connection"
+    """Whose line it is: each connection has its own, or all of the proxy that the rule picks share one, fairly."""
+
+    @property
+    def is_shared(self) -> bool:
+        return self.per == "proxy"
+
+    def line(self, before: Join | None) -> Line:
+        return Line(self.rate, self._burst, before if isinstance(before, Line) else None)
 
     def shaper(self, draw: Draw) -> Shaper:
-        return _Metered(self.rate, self.burst or max(1, int(self.rate * _BURST_S)))
+        return _Metered(self.rate, self._burst)
+
+    @property
+    def _burst(self) -> int:
+        return self.burst or max(1, int(self.rate * _BURST_S))
 
 
 class _Metered:

@@ -318,14 +318,20 @@ class Shaper(Protocol):
 
     rate: float
     delay_s: float
-    max_read: int
     changed: int
+
+    @property
+    def max_read(self) -> int: ...
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
         """What becomes of bytes that would leave at ``due`` and begin at ``offset`` of the direction."""
 
     def end(self, due: float, *, fin: bool) -> float:
         """When the end of the stream leaves that would leave at ``due``."""
+
+
+Join = Callable[[], Shaper]
+"""A line that streams share: makes the shaper of one of them."""
 
 
 class Shape(BaseModel):
@@ -357,6 +363,15 @@ class PacketShape(Shape):
 
 class StreamShape(Shape):
     """A shape that changes how bytes travel."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all connections of the proxy that its rule picks share one line."""
+        return False
+
+    def line(self, before: Join | None) -> Join | None:
+        """A line to share, in place of the one before, if there was one; None if nothing is shared."""
+        return None
 
     def shaper(self, draw: Draw) -> Shaper:
         """The shape at work in one direction, for which ``draw`` draws."""

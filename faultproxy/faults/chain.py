@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from faultproxy.faults.base import MAX_BUFFERED, Segment, Shaper
+from faultproxy.faults.line import Turns
 
 
 class Chain:
     """Shapers one behind the other, from the first rule to the last, for the bytes from ``offset`` on.
 
+    Those that share a line come first: who waits there is not read, so nothing may hold its bytes before.
     ``acted`` is called with the index of a shaper whenever it delays, cuts up or changes something.
     """
 
@@ -17,10 +19,22 @@ class Chain:
         rate = min(shaper.rate for shaper in shapers)
         seconds = sum(shaper.delay_s for shaper in shapers)
         self.max_buffered = MAX_BUFFERED if rate == math.inf else max(1, min(MAX_BUFFERED, int(rate * seconds)))
-        self.max_read = min(self.max_buffered, *(shaper.max_read for shaper in shapers))
+        self._turns = [shaper for shaper in shapers if isinstance(shaper, Turns)]
+        others = [shaper.max_read for shaper in shapers if not isinstance(shaper, Turns)]
+        self._max_read = min([self.max_buffered, *others])
         self._shapers = shapers
         self._offset = offset
         self._acted = acted
+
+    @property
+    def max_read(self) -> int:
+        """How many bytes it takes at once; with a line less the more streams there are."""
+        return min([self._max_read, *(turns.max_read for turns in self._turns)]) if self._turns else self._max_read
+
+    @property
+    def not_before(self) -> float:
+        """When it takes the next bytes."""
+        return max((turns.not_before for turns in self._turns), default=0.0)
 
     def shape(self, now: float, data: bytes) -> Sequence[Segment]:
         """Pieces in the order in which they leave."""

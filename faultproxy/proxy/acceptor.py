@@ -10,6 +10,7 @@ import trio
 from faultproxy.addresses import host_port
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.context import Context, Greeting
+from faultproxy.connection.lines import Lines
 from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut
 from faultproxy.listener.handshake import Handshake, HandshakeContext
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
@@ -46,6 +47,7 @@ class Acceptor:
         self._connections = connections
         self._shortage: str | None = None
         self._handshake = Handshake()
+        self._lines = Lines()
         self._not_judged = Greeting()
 
     def use(self, settings: Settings, rules: RuleSet) -> None:
@@ -62,7 +64,9 @@ class Acceptor:
             services.bus,
             services.nursery,
             services.circles,
+            self._lines,
         )
+        self._lines.keep({rule.name for rule in rules.rules})
         self._handshake.context = HandshakeContext(
             self._proxy,
             settings.upstream,

@@ -52,7 +52,8 @@ class Matcher(Protocol):
 class Shaper(Protocol):
     """What delays, cuts up or changes the bytes of one pipe; times are of time.monotonic().
 
-    ``max_read`` is how many bytes it takes at once, ``max_buffered`` how many of them the pipe may keep for it.
+    ``max_read`` is how many bytes it takes at once, ``max_buffered`` how many of them the pipe may keep for it, and
+    ``not_before`` when it takes more, if the pipe keeps any.
     """
 
     @property
@@ -60,6 +61,9 @@ class Shaper(Protocol):
 
     @property
     def max_buffered(self) -> int: ...
+
+    @property
+    def not_before(self) -> float: ...
 
     def shape(self, now: float, data: bytes) -> Sequence[tuple[float, bytes, bool]]:
         """Pieces in the order in which they leave: due, bytes, and whether in a segment of their own."""
@@ -232,17 +236,16 @@ class Pipe:
             return False
         if self._shaper is None or not self._queue:
             return not self._queue and self.bytes_read < self.limit
-        held = self.bytes_read - self.bytes_written
-        return held < self._shaper.max_buffered and len(self._queue) < _MOST_PIECES and not self._memory.is_full
+        held, shaper = self.bytes_read - self.bytes_written, self._shaper
+        if held >= shaper.max_buffered or len(self._queue) >= _MOST_PIECES or self._memory.is_full:
+            return False
+        return not shaper.not_before or shaper.not_before <= monotonic()
 
     def _transform(self, shaper: Shaper | None, matchers: Sequence[Matcher]) -> None:
         self._shaper = shaper
         self._matchers = matchers
-        most = [matcher.max_read for matcher in matchers]
-        if shaper is not None:
-            most.append(shaper.max_read)
-        self._is_transformed = bool(most)
-        self._max_read = min(most, default=BUFFER_SIZE)
+        self._is_transformed = shaper is not None or bool(matchers)
+        self._max_read = min([matcher.max_read for matcher in matchers], default=BUFFER_SIZE)
 
     def _read(self) -> None:
         """Read once from the source and send it on."""
@@ -289,7 +292,8 @@ class Pipe:
             self._settle()
             return
         try:
-            count = self._recv_into(self._poller.buffer, min(self._max_read, self._memory.max_read))
+            most = self._max_read if shaper is None else min(self._max_read, shaper.max_read)
+            count = self._recv_into(self._poller.buffer, min(most, self._memory.max_read))
         except BlockingIOError:
             return
         except OSError:
@@ -299,7 +303,8 @@ class Pipe:
             return
         self.bytes_read += count
         data = bytes(self._poller.buffer[:count])
-        pieces = [(0.0, data, False)] if shaper is None else shaper.shape(monotonic(), data)
+        now = monotonic()
+        pieces = [(0.0, data, False)] if shaper is None else shaper.shape(now, data)
         if self._matchers:
             written = data if shaper is None else b"".join(piece for _, piece, _ in pieces)
             for matcher in self._matchers:
@@ -307,6 +312,8 @@ class Pipe:
                 if end is not None:
                     self.limit = min(self.limit, end)
         self._enqueue(pieces)
+        if shaper is not None and self._queue and shaper.not_before > now and shaper.not_before != self._queue[0][0]:
+            self._poller.call_at(shaper.not_before, self._settle)  # no piece leaves just then, which would settle too
 
     def _enqueue(self, pieces: Sequence[Piece]) -> None:
         if self._queue is None:

@@ -88,6 +88,7 @@ GOOD = [
     rule(reset={"after": {"idle": "60s"}}, stop=False),
     rule(reset={"after": {"match": "x", "nth": 3}}, stop=True),
     rule(latency={"delay": "1s"}, stop=False),
+    rule(bandwidth={"rate": "1MB/s", "per": "proxy"}, loss={"probability": "1%", "direction": "downstream"}),
     rule(refuse={}, stop=True, limit=3, expect={"min": 1}),
     rule(reset={"after": {"bytes": "4KiB", "direction": "upstream"}}),
     rule(latency={"delay": "1s"}, slice={"size": "4KiB"}, corrupt={"at": [1]}, bandwidth={"rate": "1MB/s"}),

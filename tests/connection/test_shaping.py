@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from faultproxy.connection.lines import Lines
 from faultproxy.connection.shaping import Shaping
 from faultproxy.faults.base import Direction, Shape
 from faultproxy.kernel import sockets
@@ -39,7 +40,7 @@ async def shaped() -> AsyncIterator[Shaped]:
         def report(match: Match, shape: Shape, degraded: str | None = None) -> None:
             reported.append((match.rule, shape.key, degraded))
 
-        yield Shaped(two, Shaping(two.peers, lambda *what: draw(1, "p", *what), report), reported)
+        yield Shaped(two, Shaping(two.peers, lambda *what: draw(1, "p", *what), report, Lines()), reported)
 
 
 def corrupting(rule: str, *at: int, direction: str = "both") -> Match:
@@ -120,6 +121,24 @@ async def test_a_shape_goes_on_where_it_was(shaped: Shaped) -> None:
     assert shaper(rate, shape, DOWN) is not at_work  # type: ignore[arg-type]
     shaped.act(other)
     assert shaper(other, changed, UP) is not at_work  # type: ignore[arg-type]
+
+
+async def test_a_shared_line(shaped: Shaped) -> None:
+    """It comes before the other shapes, is the same after other edits, and another once it was changed."""
+    shaped.two.connect()
+    late, line, other = (
+        match("late", latency={"delay": "1ms"}),
+        match("r", bandwidth={"rate": "1MB/s", "per": "proxy"}),
+        match("r", bandwidth={"rate": "2MB/s", "per": "proxy"}),
+    )
+    shaped.act(late, line)
+    assert [one.rule for one, _ in shaped.shaping._streams] == ["r", "late"]
+    at_work = dict(shaped.shaping._at_work)
+    shaped.act(line)
+    key = ("r", "bandwidth", UP)
+    assert shaped.shaping._at_work[key] is at_work[key]
+    shaped.act(other)
+    assert shaped.shaping._at_work[key][1] is not at_work[key][1]
 
 
 async def test_a_direction_that_was_ended(shaped: Shaped) -> None:
