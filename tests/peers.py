@@ -210,7 +210,7 @@ def read_to_the_end(sock: socket.socket, piece: int = 65536) -> tuple[bytes, str
         data += more
 
 
-def fate(address: Address) -> tuple[bytes, str]:
+def connect_and_read(address: Address) -> tuple[bytes, str]:
     """What a client gets that connects and only reads: all that comes, and how it ends.
 
     A reset may overtake the end of connect(), which would then fail with the same errno, and drop what had come before:

@@ -118,7 +118,7 @@ class Faultproxy:
         return self.next_verdict(before)
 
     def verdicts(self) -> int:
-        """How often the log has told of an edit so far."""
+        """How often the log has reported of an edit so far."""
         with self._news:
             return sum(map(_is_verdict, self.log))
 
@@ -205,8 +205,8 @@ class Faultproxy:
                         return line
                 looked_at = len(self.log)
                 if not self._news.wait(0.1) and (monotonic() > deadline or self.process.poll() is not None):
-                    told = "\n".join(map(json.dumps, self.log[-200:]))
-                    raise AssertionError(f"waited in vain for {what}; the log:\n{told}\n{self.errors}")
+                    reported = "\n".join(map(json.dumps, self.log[-200:]))
+                    raise AssertionError(f"waited in vain for {what}; the log:\n{reported}\n{self.errors}")
 
 
 def _is_verdict(line: Mapping[str, object]) -> bool:
@@ -264,8 +264,8 @@ class Stage:
         with self.connect(name) as client, self.upstreams[name].accept() as server:
             yield client, server
 
-    def struck(self, name: str, number: int = 1, **fields: Any) -> Line:
-        """The fault that struck a connection of this proxy."""
+    def injected(self, name: str, number: int = 1, **fields: Any) -> Line:
+        """The fault that was injected into a connection of this proxy."""
         return self.proxy.wait_for("fault.injected", connection=f"{name}#{number}", **fields)
 
     def closed(self, name: str, number: int = 1) -> Line:

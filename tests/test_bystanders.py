@@ -1,4 +1,4 @@
-"""What one client sends, however it meets a rule's expression, does not keep another client waiting."""
+"""What one client sends, whatever it makes of a rule's expression, does not keep another client waiting."""
 
 import socket
 import threading

@@ -80,7 +80,7 @@ def bad_lines(files: Path) -> str:
 
 
 def test_check(ran: Run, files: Path) -> None:
-    """Each good file is told with how much is in it."""
+    """Each good file is listed with how much is in it."""
     good, two = files / "good.yaml", files / "two.yaml"
     assert ran("check", good) == (0, f"{good}: ok, 1 proxies, 1 rules\n", "")
     assert ran("check", good, two) == (0, f"{good}: ok, 1 proxies, 1 rules\n{two}: ok, 2 proxies, 0 rules\n", "")
@@ -94,14 +94,14 @@ def test_a_process(files: Path) -> None:
 
 
 def test_check_finds_all(ran: Run, files: Path) -> None:
-    """All errors of all files are told on standard error, and the good files all the same; exit code 2."""
+    """All errors of all files are reported on standard error, and the good files all the same; exit code 2."""
     done = ran("check", files / "bad.yaml", files / "good.yaml", files / "none.yaml")
     missing = f"{files}/none.yaml:1:1: the file does not exist; check its name\n"
     assert done == (2, f"{files}/good.yaml: ok, 1 proxies, 1 rules\n", bad_lines(files) + missing)
 
 
 def test_check_warns(ran: Run, files: Path) -> None:
-    """What can hardly be meant is told on standard error, and is an error where that is asked for."""
+    """What can hardly be meant is reported on standard error, and is an error where that is asked for."""
     odd = files / "odd.yaml"
     odd.write_text("proxies:\n  p: {listen: ':0', upstream: 'a:1', rules: [{name: r, loss: {probability: 0}}]}\n")
     warning = f'{odd}:2:76: proxies.p.rules[0].loss.probability: warning: "0" is never drawn'
@@ -131,7 +131,7 @@ def test_a_missing_file(ran: Run, files: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "explain"])
 def test_a_bad_file(ran: Run, files: Path, command: str) -> None:
-    """A bad file is told like check tells it, nothing is started, exit code 2."""
+    """A bad file is reported as check does, nothing is started, exit code 2."""
     assert ran(command, files / "bad.yaml") == (2, "", bad_lines(files))
 
 
@@ -148,7 +148,7 @@ def test_no_configuration(ran: Run, tmp_path: Path, command: str, content: bytes
 
 @pytest.mark.parametrize("command", ["run", "check", "explain"])
 def test_an_unreadable_file(ran: Run, files: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """It is told like every other error of a file, at its place. Root may read everything, so it is made believe."""
+    """It is reported like every other error of a file, at its place. Root may read everything, so it is made believe."""
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "open", _may_not)
     file = files / "good.yaml"
@@ -184,7 +184,7 @@ def test_a_directory(ran: Run, tmp_path: Path, command: str) -> None:
     ],
 )
 def test_usage(ran: Run, arguments: list[str]) -> None:
-    """A wrong command, argument or option is told with what would be right, exit code 2."""
+    """A wrong command, argument or option is answered with what would be right, exit code 2."""
     done = ran(*arguments)
     assert (done.code, done.output) == (2, "")
     assert done.errors.startswith("Usage: ")
@@ -193,7 +193,7 @@ def test_usage(ran: Run, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("--seed", "abc"), ("--seed", "-1"), ("--connections", "many")])
 def test_what_is_no_number(ran: Run, option: str, value: str) -> None:
-    """It is told with what would be one."""
+    """The error says what would be one."""
     done = ran("explain", "f", option, value)
     assert f'"{value}" is not a number from ' in done.errors
     assert "write one, such as 42" in done.errors

@@ -1,4 +1,4 @@
-"""The tree of tasks: it serves until it is told to end, drains, and leaves nothing behind."""
+"""The tree of tasks: it serves until it is stopped, drains, and leaves nothing behind."""
 
 import os
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ async def echoes(client: trio.SocketStream) -> None:
 
 
 async def test_ready_means_that_clients_may_come(server: str) -> None:
-    """Each proxy has told where it listens by then, and serves."""
+    """Each proxy has logged where it listens by then, and serves."""
     its = Running(configuration({"proxies": {"p": at(server), "q": at(server)}}))
     async with trio.open_nursery() as nursery:
         await nursery.start(its.run)
@@ -106,7 +106,7 @@ async def test_an_edit_changes_how_long_the_drain_is(server: str) -> None:
 
 
 async def test_it_starts_whole_or_not_at_all(server: str) -> None:
-    """If one address cannot be had, none is taken, and nothing is told or left open."""
+    """If one address cannot be had, none is taken, and nothing is reported or left open."""
     with nobody() as free, nobody() as taken:
         pass
     with Server(echo) as holder:

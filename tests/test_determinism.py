@@ -19,7 +19,7 @@ CLIENTS = 64
 DRAWS = 10_000
 SIGMAS = 4.0
 
-Fates = tuple[set[tuple[str | None, str, int, str]], Counter[tuple[bytes, str]]]
+Outcomes = tuple[set[tuple[str | None, str, int, str]], Counter[tuple[bytes, str]]]
 
 SETS: dict[str, list[dict[str, Any]]] = {
     "ordinals": [
@@ -50,8 +50,8 @@ def talk(proxy: faultproxy.Proxy) -> tuple[bytes, str]:
         return b"", name_of(error)
 
 
-def play(rules: list[dict[str, Any]], *, at_once: bool) -> Fates:
-    """Who met which fault at which count; and what the clients got, in no order."""
+def play(rules: list[dict[str, Any]], *, at_once: bool) -> Outcomes:
+    """Which connection got which fault at which ordinal; and what the clients got, in no order."""
     got: list[tuple[bytes, str]] = []
 
     def serve(sock: Any) -> None:
@@ -77,7 +77,7 @@ def play(rules: list[dict[str, Any]], *, at_once: bool) -> Fates:
 
 @pytest.mark.parametrize("name", SETS)
 def test_64_at_once_meet_what_64_in_turn_meet(name: str) -> None:
-    """The fates, with their counts and by connection, are those of the sequential run, and so is what clients got."""
+    """The faults, with their ordinals and by connection, are those of the sequential run, and so is what clients got."""
     in_turn = play(SETS[name], at_once=False)
     assert len(in_turn[0]) >= 10
     for _ in range(3):
@@ -88,13 +88,13 @@ def probable(probability: float, name: str = "chance") -> BaseRule:
     return Rule.model_validate({"name": name, "when": {"probability": probability}, "reset": None})
 
 
-def hits(proxy: str, seed: int, *rules: BaseRule) -> list[set[int]]:
-    """For each rule alone in its proxy: which of the connections it hits."""
+def matched(proxy: str, seed: int, *rules: BaseRule) -> list[set[int]]:
+    """For each rule alone in its proxy: which of the connections it matches."""
     found = []
     for rule in rules:
         book = RuleSet.open(proxy, seed, [rule], 0.0)
-        arrivals = (ConnectionFacts(number, "127.0.0.1", 0.0, 1) for number in range(1, DRAWS + 1))
-        found.append({arrival.number for arrival in arrivals if book.decide(arrival).matches})
+        coming = (ConnectionFacts(number, "127.0.0.1", 0.0, 1) for number in range(1, DRAWS + 1))
+        found.append({facts.number for facts in coming if book.decide(facts).matches})
     return found
 
 
@@ -106,9 +106,9 @@ def within(count: int, chance: float, draws: int = DRAWS) -> bool:
 @pytest.mark.parametrize("chance", [0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("seed", [0, 1, 42, 2**63 - 1])
 def test_ten_thousand_draws_are_as_likely_as_they_say(chance: float, seed: int) -> None:
-    """The share that is hit lies within 4 sigma of the probability."""
-    (hit,) = hits("redis", seed, probable(chance))
-    assert within(len(hit), chance)
+    """The share that is drawn lies within 4 sigma of the probability."""
+    (drawn,) = matched("redis", seed, probable(chance))
+    assert within(len(drawn), chance)
 
 
 def test_draws_are_spread_evenly() -> None:
@@ -136,24 +136,24 @@ def test_no_two_share_a_draw() -> None:
 
 
 def test_two_proxies_and_two_rules_are_independent() -> None:
-    """Of two rules, or of one rule in two proxies, or with two seeds, both hit as often as chance has it."""
+    """Of two rules, or of one rule in two proxies, or with two seeds, both match as often as chance has it."""
     rule, other = probable(0.5), probable(0.5, "other")
-    sets = [*hits("redis", 42, rule, other), *hits("web", 42, rule, other), *hits("redis", 43, rule, other)]
+    sets = [*matched("redis", 42, rule, other), *matched("web", 42, rule, other), *matched("redis", 43, rule, other)]
     for one, another in combinations(sets, 2):
         assert within(len(one & another), 0.25)
 
 
 def test_two_proxies_of_one_program_differ() -> None:
-    """On real sockets, too: with one seed and one rule, each proxy has fates of its own."""
+    """On real sockets, too: with one seed and one rule, each proxy has draws of its own."""
     rules = [{"name": "chance", "when": {"probability": "50%"}, "reset": {"to": "client"}}]
 
-    def fates(name: str) -> list[int]:
+    def outcomes(name: str) -> list[int]:
         with faultproxy.Proxy("127.0.0.1:9", rules, name=name) as proxy:
             for _ in range(CLIENTS):
                 talk(proxy)
             return [int((fault.connection or "").rpartition("#")[2]) for fault in proxy.faults]
 
-    assert fates("a") == fates("a") != fates("b")
+    assert outcomes("a") == outcomes("a") != outcomes("b")
 
 
 def test_some_are_left_alone() -> None:

@@ -23,7 +23,7 @@ import faultproxy
 from faultproxy.cli import main
 from faultproxy.config.loader import examine, load
 from faultproxy.faults import CATALOGUE
-from tests.peers import Server, fate, pattern
+from tests.peers import Server, connect_and_read, pattern
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(faultproxy.__file__).parent.parent
@@ -196,7 +196,7 @@ def test_the_client_sees_what_the_readme_says(tmp_path: Path) -> None:
         with running(tmp_path, rules) as (listen, log):
             host, _, port = listen.rpartition(":")
             for _ in range(5):
-                data, end = fate((host, int(port)))
+                data, end = connect_and_read((host, int(port)))
                 assert data == reply[: len(data)]
                 seen.append((len(data), end))
     whole = (len(reply), "EOF")

@@ -20,9 +20,9 @@ from tests.peers import (
     Server,
     Upstream,
     connect,
+    connect_and_read,
     connect_error,
     echo,
-    fate,
     name_of,
     read_exactly,
     read_to_the_end,
@@ -108,7 +108,7 @@ def test_an_edit_takes_effect_by_itself(tmp_path: Path, echoes: Server, save: Ca
         save(proxy.file, text_of(one(echoes.address, CUT)))
         loaded = proxy.wait_for("config.loaded", level="info")
         assert monotonic() - began < 5
-        assert fate(address) == RESET
+        assert connect_and_read(address) == RESET
     assert (loaded["file"], loaded["changes"]) == (str(proxy.file), ["proxy p: rules changed"])
     assert loaded["config"]["p"]["rules"] == [CUT]
 
@@ -149,7 +149,7 @@ def test_kubernetes_turns_a_link(tmp_path: Path, echoes: Server) -> None:
         (tmp_path / "..data_tmp").symlink_to("..1")
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
         proxy.wait_for("config.loaded")
-        assert fate(proxy.address("p")) == RESET
+        assert connect_and_read(proxy.address("p")) == RESET
 
 
 def test_sighup_looks_at_once(tmp_path: Path, echoes: Server) -> None:
@@ -179,7 +179,7 @@ def test_a_bad_edit_changes_nothing(tmp_path: Path, echoes: Server, text: str, c
         rejected = proxy.edit(text)
         assert (rejected["event"], rejected["level"]) == ("config.rejected", "error")
         assert any(complaint in error for error in rejected["errors"])
-        assert fate(address) == RESET
+        assert connect_and_read(address) == RESET
         assert echoed(address) is None
         assert proxy.edit(one(echoes.address))["event"] == "config.loaded"
 
@@ -195,7 +195,7 @@ def test_a_file_that_vanishes_changes_nothing(tmp_path: Path, echoes: Server) ->
         assert echoed(address) is None
         proxy.write(one(echoes.address, CUT))
         proxy.wait_for("config.loaded")
-        assert fate(address) == RESET
+        assert connect_and_read(address) == RESET
 
 
 def test_counts_survive_an_edit(tmp_path: Path, echoes: Server) -> None:
@@ -207,16 +207,16 @@ def test_counts_survive_an_edit(tmp_path: Path, echoes: Server) -> None:
             one(echoes.address, {"name": "new", "when": {"first": 1}, "pass": None}, {**CUT, "when": {"nth": 4}})
         )
         assert [echoed(address), echoed(address)] == [None, None]
-        assert fate(address) == RESET
+        assert connect_and_read(address) == RESET
         assert proxy.wait_for("fault.injected")["ordinal"] == 4
         proxy.edit(one(echoes.address, {**CUT, "when": {"nth": [5, 6]}}))
-        assert fate(address) == RESET
-        struck = proxy.wait_for("fault.injected", nth=2)
-        assert (struck["ordinal"], struck["connection"]) == (5, "p#6")
+        assert connect_and_read(address) == RESET
+        injected = proxy.wait_for("fault.injected", nth=2)
+        assert (injected["ordinal"], injected["connection"]) == (5, "p#6")
 
 
-def test_endings_apply_to_connections_opened_later(tmp_path: Path, upstream: Upstream) -> None:
-    """A connection that is open when an ending is added never meets it."""
+def test_triggered_faults_apply_to_connections_opened_later(tmp_path: Path, upstream: Upstream) -> None:
+    """A connection that is open when a triggered fault is added never gets it."""
     with (
         Faultproxy(tmp_path, one(upstream.address)) as proxy,
         connect(proxy.address("p")) as client,
@@ -224,7 +224,7 @@ def test_endings_apply_to_connections_opened_later(tmp_path: Path, upstream: Ups
     ):
         exchange(client, server)
         proxy.edit(one(upstream.address, CUT))
-        assert fate(proxy.address("p")) == RESET
+        assert connect_and_read(proxy.address("p")) == RESET
         exchange(client, server)
 
 
@@ -340,7 +340,7 @@ def test_open_connections_survive_what_happens_to_their_proxy(tmp_path: Path, up
 
 @pytest.mark.parametrize("end", ["removed", "drained"])
 def test_windows_go_on_for_those_who_stay(tmp_path: Path, upstream: Upstream, end: str) -> None:
-    """The open connections of a proxy that is no more are still slow only while a window is open, and then struck."""
+    """The open connections of a proxy that is no more are still slow only while a window is open, and are then reset."""
     slow = {"name": "slow", "when": {"window": {"to": "600ms"}}, "latency": {"delay": "300ms"}}
     restart = {"name": "restart", "when": {"window": {"from": "3s"}}, "live": True, "reset": None}
     other = at("127.0.0.1:0", upstream.address)
@@ -375,7 +375,7 @@ def test_one_address_becomes_all_of_them(tmp_path: Path, echoes: Server) -> None
         assert connect_error(("127.0.0.2", port)) == "ECONNREFUSED"
 
 
-def test_any_free_port_is_told(tmp_path: Path, echoes: Server) -> None:
+def test_any_free_port_is_reported(tmp_path: Path, echoes: Server) -> None:
     """A proxy that an edit moves to port 0 is found by what the log says."""
     before = free_address()
     with Faultproxy(tmp_path, proxies(p=at(before, echoes.address))) as proxy:
@@ -422,7 +422,7 @@ def test_a_listener_in_the_way_is_reopened_if_the_edit_fails(tmp_path: Path, ech
 
 
 def test_the_log_level_follows_the_file(tmp_path: Path, echoes: Server) -> None:
-    """An edit changes how much is told, unless the command line has said so."""
+    """An edit changes how much is reported, unless the command line has said so."""
     quiet = {"log": {"level": "info"}, **one(echoes.address)}
     loud = {"log": {"level": "debug"}, **one(echoes.address)}
     with Faultproxy(tmp_path, quiet, level=None) as proxy:
@@ -436,10 +436,10 @@ def test_the_seed_follows_the_file(tmp_path: Path) -> None:
     """With another seed the draws are others; with the first one again, those that it always gives."""
     half = {"name": "half", "when": {"probability": "50%"}, "reset": {"to": "client"}}
 
-    def struck(proxy: Faultproxy) -> list[int]:
+    def injected(proxy: Faultproxy) -> list[int]:
         first = len(proxy.seen("connection.closed"))
         for number in range(first + 1, first + 21):
-            fate(proxy.address("p"))
+            connect_and_read(proxy.address("p"))
             proxy.wait_for("connection.closed", connection=f"p#{number}")
         return [int(line["connection"][2:]) - first for line in proxy.seen("fault.injected")][-20:]
 
@@ -448,14 +448,14 @@ def test_the_seed_follows_the_file(tmp_path: Path) -> None:
         outcomes = []
         for config in (configs[0], configs[0], configs[1]):
             with Faultproxy(tmp_path, config) as proxy:
-                outcomes.append(struck(proxy))
+                outcomes.append(injected(proxy))
                 assert proxy.wait_for("proxy.started")["seed"] == config["seed"]
         assert outcomes[0] == outcomes[1] != outcomes[2]
         with Faultproxy(tmp_path, configs[0]) as proxy:
             proxy.address("p")
             loaded: Line = proxy.edit(configs[1])
             assert loaded["changes"] == ["seed changed"]
-            assert struck(proxy) == outcomes[2]
+            assert injected(proxy) == outcomes[2]
 
 
 def test_a_port_that_a_stranger_holds(tmp_path: Path, echoes: Server) -> None:

@@ -15,8 +15,8 @@ from tests.peers import (
     Background,
     Server,
     connect,
+    connect_and_read,
     echo,
-    fate,
     pattern,
     read_exactly,
     read_to_the_end,
@@ -46,7 +46,7 @@ def leaves_nothing(folder: Path, *rules: Settings, aborts: bool) -> None:
                     read_exactly(client, 1000)
                     reset(client)
                 else:
-                    assert fate(address) == (DATA[:5000], "ECONNRESET")
+                    assert connect_and_read(address) == (DATA[:5000], "ECONNRESET")
 
         proxy.wait_for("proxy.started")
         idle = proxy.descriptors()
@@ -81,7 +81,7 @@ def test_failed_dials_leave_nothing(tmp_path: Path) -> None:
         address = proxy.address("p")
         idle = proxy.descriptors()
         for _ in range(300):
-            assert fate(address) == (b"", "ECONNRESET")
+            assert connect_and_read(address) == (b"", "ECONNRESET")
         proxy.wait_for("connection.closed", nth=300, ended_by="upstream_error")
         assert proxy.descriptors() == idle
 

@@ -22,7 +22,7 @@ from tests.peers import (
     connect,
     connect_error,
     echo,
-    fate,
+    connect_and_read,
     read_exactly,
     read_to_the_end,
     send_error,
@@ -176,28 +176,28 @@ def test_who_waits_at_the_end_is_still_served(tmp_path: Path) -> None:
     """Clients who were accepted when the signal came are answered to the last byte."""
     with Server(echo) as server, Faultproxy(tmp_path, one(server.address)) as proxy:
         address = proxy.address("p")
-        fates = []
+        outcomes = []
 
         def ask() -> None:
             while True:
                 try:
                     client = connect(address)
                 except (ConnectionRefusedError, ConnectionResetError):
-                    # Reset is who was in the queue when the listener was shut: nothing but a filter keeps SYNs out.
+                    # Reset is who was in the queue when the listener was closed: nothing but a filter keeps SYNs out.
                     return
                 with client:
                     if send_error(client, b"hello") is None:
                         client.shutdown(socket.SHUT_WR)
-                        fates.append(read_to_the_end(client))
+                        outcomes.append(read_to_the_end(client))
 
         with Background(ask), Background(ask):
             proxy.wait_for("connection.closed", nth=50)
             proxy.signal(signal.SIGTERM)
         assert proxy.exit_code() == 0
-        assert set(fates) <= {(b"hello", "EOF"), (b"", "ECONNRESET")}
-        assert fates.count((b"", "ECONNRESET")) <= 2
+        assert set(outcomes) <= {(b"hello", "EOF"), (b"", "ECONNRESET")}
+        assert outcomes.count((b"", "ECONNRESET")) <= 2
         served = proxy.seen("connection.closed")
-        assert fates.count((b"hello", "EOF")) == len(served)
+        assert outcomes.count((b"hello", "EOF")) == len(served)
         assert {line["ended_by"] for line in served} == {"client"}
 
 
@@ -256,7 +256,7 @@ def test_a_shortage_of_descriptors_loses_nobody(tmp_path: Path, upstream: Upstre
 
 
 def test_many_listeners_leave_less_room(tmp_path: Path, upstream: Upstream) -> None:
-    """Listeners and SYN gates take descriptors too: nobody is accepted whose upstream could not be dialled."""
+    """Listeners and SYN sockets take descriptors too: nobody is accepted whose upstream could not be dialled."""
     settings = one(upstream.address)["proxies"]["p"]
     some = {"name": "some", "when": {"nth": 1_000_000}, "refuse": None}
     gated = {f"gated{number}": {**settings, "rules": [some]} for number in range(3)}
@@ -275,8 +275,8 @@ def test_many_listeners_leave_less_room(tmp_path: Path, upstream: Upstream) -> N
         assert not proxy.seen("upstream.failed")
 
 
-def test_a_shortage_is_told_once(tmp_path: Path, upstream: Upstream) -> None:
-    """However long clients wait for a descriptor, and however often it is tried again, one line tells of it."""
+def test_a_shortage_is_reported_once(tmp_path: Path, upstream: Upstream) -> None:
+    """However long clients wait for a descriptor, and however often it is tried again, one line says so."""
     with Faultproxy(tmp_path, one(upstream.address), max_fds=64) as proxy, ExitStack() as stack:
         address = proxy.address("p")
         clients = [stack.enter_context(connect(address)) for _ in range(30)]
@@ -294,7 +294,7 @@ def test_a_shortage_is_told_once(tmp_path: Path, upstream: Upstream) -> None:
 
 
 def test_a_stalled_reader_of_the_log_stalls_nobody(tmp_path: Path) -> None:
-    """While nobody reads the log thousands are served; when it is read at last it tells how many lines are missing."""
+    """While nobody reads the log thousands are served; when it is read at last it says how many lines are missing."""
     cut = {"name": "cut", "reset": {"to": "client"}}
     clients = 6000  # three lines each, of which the log keeps 4 MiB
     with Faultproxy(tmp_path, one("127.0.0.1:9", cut), reads_log=False) as proxy:
@@ -305,7 +305,7 @@ def test_a_stalled_reader_of_the_log_stalls_nobody(tmp_path: Path) -> None:
 
         def run() -> None:
             for _ in range(clients // 4):
-                assert fate(address) == (b"", "ECONNRESET")
+                assert connect_and_read(address) == (b"", "ECONNRESET")
 
         before = proxy.resident_bytes()
         with Background(run), Background(run), Background(run):
@@ -313,13 +313,13 @@ def test_a_stalled_reader_of_the_log_stalls_nobody(tmp_path: Path) -> None:
         assert proxy.resident_bytes() - before < 30 * 2**20
         proxy.read_log()
         assert proxy.wait_for("log.dropped", level="warning")["count"] > 0
-        assert fate(address) == (b"", "ECONNRESET")
+        assert connect_and_read(address) == (b"", "ECONNRESET")
         proxy.wait_for("connection.closed", connection=f"p#{clients + 1}")
         assert proxy.stop() == 0
-    told = sum(line["count"] if line["event"] == "log.dropped" else 1 for line in proxy.log)
+    reported = sum(line["count"] if line["event"] == "log.dropped" else 1 for line in proxy.log)
     stopped = proxy.wait_for("proxy.stopped")
     assert (stopped["connections"], stopped["faults"]) == (clients + 1, {"cut": clients + 1})
-    assert told == 3 * (clients + 1) + 2
+    assert reported == 3 * (clients + 1) + 2
 
 
 def test_standard_input() -> None:

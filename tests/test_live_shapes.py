@@ -48,7 +48,7 @@ def sequence(start: int) -> bytes:
 
 
 class Stream:
-    """20 MB and more from one socket to another, until it is told to end; and whether all of it arrived."""
+    """20 MB and more from one socket to another, until it is to end; and whether all of it arrived."""
 
     def __init__(self, sender: socket.socket, receiver: socket.socket) -> None:
         self.sent = 0
@@ -103,7 +103,7 @@ def test_edits_lose_no_byte(tmp_path: Path) -> None:
             try:
                 for rules in EDITS * 3:
                     assert edit(proxy, upstream.address, *rules)["event"] == "config.loaded"
-                    threading.Event().wait(0.05)  # let some bytes meet them
+                    threading.Event().wait(0.05)  # let some bytes pass through them
                 edit(proxy, upstream.address)
             finally:
                 down.enough.set()
@@ -177,16 +177,16 @@ def test_a_window_shapes_open_connections(tmp_path: Path) -> None:
                     assert not changed
                 if not_after + opens + BUSY_S < sent and got < not_before + closes:
                     assert changed
-            struck = proxy.wait_for("fault.injected")
+            injected = proxy.wait_for("fault.injected")
     assert not seen[0]
     assert not seen[-1]
     assert [one for one, other in zip(seen, [not seen[0], *seen], strict=False) if one != other] == [False, True, False]
-    assert struck["elapsed_ms"] <= 1300
-    assert struck["ordinal"] == 1
+    assert injected["elapsed_ms"] <= 1300
+    assert injected["ordinal"] == 1
 
 
 def test_a_window_opens_again_and_again(tmp_path: Path) -> None:
-    """Each time on the same connection; it is told and counted once."""
+    """Each time on the same connection; it is reported and counted once."""
     rules = [rule(when={"window": {"to": "150ms", "every": "300ms"}}, corrupt=CHANGES)]
     with Server(echo) as server, Faultproxy(tmp_path, one(server.address, *rules)) as proxy:
         with connect(proxy.address("p")) as client:
@@ -238,7 +238,7 @@ class Clients:
         return [number for number, client in enumerate(self._open, 1) if client.fileno() >= 0 and is_changed(client)]
 
 
-def test_a_new_rule_meets_open_connections_oldest_first(clients: Clients) -> None:
+def test_a_new_rule_reaches_open_connections_oldest_first(clients: Clients) -> None:
     """The first two of five that are open; the third who comes later is spared."""
     clients.come(5)
     assert clients.edit(rule(when={"first": 2}, corrupt=CHANGES)) == "config.loaded"
@@ -257,7 +257,7 @@ def test_ordinals_go_on_after_the_open_ones(clients: Clients) -> None:
 
 
 def test_a_limit_counts_open_connections(clients: Clients) -> None:
-    """A rule that fires twice takes the two oldest."""
+    """A rule that matches twice takes the two oldest."""
     clients.come(4)
     clients.edit(rule(limit=2, corrupt=CHANGES))
     clients.come(1)
@@ -265,7 +265,7 @@ def test_a_limit_counts_open_connections(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("when", [{"every": 2}, {"probability": "50%"}, {"nth": [1, 4]}, {"first": 3}])
-def test_a_rule_that_was_met_keeps_its_answer(clients: Clients, when: Mapping[str, Any]) -> None:
+def test_a_rule_that_was_judged_keeps_its_answer(clients: Clients, when: Mapping[str, Any]) -> None:
     """However often it is edited, moved, removed in between others, it shapes the connections that it chose."""
     clients.come(8)
     clients.edit(rule(when=when, corrupt=CHANGES))
@@ -313,8 +313,8 @@ def test_conditions_hold_for_open_connections_too(clients: Clients) -> None:
     assert clients.changed() == []
 
 
-def test_endings_of_an_edit_spare_open_connections(clients: Clients) -> None:
-    """An ending in a rule that also shapes: the shape reaches those that are open, the ending only those that come."""
+def test_triggered_faults_of_an_edit_spare_open_connections(clients: Clients) -> None:
+    """A triggered fault in a rule that also shapes: the shape reaches those that are open, the fault only those that come."""
     clients.come(2)
     clients.edit(rule(corrupt=CHANGES, reset={"after": "24B"}))
     for _ in range(5):

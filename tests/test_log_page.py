@@ -23,7 +23,7 @@ COMMANDS = re.findall(r"^```sh\n(jq .*?)^```\n\n```text\n(.*?)^```", PAGE, re.MU
 
 
 def test_the_page_has_every_event_with_its_fields() -> None:
-    """No event and no field is missing, and none is there that is not told; in the order of the log."""
+    """No event and no field is missing, and none is there that is not described; in the order of the log."""
     events = [SAMPLES[kind] for kind in EVENTS]
     degraded = [replace(e, degraded="why") if isinstance(e, FaultInjected | FaultDryRun) else e for e in events]
     assert {event.name: (event.level, list(log_fields(event))) for event in degraded} == ROWS

@@ -72,8 +72,8 @@ def test_a_live_rule_reaches_what_is_open(edited: Edited) -> None:
     for client in clients:
         assert read_to_the_end(client) == (b"", "ECONNRESET")
     assert loaded["unaffected"] == 0
-    told = [edited.proxy.wait_for("fault.injected", connection=f"p#{number}") for number in (1, 2, 3)]
-    assert [line["ordinal"] for line in told] == [1, 2, 3]
+    reported = [edited.proxy.wait_for("fault.injected", connection=f"p#{number}") for number in (1, 2, 3)]
+    assert [line["ordinal"] for line in reported] == [1, 2, 3]
     late = connect(edited.proxy.address("p"))
     with late:
         assert read_to_the_end(late) == (b"", "ECONNRESET")
@@ -213,7 +213,7 @@ def test_the_third_reply(edited: Edited) -> None:
     assert edited.proxy.wait_for("fault.injected")["trigger"] == 'match 3 of "OK\\n" downstream'
 
 
-def test_endings_that_do_not_stop_the_reading(edited: Edited) -> None:
+def test_triggered_faults_that_do_not_stop_the_reading(edited: Edited) -> None:
     """Several wait in one connection, each for its trigger; the first that stops keeps those below away."""
     edited.edit(
         rule("a pause", hang={"after": "4B", "for": "50ms"}, stop=False),

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.peers import Address, Upstream, connect, connect_error, fate, name_of, read_exactly, read_to_the_end
+from tests.peers import (
+    Address,
+    Upstream,
+    connect,
+    connect_and_read,
+    connect_error,
+    name_of,
+    read_exactly,
+    read_to_the_end,
+)
 from tests.running import Faultproxy, Scene, Settings, Stage, one
 
 REFUSE = {"name": "outage", "refuse": None}
@@ -43,7 +52,7 @@ SCENES = {
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("gate"), SCENES) as stage:
+    with Stage(tmp_path_factory.mktemp("outages"), SCENES) as stage:
         yield stage
 
 
@@ -55,7 +64,7 @@ def windows_later(stage: Stage) -> None:
 
 def fate_of_connecting(address: Address) -> str:
     try:
-        return fate(address)[1]
+        return connect_and_read(address)[1]
     except ConnectionRefusedError as error:
         return name_of(error)
 
@@ -77,11 +86,11 @@ def exchange(client: socket.socket, server: socket.socket) -> None:
 
 
 def test_windows_open_and_close(stage: Stage) -> None:
-    """What is open lives on through an outage; a live ending strikes it, but not what a pass rule exempts."""
+    """What is open goes on through an outage; a live triggered fault is injected into it, but not into what a pass rule exempts."""
     with (
         stage.ends("opens_and_ends") as open_through_it,
         stage.ends("live") as exempt,
-        stage.ends("live") as struck,
+        stage.ends("live") as injected,
         stage.ends("live_close") as closed,
         stage.ends("not_live") as spared,
     ):
@@ -91,7 +100,7 @@ def test_windows_open_and_close(stage: Stage) -> None:
         exchange(*open_through_it)
 
         stage.proxy.wait_for("fault.injected", connection="live#2", rule="restart", fault="reset", fidelity="exact")
-        assert [read_to_the_end(sock) for sock in struck] == [(b"", "ECONNRESET")] * 2
+        assert [read_to_the_end(sock) for sock in injected] == [(b"", "ECONNRESET")] * 2
         exchange(*exempt)
         assert not stage.proxy.seen("fault.injected", connection="live#1")
 
@@ -109,8 +118,8 @@ def test_windows_open_and_close(stage: Stage) -> None:
     assert not stage.proxy.seen("fault.injected", proxy="not_live")
 
 
-def test_a_live_ending_strikes_once(stage: Stage) -> None:
-    """However often the window opens before the trigger is reached, and after: the log tells of what happened once."""
+def test_a_live_triggered_fault_is_injected_once(stage: Stage) -> None:
+    """However often the window opens before the trigger is reached, and after: the log says once what happened."""
     with stage.ends("live_again") as (client, server):
         windows_later(stage)
         exchange(client, server)
@@ -132,7 +141,7 @@ def test_an_outage_from_the_start(stage: Stage) -> None:
 
 
 def test_an_outage_without_a_window_refuses_everybody(stage: Stage) -> None:
-    """Each connect() fails with ECONNREFUSED, the upstream hears of none, and the outage is told once."""
+    """Each connect() fails with ECONNREFUSED, the upstream sees none, and the outage is logged once."""
     address = stage.proxy.address("always")
     stage.proxy.wait_for("outage.started", proxy="always", rule="outage")
     assert [connect_error(address) for _ in range(50)] == ["ECONNREFUSED"] * 50
@@ -158,9 +167,9 @@ def test_an_outage_that_repeats(stage: Stage) -> None:
 def test_a_refuse_that_is_no_outage_leaves_the_listener_open(stage: Stage, name: str) -> None:
     """With a limit, or a verdict above, clients are judged one by one: by their SYN, or else reset after the accept."""
     seen = fate_of_connecting(stage.proxy.address(name))
-    struck = stage.struck(name)
-    assert seen == struck["client_sees"]
-    assert struck["fidelity"] == ("exact" if seen == "ECONNREFUSED" else "degraded")
+    injected = stage.injected(name)
+    assert seen == injected["client_sees"]
+    assert injected["fidelity"] == ("exact" if seen == "ECONNREFUSED" else "degraded")
     assert not stage.proxy.seen("outage.started", proxy=name)
 
 
@@ -217,7 +226,7 @@ def test_a_port_that_another_process_took_meanwhile(tmp_path: Path, upstream: Up
 
 
 def test_expect_counts_an_outage_once(tmp_path: Path, upstream: Upstream) -> None:
-    """However many clients an outage refuses, it struck once."""
+    """However many clients an outage refuses, it counts once."""
     rule = {**REFUSE, "expect": {"min": 1, "max": 1}}
     with Faultproxy(tmp_path, with_rules(upstream, rule), "--expect") as proxy:
         proxy.wait_for("outage.started")

@@ -84,7 +84,7 @@ def unacknowledged(sock: socket.socket) -> int:
 
 
 def wait_until_sent_again(sock: socket.socket, more_than: int = 0) -> None:
-    """Its kernel tells no one, so it is asked."""
+    """Its kernel does not report it, so it is asked."""
     deadline = monotonic() + PATIENCE_S
     while sent_again(sock) <= more_than:
         assert monotonic() < deadline, "nothing was sent again"
@@ -135,16 +135,16 @@ def test_a_download_is_slowed_down(stage: Stage) -> None:
     quick = min(download_s(stage, "lossless", data) for _ in range(3))
     slow = sorted(download_s(stage, "download", data) for _ in range(3))[1]
     assert slow > 3 * quick
-    assert stage.struck("download", client_sees="delay")["fidelity"] == "exact"
+    assert stage.injected("download", client_sees="delay")["fidelity"] == "exact"
 
 
 def test_packets_are_lost_and_sent_again(stage: Stage) -> None:
-    """Two rules lose more than one, and are told of when the first packet is gone; every byte arrives; replies too."""
+    """Two rules lose more than one, and are reported when the first packet is gone; every byte arrives; replies too."""
     with stage.ends("adds") as (client, server):
         talk(client, server, until_lost=3)
         for name in "ab":
-            told = stage.struck("adds", rule=name)
-            assert (told["fault"], told["client_sees"], told["fidelity"]) == ("loss", "delay", "exact")
+            reported = stage.injected("adds", rule=name)
+            assert (reported["fault"], reported["client_sees"], reported["fidelity"]) == ("loss", "delay", "exact")
         server.sendall(pattern(100_000))
         assert read_exactly(client, 100_000) == pattern(100_000)
         client.shutdown(socket.SHUT_WR)
@@ -152,7 +152,7 @@ def test_packets_are_lost_and_sent_again(stage: Stage) -> None:
     assert stage.closed("adds")["faults"] == ["loss", "loss"]
 
 
-def test_what_loses_nothing_is_not_told_of(stage: Stage) -> None:
+def test_what_loses_nothing_is_not_reported(stage: Stage) -> None:
     """No loss at 0 %, and no line."""
     with stage.ends("none") as (client, server):
         client.sendall(pattern(100_000))
@@ -160,11 +160,11 @@ def test_what_loses_nothing_is_not_told_of(stage: Stage) -> None:
     assert stage.closed("none")["faults"] == []
 
 
-def test_who_loses_nothing_beside_one_who_does_is_not_told_of(stage: Stage) -> None:
+def test_who_loses_nothing_beside_one_who_does_is_not_reported(stage: Stage) -> None:
     """At 0 % a rule has no part in what is lost."""
     with stage.ends("beside") as (client, server):
         talk(client, server)
-        stage.struck("beside", rule="some")
+        stage.injected("beside", rule="some")
     assert stage.closed("beside")["faults"] == ["loss"]
 
 
@@ -178,7 +178,7 @@ def test_all_is_lost(stage: Stage) -> None:
         server.settimeout(QUIET_S)
         with pytest.raises(TimeoutError):
             server.recv(1)
-        assert stage.struck("all")["fault"] == "loss"
+        assert stage.injected("all")["fault"] == "loss"
 
 
 def test_a_server_that_answers_late_is_dialled_once(stage: Stage) -> None:
@@ -196,7 +196,7 @@ def test_a_server_that_answers_late_is_dialled_once(stage: Stage) -> None:
 
 
 def test_a_dry_run_loses_nothing(stage: Stage) -> None:
-    """It is told of at once, as of every shape in a dry run."""
+    """It is reported at once, as of every shape in a dry run."""
     with stage.ends("dry_run") as (client, server):
         assert stage.proxy.wait_for("fault.dry_run", proxy="dry_run")["fault"] == "loss"
         for _ in range(100):
@@ -209,7 +209,7 @@ def test_a_window(stage: Stage) -> None:
     """As long as it is open."""
     with stage.ends("window") as (client, server):
         talk(client, server)
-        stage.struck("window")
+        stage.injected("window")
 
 
 def test_an_edit_reaches_open_connections(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_an_edit_reaches_open_connections(tmp_path: Path) -> None:
 
 
 def test_a_window_that_closes(tmp_path: Path) -> None:
-    """Loss is over for good when its window is, also for whom it has met."""
+    """Loss is over for good when its window is, also for connections that it acted on."""
     lossy = rule(when={"window": {"to": "1s"}}, loss={"probability": "100%"})
     with (
         Upstream() as upstream,
@@ -261,8 +261,12 @@ def test_a_partition_acknowledges_nothing(stage: Stage) -> None:
     with stage.ends("partition") as (client, server):
         with Background(lambda: server.sendall(pattern(120_000))):
             assert read_exactly(client, 100_000) == pattern(120_000)[:100_000]
-        told = stage.struck("partition")
-        assert (told["bytes_downstream"], told["client_sees"], told["fidelity"]) == (100_000, "silence", "exact")
+        reported = stage.injected("partition")
+        assert (reported["bytes_downstream"], reported["client_sees"], reported["fidelity"]) == (
+            100_000,
+            "silence",
+            "exact",
+        )
         client.sendall(b"is anyone there?")
         server.sendall(b"hello?")
         wait_until_sent_again(client, more_than=1)
@@ -279,7 +283,7 @@ def test_a_partition_that_ends(stage: Stage) -> None:
     with stage.ends("partition_for") as (client, server):
         server.sendall(b"1234567")
         assert read_exactly(client, 4) == b"1234"
-        stage.struck("partition_for")
+        stage.injected("partition_for")
         client.sendall(b"question")
         assert read_exactly(server, 8) == b"question"
         assert read_exactly(client, 3) == b"567"
@@ -292,13 +296,13 @@ def test_who_resets_in_a_partition_is_let_go(stage: Stage) -> None:
     with stage.ends("partition_gone") as (client, server):
         server.sendall(b"1234")
         assert read_exactly(client, 4) == b"1234"
-        stage.struck("partition_gone")
+        stage.injected("partition_gone")
         reset(client)
         assert stage.closed("partition_gone")["ended_by"] == "client"
 
 
 def test_a_reset_ends_a_partition(stage: Stage) -> None:
-    """Endings after it strike on time."""
+    """Triggered faults after it are injected on time."""
     with stage.ends("partition_reset") as (client, server):
         server.sendall(b"1234")
         assert read_exactly(client, 4) == b"1234"
@@ -322,12 +326,12 @@ def test_a_slow_reader_finds_the_silence_too(stage: Stage) -> None:
         assert read_exactly(client, 20_000) == pattern(120_000)[100_000:]
 
 
-def test_a_partition_of_a_slow_reader_keeps_no_ending_waiting(stage: Stage) -> None:
-    """A reset strikes on time, also while the bytes before the partition are still on their way; this is told."""
+def test_a_partition_of_a_slow_reader_keeps_no_triggered_fault_waiting(stage: Stage) -> None:
+    """A reset is injected on time, also while the bytes before the partition are still on their way; this is reported."""
     with stage.ends("partition_hurried") as (client, server), Background(lambda: send_error(server, pattern(100_000))):
         wait_until_broken(client)
-        assert stage.struck("partition_hurried", fault="reset")["elapsed_ms"] < 2000
-        hung = stage.struck("partition_hurried", fault="hang")
+        assert stage.injected("partition_hurried", fault="reset")["elapsed_ms"] < 2000
+        hung = stage.injected("partition_hurried", fault="hang")
         assert hung["reason"] == "another fault was due before all was acknowledged"
 
 
@@ -336,11 +340,11 @@ def test_loss_goes_on_after_a_partition(stage: Stage) -> None:
     with stage.ends("lossy_partition") as (client, server):
         server.sendall(b"1234")
         assert read_exactly(client, 4) == b"1234"
-        stage.struck("lossy_partition", fault="hang")
+        stage.injected("lossy_partition", fault="hang")
         client.sendall(b"question")
         assert read_exactly(server, 8) == b"question"
         talk(client, server, until_lost=sent_again(client) + 1)
-        stage.struck("lossy_partition", fault="loss")
+        stage.injected("lossy_partition", fault="loss")
 
 
 def test_a_unix_server(tmp_path: Path) -> None:
@@ -363,7 +367,7 @@ def test_a_unix_server(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
 def test_a_filter_alone_leaves_everybody_without_an_answer(tmp_path: Path) -> None:
-    """Where SYNs cannot be judged the whole listener falls silent: told as an outage, and who is connected is left alone."""
+    """Where SYNs cannot be judged the whole listener falls silent: logged as an outage, and who is connected is left alone."""
     with ExitStack() as stack:
         server = stack.enter_context(Server(echo))
         never = one(server.address, rule("dark", when={"window": {"from": "1h"}}, connect_timeout=None))
@@ -390,7 +394,7 @@ def test_a_filter_alone_leaves_everybody_without_an_answer(tmp_path: Path) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
 def test_a_filter_alone_is_silent_from_the_start_and_takes_turns_with_outages(tmp_path: Path) -> None:
-    """By windows: silence, then refusals, then an answer; each is told, and counts once for expect."""
+    """By windows: silence, then refusals, then an answer; each is reported, and counts once for expect."""
     rules = [
         rule("dark", when={"window": {"to": "1s"}}, connect_timeout=None, expect={"min": 1, "max": 1}),
         rule("down", when={"window": {"from": "1s", "to": "2s"}}, refuse=None),
@@ -407,8 +411,8 @@ def test_a_filter_alone_is_silent_from_the_start_and_takes_turns_with_outages(tm
         with connect(address) as client:
             client.sendall(b"1234")
             assert read_exactly(client, 4) == b"1234"
-        told = [(line["event"], line["rule"]) for line in proxy.log if "outage" in line["event"]]
-        assert told == [
+        reported = [(line["event"], line["rule"]) for line in proxy.log if "outage" in line["event"]]
+        assert reported == [
             ("outage.started", "dark"),
             ("outage.ended", "dark"),
             ("outage.started", "down"),
@@ -422,8 +426,8 @@ def test_a_filter_alone_is_silent_from_the_start_and_takes_turns_with_outages(tm
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
-def test_what_is_not_allowed_is_told_at_the_start_and_after_an_edit(tmp_path: Path) -> None:
-    """Each reason once, with the faults that it concerns; what needs nothing, or is a dry run, is not told of."""
+def test_what_is_not_allowed_is_reported_at_the_start_and_after_an_edit(tmp_path: Path) -> None:
+    """Each reason once, with the faults that it concerns; what needs nothing, or is a dry run, is not reported."""
     first = [
         rule("exempt", when={"client": "10.0.0.1"}, **{"pass": None}),
         rule("some", when={"first": 1}, refuse=None),
@@ -433,8 +437,8 @@ def test_what_is_not_allowed_is_told_at_the_start_and_after_an_edit(tmp_path: Pa
     ]
     with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, *first), privileges=False) as proxy:
         proxy.wait_for("fault.unavailable", faults=["abort"], proxy="p")
-        told = proxy.wait_for("fault.unavailable", faults=["refuse"], proxy="p")
-        assert told["reason"] == "raw sockets are not allowed here (EPERM)"
+        reported = proxy.wait_for("fault.unavailable", faults=["refuse"], proxy="p")
+        assert reported["reason"] == "raw sockets are not allowed here (EPERM)"
         proxy.edit(one(upstream.address, *first, rule("more", slow_connect={"delay": "1s"})))
         proxy.edit(one(upstream.address, *first[:-1], rule("more", slow_connect={"delay": "1s"})))
         proxy.wait_for("fault.unavailable", faults=["refuse", "slow_connect"], proxy="p")
@@ -444,7 +448,7 @@ def test_what_is_not_allowed_is_told_at_the_start_and_after_an_edit(tmp_path: Pa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="there are no privileges to give up")
 def test_without_privileges(tmp_path: Path) -> None:
-    """Nothing is lost, and a partition is a hang that acknowledges: both are told as degraded, with the reason."""
+    """Nothing is lost, and a partition is a hang that acknowledges: both are reported as degraded, with the reason."""
     rules = [rule("a", when={"connection": 1}, loss=SOME), rule("b", hang={"after": "4B", "acks": False})]
     with ExitStack() as stack:
         server = stack.enter_context(Server(echo))
@@ -452,8 +456,8 @@ def test_without_privileges(tmp_path: Path) -> None:
         client = stack.enter_context(connect(proxy.address("p")))
         lost = proxy.wait_for("fault.injected", fault="loss")
         if lost["fidelity"] == "degraded":
-            told = proxy.wait_for("fault.unavailable", faults=["loss", "hang"])
-            assert told["reason"] == "a filter on a connection is not allowed here (EPERM)"
+            reported = proxy.wait_for("fault.unavailable", faults=["loss", "hang"])
+            assert reported["reason"] == "a filter on a connection is not allowed here (EPERM)"
         if lost["fidelity"] == "exact":
             pytest.skip("a filter on a connection needs no privilege here")
         assert lost["client_sees"] == "nothing"

@@ -79,7 +79,7 @@ def is_cut(stage: Stage, name: str, *pieces: bytes) -> None:
         try:
             say(client, pieces)
         except ConnectionResetError:
-            return  # struck before it had said all
+            return  # reset before it had said all
         wait_until_broken(client)
         assert read_to_the_end(client) == (b"", "ECONNRESET")
 
@@ -137,7 +137,7 @@ SERVED: list[tuple[str, list[bytes]]] = [
 
 @pytest.mark.parametrize(("name", "pieces"), CUT, ids=range(len(CUT)))
 def test_holds(stage: Stage, name: str, pieces: Sequence[bytes]) -> None:
-    """The rule strikes with the byte that makes its condition hold, in however many segments it comes."""
+    """The fault is injected with the byte that makes its condition hold, in however many segments it comes."""
     is_cut(stage, name, *pieces)
     assert stage.upstreams[name].is_left_alone()
 
@@ -168,9 +168,9 @@ def test_a_silent_client_waits_once(stage: Stage) -> None:
         assert read_exactly(client, 9) == b"220 ready"
         client.sendall(b"GET /")
         assert read_exactly(server, 5) == b"GET /"
-    told = stage.proxy.wait_for("peek.timed_out", proxy="silent", bytes=0)
-    assert told["connection"] == "silent#1"
-    assert 1000 * SOON_S <= told["elapsed_ms"] < 10_000 * SOON_S
+    reported = stage.proxy.wait_for("peek.timed_out", proxy="silent", bytes=0)
+    assert reported["connection"] == "silent#1"
+    assert 1000 * SOON_S <= reported["elapsed_ms"] < 10_000 * SOON_S
 
 
 def test_a_client_that_falls_silent(stage: Stage) -> None:
@@ -231,7 +231,7 @@ def test_ordinals_count_what_holds(stage: Stage) -> None:
         is_served(stage, "nth", word)
     is_cut(stage, "nth", b"GET")
     is_served(stage, "nth", b"GET")
-    assert stage.struck("nth", 4)["ordinal"] == 2
+    assert stage.injected("nth", 4)["ordinal"] == 2
 
 
 def test_a_limit_counts_what_holds(stage: Stage) -> None:
@@ -249,7 +249,7 @@ def test_who_speaks_first_is_counted_first(stage: Stage) -> None:
         say(early, [b"GET"])
         with stage.upstreams["first"].accept() as server:
             assert read_exactly(server, 3) == b"GET"
-    assert stage.struck("first", 2)["ordinal"] == 1
+    assert stage.injected("first", 2)["ordinal"] == 1
 
 
 @pytest.mark.parametrize("name", ["below_a_pass", "below_a_first", "elsewhere"])
@@ -260,8 +260,8 @@ def test_nothing_to_wait_for(stage: Stage, name: str) -> None:
         assert read_exactly(client, 9) == b"220 ready"
 
 
-def test_an_ending_above_does_not_wait(stage: Stage) -> None:
-    """A client that says nothing meets the ending above the rule that would listen."""
+def test_a_triggered_fault_above_does_not_wait(stage: Stage) -> None:
+    """A client that says nothing gets the fault above the rule that would look at its bytes."""
     with stage.connect("below_a_close") as client:
         assert read_to_the_end(client) == (b"", "EOF")
 
@@ -272,7 +272,7 @@ def test_a_verdict_by_bytes(stage: Stage) -> None:
     with stage.connect("pass") as client:
         say(client, [b"PO"])
         assert read_to_the_end(client) == (b"", "EOF")
-    assert stage.struck("pass", 2)["rule"] == "all"
+    assert stage.injected("pass", 2)["rule"] == "all"
 
 
 def test_a_shape_by_bytes(stage: Stage) -> None:

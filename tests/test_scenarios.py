@@ -92,15 +92,15 @@ def test_every_file_in_config_is_valid() -> None:
 
 
 def test_flaky_database(tmp_path: Path) -> None:
-    """A client that keeps one connection, and reconnects, meets everything, and gets every answer right in the end."""
+    """A client that keeps one connection, and reconnects, sees every fault, and gets every answer right in the end."""
     times = [("50s", "500ms"), ("55s", "700ms"), ("1m", "1s"), ("10s", "300ms"), ("5%", "20%"), ("80ms", "20ms"), ("40ms", "5ms")]  # fmt: skip
     rules = {"restarting", "lost in the restart", "cold caches", "cut mid-reply"}
     seen: Counter[str] = Counter()
     with Server(answer) as server, scenario(tmp_path, "flaky-database", server.address, *times) as proxy:
         address, until = proxy.address("database"), monotonic() + 15
-        while monotonic() < until and not (rules <= struck(proxy) and seen["ECONNREFUSED"] and seen["ok"] > 20):
+        while monotonic() < until and not (rules <= injected(proxy) and seen["ECONNREFUSED"] and seen["ok"] > 20):
             seen.update(conversation(address))
-        assert struck(proxy) == rules
+        assert injected(proxy) == rules
     assert seen.keys() == {"ok", "ECONNREFUSED", "ECONNRESET"}
 
 
@@ -120,8 +120,8 @@ def conversation(address: tuple[str, int]) -> Iterator[str]:
                 return
 
 
-def struck(proxy: Faultproxy) -> set[str]:
-    """The rules that have struck so far."""
+def injected(proxy: Faultproxy) -> set[str]:
+    """The rules whose faults were injected so far."""
     return {line["rule"] for event in ("fault.injected", "outage.started") for line in proxy.seen(event)}
 
 
@@ -137,11 +137,11 @@ def test_slow_network(tmp_path: Path) -> None:
             assert read_to_the_end(client) == (b"", "EOF")
             assert 1.28 <= monotonic() - ended < 10
         proxy.wait_for("connection.closed", ended_by="client")
-        assert struck(proxy) == {"far", "narrow", "in small packets", "slow to say goodbye"}
+        assert injected(proxy) == {"far", "narrow", "in small packets", "slow to say goodbye"}
 
 
 def test_outage_every_minute(tmp_path: Path) -> None:
-    """New connections are refused while it lasts, open ones live on, and afterwards everybody is welcome again."""
+    """New connections are refused while it lasts, open ones go on, and afterwards everybody can connect again."""
     times = [("50s", "500ms"), ("1m", "1s")]
     with Server(answer) as server, scenario(tmp_path, "outage-every-minute", server.address, *times) as proxy:
         address = proxy.address("service")
@@ -168,7 +168,7 @@ def test_truncated_responses(tmp_path: Path) -> None:
         try:
             with scenario(tmp_path, "truncated-responses", f"127.0.0.1:{server.server_port}") as proxy:
                 seen = [download(proxy.address("service")) for _ in range(24)]
-                assert struck(proxy) == {
+                assert injected(proxy) == {
                     "ends after a kilobyte",
                     "ends after the headers",
                     "breaks off after a kilobyte",
@@ -203,7 +203,7 @@ def test_half_open_peer(tmp_path: Path) -> None:
                 client.settimeout(ASK_S)
                 seen.append(what_happens(client))
         assert {line["client_sees"] for line in proxy.seen("fault.injected")} == {"silence"}
-        assert struck(proxy) == {"gone in mid-reply", "gone before it answers", "gone for half a minute"}
+        assert injected(proxy) == {"gone in mid-reply", "gone before it answers", "gone for half a minute"}
     assert set(seen) == {"ok", "silence"}
 
 

@@ -127,7 +127,7 @@ def is_quiet(sock: socket.socket) -> bool:
 
 
 def test_latency_is_never_early(stage: Stage) -> None:
-    """Each way each byte, and FIN, takes the delay or longer, and the log tells of it once."""
+    """Each way each byte, and FIN, takes the delay or longer, and the log says so once."""
     with stage.ends("latency") as (client, server):
         for sender, receiver in ((client, server), (server, client)) * 2:
             sent = monotonic()
@@ -141,8 +141,8 @@ def test_latency_is_never_early(stage: Stage) -> None:
             assert 0.15 <= monotonic() - sent < 5
     closed = stage.closed("latency")
     assert (closed["faults"], closed["ended_by"]) == (["latency"], "client")
-    struck = stage.struck("latency")
-    assert (struck["trigger"], struck["client_sees"], struck["fidelity"]) == ("data", "delay", "exact")
+    injected = stage.injected("latency")
+    assert (injected["trigger"], injected["client_sees"], injected["fidelity"]) == ("data", "delay", "exact")
 
 
 def test_latency_delays_a_reset_too(stage: Stage) -> None:
@@ -169,13 +169,13 @@ def test_latency_of_one_direction(stage: Stage) -> None:
 
 
 def test_latency_with_a_reset_delivers_exactly_that_many(stage: Stage) -> None:
-    """An ending counts what is delivered: 1,000 bytes, late, and then the reset."""
+    """A triggered fault counts what is delivered: 1,000 bytes, late, and then the reset."""
     with stage.ends("latency_reset") as (client, server):
         sent = monotonic()
         server.sendall(pattern(5000))
         assert read_to_the_end(client) == (pattern(1000), "ECONNRESET")
         assert 0.15 <= monotonic() - sent < 5
-    assert stage.struck("latency_reset", fault="reset")["bytes_downstream"] == 1000
+    assert stage.injected("latency_reset", fault="reset")["bytes_downstream"] == 1000
 
 
 def test_latency_keeps_order_under_jitter(stage: Stage) -> None:
@@ -192,13 +192,13 @@ def test_latency_keeps_order_under_jitter(stage: Stage) -> None:
 
 
 def test_latencies_add_up(stage: Stage) -> None:
-    """Two rules are as late as both together, and each tells of itself."""
+    """Two rules are as late as both together, and each is logged."""
     with stage.ends("adds") as (client, server):
         sent = monotonic()
         client.sendall(b"x")
         assert read_exactly(server, 1) == b"x"
         assert 0.18 <= monotonic() - sent < 5
-        assert {stage.struck("adds", nth=nth)["rule"] for nth in (1, 2)} == {"a", "b"}
+        assert {stage.injected("adds", nth=nth)["rule"] for nth in (1, 2)} == {"a", "b"}
 
 
 def test_stop_ends_the_reading(stage: Stage) -> None:
@@ -239,7 +239,7 @@ def test_bandwidth_is_a_rate(stage: Stage, name: str, count: int, rate: float) -
                 got += len(receiver.recv(65536))
                 assert got <= (monotonic() - began) * rate
         assert count / rate <= monotonic() - began < 10 * count / rate
-    assert stage.struck(name)["client_sees"] == "delay"
+    assert stage.injected(name)["client_sees"] == "delay"
 
 
 # ---- slice -----------------------------------------------------------------------------------------------------------
@@ -258,12 +258,12 @@ def test_slices_are_segments(stage: Stage, name: str, size: int) -> None:
         began = monotonic()
         with Background(lambda: server.sendall(data)):
             if name == "slice_slow":
-                stage.struck(name)
+                stage.injected(name)
                 Event().wait(QUIET_S)
             assert read_exactly(client, len(data)) == data
         assert segments_in(client) >= len(data) / size
         assert name != "slice_latency" or monotonic() - began >= 0.03
-    assert stage.struck(name)["fault"] == "slice"
+    assert stage.injected(name)["fault"] == "slice"
 
 
 def test_what_is_not_sliced_is_not_cut_up(stage: Stage) -> None:
@@ -310,7 +310,7 @@ def test_corrupt_at_offsets(stage: Stage) -> None:
         assert read_exactly(server, 5000) == data
         server.sendall(data)
         assert changed(data, read_exactly(client, 5000)) == [0, 5, 999]
-    assert stage.struck("corrupt")["client_sees"] == "change"
+    assert stage.injected("corrupt")["client_sees"] == "change"
 
 
 def test_corrupt_is_the_same_whatever_the_segments(tmp_path: Path) -> None:
@@ -364,8 +364,8 @@ def test_hang_is_silence_both_ways(stage: Stage) -> None:
     with stage.ends("hang") as (client, server):
         server.sendall(b"12345678")
         assert read_exactly(client, 4) == b"1234"
-        struck = stage.struck("hang")
-        assert (struck["client_sees"], struck["bytes_downstream"]) == ("silence", 4)
+        injected = stage.injected("hang")
+        assert (injected["client_sees"], injected["bytes_downstream"]) == ("silence", 4)
         client.sendall(b"hello?")
         server.shutdown(socket.SHUT_WR)
         assert is_quiet(client)
@@ -378,7 +378,7 @@ def test_hang_is_silence_both_ways(stage: Stage) -> None:
 def test_hang_at_once_lets_nothing_pass(stage: Stage) -> None:
     """The server is reached, and hears nothing."""
     with stage.ends("hang_at_once") as (client, server):
-        stage.struck("hang_at_once")
+        stage.injected("hang_at_once")
         client.sendall(b"hello?")
         assert is_quiet(server)
         assert is_quiet(client)
@@ -389,7 +389,7 @@ def test_hang_by_time(stage: Stage) -> None:
     with stage.ends("hang_time") as (client, server):
         client.sendall(b"before")
         assert read_exactly(server, 6) == b"before"
-        assert stage.struck("hang_time")["elapsed_ms"] >= 200
+        assert stage.injected("hang_time")["elapsed_ms"] >= 200
         client.sendall(b"after")
         assert is_quiet(server)
 
@@ -429,15 +429,15 @@ def check_equal(one: object, other: object) -> None:
 
 
 def test_hang_while_dialling(stage: Stage) -> None:
-    """A client whose server has not answered yet hears nothing, and lives on."""
+    """A client whose server has not answered yet receives nothing, and goes on."""
     with stage.connect("hang_in_dial") as client:
         client.sendall(b"hello?")
-        assert stage.struck("hang_in_dial")["elapsed_ms"] >= 100
+        assert stage.injected("hang_in_dial")["elapsed_ms"] >= 100
         assert is_quiet(client)
 
 
 def test_a_reset_ends_a_hang(stage: Stage) -> None:
-    """Several endings in one rule strike each at its own trigger: four bytes, silence, and then a reset on time."""
+    """Several triggered faults in one rule are injected each at its own trigger: four bytes, silence, and then a reset on time."""
     began = monotonic()
     with stage.ends("hang_then_reset") as (client, server):
         server.sendall(b"12345678")
@@ -463,8 +463,8 @@ def test_broken_pipe(stage: Stage) -> None:
         wait_until_broken(client)
         assert first_error(client) == "EPIPE"
         assert read_to_the_end(server) == (b"", "EOF")
-    struck = stage.struck("pipe")
-    assert (struck["client_sees"], struck["bytes_downstream"], struck["fidelity"]) == ("EPIPE", 100, "exact")
+    injected = stage.injected("pipe")
+    assert (injected["client_sees"], injected["bytes_downstream"], injected["fidelity"]) == ("EPIPE", 100, "exact")
     assert stage.closed("pipe")["ended_by"] == "fault"
 
 
@@ -476,7 +476,7 @@ def test_broken_pipe_at_once(stage: Stage) -> None:
         except BrokenPipeError:  # connect() itself, overtaken
             continue
         with client:
-            stage.struck("pipe_at_once", number)
+            stage.injected("pipe_at_once", number)
             assert first_error(client) == "EPIPE"
     assert stage.upstreams["pipe_at_once"].is_left_alone()
 
@@ -488,7 +488,7 @@ def test_broken_pipe_after_a_word(stage: Stage) -> None:
         assert read_exactly(server, 8) == b"work\r\nQU"
         client.sendall(b"IT\r\nmore")
         assert read_to_the_end(server) == (b"IT\r\n", "EOF")
-        stage.struck("pipe_reader")
+        stage.injected("pipe_reader")
         assert read_to_the_end(client) == (b"", "EOF")
         assert first_error(client) == "EPIPE"
 
@@ -514,7 +514,7 @@ def test_match_upstream(stage: Stage) -> None:
         send_in(client, b"....needle....", (7,))
         assert read_to_the_end(server) == (b"....needle", "EOF")
         assert read_to_the_end(client) == (b"", "EOF")
-    assert stage.struck("match_up")["trigger"] == 'match of "needle" upstream'
+    assert stage.injected("match_up")["trigger"] == 'match of "needle" upstream'
 
 
 def test_match_far_into_a_stream(stage: Stage) -> None:
@@ -535,8 +535,8 @@ def test_match_sees_what_is_delivered(stage: Stage, name: str) -> None:
         assert len(got) == (6 if name == "match_sliced" else 14)
 
 
-def test_several_endings_in_one_rule(stage: Stage) -> None:
-    """Each strikes at its own trigger, in whatever order they come."""
+def test_several_triggered_faults_in_one_rule(stage: Stage) -> None:
+    """Each is injected at its own trigger, in whatever order they come."""
     with stage.ends("several") as (client, server):
         client.sendall(b"please stop it")
         assert read_to_the_end(server) == (b"please stop", "EOF")
@@ -551,7 +551,7 @@ def test_several_endings_in_one_rule(stage: Stage) -> None:
 # ---- together --------------------------------------------------------------------------------------------------------
 
 
-def test_shapes_and_an_ending_of_four_rules(stage: Stage) -> None:
+def test_shapes_and_a_triggered_fault_of_four_rules(stage: Stage) -> None:
     """Late, metered and sliced, the client gets exactly 300 kB; then EOF."""
     data = pattern(400_000)
     with stage.ends("all") as (client, server), Background(lambda: send_until_stopped(server, data)):
@@ -562,7 +562,7 @@ def test_shapes_and_an_ending_of_four_rules(stage: Stage) -> None:
 
 
 def test_a_dry_run_shapes_nothing(stage: Stage) -> None:
-    """It is told of, and the bytes are not late."""
+    """It is reported, and the bytes are not late."""
     with stage.ends("dry_run") as (client, server):
         client.sendall(b"x")
         assert read_exactly(server, 1) == b"x"

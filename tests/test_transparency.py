@@ -17,7 +17,7 @@ from tests.peers import (
     SilentUpstream,
     Upstream,
     connect,
-    fate,
+    connect_and_read,
     is_broken,
     nobody,
     pattern,
@@ -141,7 +141,7 @@ def test_a_servers_last_words_arrive_though_it_resets_at_once(tmp_path: Path) ->
         reset(sock)
 
     with Server(speak_and_reset) as server, Faultproxy(tmp_path, one(server.address)) as proxy:
-        assert [fate(proxy.address("p")) for _ in range(100)] == [(b"last words", "ECONNRESET")] * 100
+        assert [connect_and_read(proxy.address("p")) for _ in range(100)] == [(b"last words", "ECONNRESET")] * 100
         assert not proxy.seen("upstream.failed")
 
 
@@ -209,7 +209,7 @@ def test_a_server_that_resets_after_its_half_close_breaks_the_clients_pipe(stage
 )
 def test_an_upstream_that_cannot_be_dialled_is_a_reset(stage: Stage, name: str, errors: set[str]) -> None:
     """The client is reset, never ended politely, and the log names the errno."""
-    assert fate(stage.proxy.address(name)) == (b"", "ECONNRESET")
+    assert connect_and_read(stage.proxy.address(name)) == (b"", "ECONNRESET")
     failed = stage.proxy.wait_for("upstream.failed", proxy=name, connection=f"{name}#1", level="warning")
     assert failed["error"] in errors
     assert stage.closed(name)["ended_by"] == "upstream_error"

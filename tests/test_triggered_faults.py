@@ -18,8 +18,8 @@ from tests.peers import (
     SilentUpstream,
     Upstream,
     connect,
+    connect_and_read,
     echo,
-    fate,
     pattern,
     read_exactly,
     read_to_the_end,
@@ -126,9 +126,9 @@ def test_a_byte_trigger_is_exact(stage: Stage, fault: str, direction: str, offse
     except ConnectionResetError:  # connect() itself, overtaken by the reset
         assert (fault, offset) == ("reset", 0)
         stage.upstreams[name].accept().close()
-    struck = stage.struck(name)
-    told = {key: struck[key] for key in ("fault", "fidelity", f"bytes_{direction}")}
-    assert told == {"fault": fault, "fidelity": "exact", f"bytes_{direction}": offset}
+    injected = stage.injected(name)
+    reported = {key: injected[key] for key in ("fault", "fidelity", f"bytes_{direction}")}
+    assert reported == {"fault": fault, "fidelity": "exact", f"bytes_{direction}": offset}
 
 
 def test_what_the_log_says_of_a_fault(stage: Stage) -> None:
@@ -139,12 +139,12 @@ def test_what_the_log_says_of_a_fault(stage: Stage) -> None:
         server.sendall(pattern(3000))
         assert read_to_the_end(client) == (pattern(1000), "ECONNRESET")
         assert read_to_the_end(server) == (b"", "ECONNRESET")
-        struck = stage.struck("to_both")
+        injected = stage.injected("to_both")
         host, port = client.getsockname()
-    elapsed_ms, timestamp = struck.pop("elapsed_ms"), struck.pop("timestamp")
+    elapsed_ms, timestamp = injected.pop("elapsed_ms"), injected.pop("timestamp")
     assert 0 < elapsed_ms < 20_000
     assert timestamp.endswith("Z")
-    assert struck == {
+    assert injected == {
         "level": "info",
         "event": "fault.injected",
         "proxy": "to_both",
@@ -177,9 +177,9 @@ def test_a_time_trigger_is_never_early(stage: Stage, name: str, end: str, sees: 
         server.sendall(b"greeting")
         assert read_to_the_end(client) == (b"greeting", end)
         assert 0.2 <= monotonic() - began < 10
-        struck = stage.struck(name)
-    assert 200 <= struck["elapsed_ms"] < 10_000
-    assert (struck["trigger"], struck["client_sees"], struck["bytes_downstream"]) == ("200ms", sees, 8)
+        injected = stage.injected(name)
+    assert 200 <= injected["elapsed_ms"] < 10_000
+    assert (injected["trigger"], injected["client_sees"], injected["bytes_downstream"]) == ("200ms", sees, 8)
 
 
 def test_a_time_trigger_drops_what_is_held(stage: Stage) -> None:
@@ -191,13 +191,13 @@ def test_a_time_trigger_drops_what_is_held(stage: Stage) -> None:
         assert end == "ECONNRESET"
         assert len(got) < len(data)
         assert data.startswith(got)
-    assert stage.struck("time_drops")["fidelity"] == "exact"
+    assert stage.injected("time_drops")["fidelity"] == "exact"
 
 
 def test_a_time_trigger_does_not_wait_for_the_upstream(stage: Stage) -> None:
     """A client is reset on time though its upstream has not answered."""
-    assert fate(stage.proxy.address("time_in_dial")) == (b"", "ECONNRESET")
-    assert 200 <= stage.struck("time_in_dial")["elapsed_ms"] < 4000
+    assert connect_and_read(stage.proxy.address("time_in_dial")) == (b"", "ECONNRESET")
+    assert 200 <= stage.injected("time_in_dial")["elapsed_ms"] < 4000
     assert stage.closed("time_in_dial")["ended_by"] == "fault"
 
 
@@ -209,7 +209,7 @@ def test_a_reset_to_the_client_is_a_polite_end_for_the_server(stage: Stage) -> N
         server.sendall(pattern(1000))
         assert read_to_the_end(client) == (pattern(1000), "ECONNRESET")
         assert read_to_the_end(server) == (b"", "EOF")
-    assert stage.struck("to_client")["client_sees"] == "ECONNRESET"
+    assert stage.injected("to_client")["client_sees"] == "ECONNRESET"
 
 
 def test_a_reset_to_the_server_is_a_polite_end_for_the_client(stage: Stage) -> None:
@@ -218,7 +218,7 @@ def test_a_reset_to_the_server_is_a_polite_end_for_the_client(stage: Stage) -> N
         server.sendall(pattern(1500))
         assert read_to_the_end(client) == (pattern(1000), "EOF")
         assert read_to_the_end(server) == (b"", "ECONNRESET")
-    assert stage.struck("to_server")["client_sees"] == "EOF"
+    assert stage.injected("to_server")["client_sees"] == "EOF"
 
 
 @pytest.mark.parametrize("name", ["close_chatty", "to_server_chatty"])
@@ -250,7 +250,7 @@ def test_a_half_close_downstream_leaves_the_client_its_say(stage: Stage) -> None
         server.close()
         closed = stage.closed("half_down")
     assert (closed["bytes_upstream"], closed["bytes_downstream"]) == (1_000_000, 1000)
-    assert stage.struck("half_down")["client_sees"] == "EOF"
+    assert stage.injected("half_down")["client_sees"] == "EOF"
 
 
 def test_a_half_close_upstream_leaves_the_server_its_reply(stage: Stage) -> None:
@@ -263,7 +263,7 @@ def test_a_half_close_upstream_leaves_the_server_its_reply(stage: Stage) -> None
             assert read_exactly(client, len(data)) == data
         server.close()
         assert read_to_the_end(client) == (b"", "EOF")
-    assert stage.struck("half_up")["client_sees"] == "nothing"
+    assert stage.injected("half_up")["client_sees"] == "nothing"
 
 
 def test_a_reset_after_a_half_close_is_a_broken_pipe(stage: Stage) -> None:
@@ -275,7 +275,7 @@ def test_a_reset_after_a_half_close_is_a_broken_pipe(stage: Stage) -> None:
         wait_until_broken(client)
         assert send_error(client, b"x") == "EPIPE"
         assert read_to_the_end(server) == (b"0123456789", "ECONNRESET")
-    half_close, reset = stage.struck("half_then_reset"), stage.struck("half_then_reset", nth=2)
+    half_close, reset = stage.injected("half_then_reset"), stage.injected("half_then_reset", nth=2)
     assert (half_close["fault"], half_close["client_sees"]) == ("half_close", "EOF")
     assert (reset["fault"], reset["client_sees"]) == ("reset", "EPIPE")
     assert (half_close["ordinal"], reset["ordinal"]) == (1, 1)
@@ -288,12 +288,12 @@ def test_a_close_after_a_half_close_is_not_seen(stage: Stage) -> None:
         assert read_to_the_end(client) == (b"", "EOF")
         client.sendall(b"01234 and more")
         assert read_to_the_end(server) == (b"01234", "EOF")
-    struck = stage.struck("half_at_once_then_close", fault="close")
-    assert (struck["client_sees"], struck["bytes_upstream"]) == ("nothing", 5)
+    injected = stage.injected("half_at_once_then_close", fault="close")
+    assert (injected["client_sees"], injected["bytes_upstream"]) == ("nothing", 5)
 
 
 def test_a_trigger_that_is_not_reached_does_nothing(stage: Stage) -> None:
-    """999 of 1,000 bytes end the way the peers end them, and no fault is told."""
+    """999 of 1,000 bytes end the way the peers end them, and no fault is reported."""
     with stage.ends("never_reached") as (client, server):
         server.sendall(pattern(999))
         server.close()
@@ -317,16 +317,16 @@ def test_a_close_never_turns_into_a_reset(stage: Stage) -> None:
 
 def test_a_fault_at_once_that_spares_the_server_does_not_dial_it(stage: Stage) -> None:
     """The client is reset, and the upstream never hears of it."""
-    assert fate(stage.proxy.address("undialled")) == (b"", "ECONNRESET")
-    struck = stage.struck("undialled")
-    assert (struck["trigger"], struck["fidelity"]) == ("at once", "exact")
+    assert connect_and_read(stage.proxy.address("undialled")) == (b"", "ECONNRESET")
+    injected = stage.injected("undialled")
+    assert (injected["trigger"], injected["fidelity"]) == ("at once", "exact")
     stage.closed("undialled")
     assert stage.upstreams["undialled"].is_left_alone()
 
 
 def test_a_fault_at_once_for_the_server_reaches_it(stage: Stage) -> None:
     """The upstream is dialled, to be reset at once like the client."""
-    assert fate(stage.proxy.address("dialled")) == (b"", "ECONNRESET")
+    assert connect_and_read(stage.proxy.address("dialled")) == (b"", "ECONNRESET")
     with stage.upstreams["dialled"].accept() as server:
         assert read_to_the_end(server) == (b"", "ECONNRESET")
 
@@ -341,19 +341,19 @@ def test_a_reset_at_once_to_the_server_alone(stage: Stage) -> None:
 def test_pass_exempts(stage: Stage) -> None:
     """The connection that a pass rule picks is left alone by the rules below; the others are not."""
     address = stage.proxy.address("exempt")
-    assert fate(address) == (b"", "ECONNRESET")
+    assert connect_and_read(address) == (b"", "ECONNRESET")
     stage.upstreams["exempt"].accept().close()
     with stage.ends("exempt") as (client, server):
         server.sendall(b"healthy")
         assert read_exactly(client, 7) == b"healthy"
-    assert fate(address) == (b"", "ECONNRESET")
+    assert connect_and_read(address) == (b"", "ECONNRESET")
     stage.upstreams["exempt"].accept().close()
-    stage.struck("exempt", 3)
+    stage.injected("exempt", 3)
     assert not stage.proxy.seen("fault.injected", connection="exempt#2")
     assert [line["ordinal"] for line in stage.proxy.seen("fault.injected", proxy="exempt")] == [1, 2]
 
 
-def test_a_dry_run_only_tells(stage: Stage) -> None:
+def test_a_dry_run_only_logs(stage: Stage) -> None:
     """Where a rule with dry_run would inject a fault the log says so, and nothing else happens; the rules below are read."""
     with stage.ends("dry_run") as (client, server):
         server.sendall(b"0123456789")
@@ -361,7 +361,7 @@ def test_a_dry_run_only_tells(stage: Stage) -> None:
     dry_run = stage.proxy.wait_for("fault.dry_run", connection="dry_run#1")
     assert (dry_run["rule"], dry_run["fault"], dry_run["client_sees"]) == ("s", "reset", "ECONNRESET")
     assert (dry_run["trigger"], dry_run["bytes_downstream"], dry_run["ordinal"]) == ("4B downstream", 4, 1)
-    assert stage.struck("dry_run")["rule"] == "real"
+    assert stage.injected("dry_run")["rule"] == "real"
     assert stage.closed("dry_run")["faults"] == ["close"]
 
 
@@ -377,7 +377,7 @@ def test_a_dry_run_of_refuse_refuses_nobody(stage: Stage) -> None:
 def test_limit_ends_a_rule(stage: Stage) -> None:
     """After so many times the rule lets everybody through."""
     for _ in range(2):
-        assert fate(stage.proxy.address("limit")) == (b"", "ECONNRESET")
+        assert connect_and_read(stage.proxy.address("limit")) == (b"", "ECONNRESET")
         stage.upstreams["limit"].accept().close()
     with stage.ends("limit") as (client, server):
         server.sendall(b"free")
@@ -391,11 +391,15 @@ def test_without_privileges_a_refuse_for_some_is_a_reset_and_says_so(tmp_path: P
         reason = stage.proxy.wait_for("fault.unavailable", proxy="refuse_some")["reason"]
         assert "EPERM" in reason
         for number in (1, 2):
-            assert fate(stage.proxy.address("refuse_some")) == (b"", "ECONNRESET")
-            struck = stage.struck("refuse_some", number)
-            assert (struck["fault"], struck["client_sees"], struck["fidelity"]) == ("refuse", "ECONNRESET", "degraded")
-            assert (struck["trigger"], struck["ordinal"]) == ("connect", number)
-            assert struck["reason"] == f"the connection is accepted, then reset: {reason}"
+            assert connect_and_read(stage.proxy.address("refuse_some")) == (b"", "ECONNRESET")
+            injected = stage.injected("refuse_some", number)
+            assert (injected["fault"], injected["client_sees"], injected["fidelity"]) == (
+                "refuse",
+                "ECONNRESET",
+                "degraded",
+            )
+            assert (injected["trigger"], injected["ordinal"]) == ("connect", number)
+            assert injected["reason"] == f"the connection is accepted, then reset: {reason}"
         assert stage.upstreams["refuse_some"].is_left_alone()
         with stage.ends("refuse_some") as (client, server):
             server.sendall(b"free")
@@ -417,8 +421,8 @@ def test_an_abort(stage: Stage) -> None:
         server.sendall(b"last words")
         assert read_to_the_end(client) == (b"last", "ECONNABORTED")
         assert read_to_the_end(server) == (b"", "EOF")
-    told = stage.struck("abort")
-    assert (told["client_sees"], told["fidelity"], told["bytes_downstream"]) == ("ECONNABORTED", "exact", 4)
+    reported = stage.injected("abort")
+    assert (reported["client_sees"], reported["fidelity"], reported["bytes_downstream"]) == ("ECONNABORTED", "exact", 4)
 
 
 @pytest.mark.parametrize("does", ["reads", "writes"])
@@ -436,8 +440,8 @@ def test_an_abort_after_the_servers_fin(stage: Stage, does: str) -> None:
         else:
             assert send_error(client, b"?") == "ECONNABORTED"
         assert read_to_the_end(server) == (b"", "EOF")
-    told = stage.struck(f"abort_{does}")
-    assert (told["fault"], told["client_sees"], told["fidelity"]) == ("abort", "EOF", "exact")
+    reported = stage.injected(f"abort_{does}")
+    assert (reported["fault"], reported["client_sees"], reported["fidelity"]) == ("abort", "EOF", "exact")
 
 
 def test_an_abort_in_another_network_namespace_is_a_reset_and_says_so(tmp_path: Path) -> None:
@@ -459,9 +463,11 @@ def test_an_abort_in_another_network_namespace_is_a_reset_and_says_so(tmp_path: 
                 server.sendall(b"last words")
                 assert read_to_the_end(client) == (b"last", "ECONNRESET")
                 assert read_to_the_end(server) == (b"", "EOF")
-            struck = proxy.wait_for("fault.injected", proxy=name)
-            told = {key: struck[key] for key in ("fault", "client_sees", "fidelity", "reason", "bytes_downstream")}
-            assert told == {
+            injected = proxy.wait_for("fault.injected", proxy=name)
+            reported = {
+                key: injected[key] for key in ("fault", "client_sees", "fidelity", "reason", "bytes_downstream")
+            }
+            assert reported == {
                 "fault": "abort",
                 "client_sees": "ECONNRESET",
                 "fidelity": "degraded",
@@ -476,9 +482,9 @@ def test_a_unix_upstream_cannot_be_reset(stage: Stage) -> None:
         server.sendall(pattern(1000))  # with more unread, Linux itself says ECONNRESET (unix_release_sock)
         assert read_to_the_end(client) == (pattern(1000), "ECONNRESET")
         assert read_to_the_end(server) == (b"", "EOF")
-    struck = stage.struck("unix")
-    assert (struck["fidelity"], struck["client_sees"]) == ("degraded", "ECONNRESET")
-    assert "Unix" in struck["reason"]
+    injected = stage.injected("unix")
+    assert (injected["fidelity"], injected["client_sees"]) == ("degraded", "ECONNRESET")
+    assert "Unix" in injected["reason"]
 
 
 @pytest.mark.parametrize(("clients", "code"), [(0, 3), (1, 0), (2, 0), (3, 3)])
@@ -488,7 +494,7 @@ def test_expectations_decide_the_exit_code(tmp_path: Path, clients: int, code: i
     with Faultproxy(tmp_path, config, "--expect", may_complain=True) as proxy:
         address = proxy.address("p")
         for number in range(1, clients + 1):
-            assert fate(address) == (b"", "ECONNRESET")
+            assert connect_and_read(address) == (b"", "ECONNRESET")
             proxy.wait_for("fault.injected", connection=f"p#{number}")
         assert proxy.stop() == code
     wrong = {0: "injected 0 faults, expected at least 1", 3: "injected 3 faults, expected at most 2"}
@@ -512,7 +518,7 @@ def test_thousands_of_resets_are_exact(tmp_path: Path) -> None:
 
     def run() -> None:
         for _ in range(100):
-            assert fate(address) == (data[:100], "ECONNRESET")
+            assert connect_and_read(address) == (data[:100], "ECONNRESET")
 
     with Server(serve) as server, Faultproxy(tmp_path, one(server.address, rule(reset={"after": "100B"}))) as proxy:
         address = proxy.address("p")

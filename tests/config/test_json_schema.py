@@ -124,14 +124,14 @@ def test_faults_are_described(key: str) -> None:
 def test_every_key_is_described() -> None:
     """Each key has a sentence, where an editor shows it: of the file, a proxy, a rule, its conditions and faults."""
     schema = json_schema()
-    told = [
+    reported = [
         (name, key, option.get("description", ""))
         for name, definition in {"": schema, **schema["$defs"]}.items()
         for alternative in (definition, *definition.get("anyOf", ()))
         for key, option in alternative.get("properties", {}).items()
     ]
-    assert len(told) > 80
-    assert [one for one in told if not one[2] or one[2].splitlines() != [one[2]] or "``" in one[2]] == []
+    assert len(reported) > 80
+    assert [one for one in reported if not one[2] or one[2].splitlines() != [one[2]] or "``" in one[2]] == []
 
 
 def bad_values() -> list[Any]:

@@ -77,24 +77,24 @@ def test_empty_rules_are_none() -> None:
 
 @pytest.mark.parametrize(("text", "error"), corpus("file.txt"))
 def test_bad_file(text: str, error: str) -> None:
-    """A mistake in a file is told at its place, alone."""
+    """A mistake in a file is reported at its place, alone."""
     assert errors_of(text) == (error,)
 
 
 @pytest.mark.parametrize(("text", "error"), corpus("proxy.txt"))
 def test_bad_proxy(text: str, error: str) -> None:
-    """A mistake in a proxy is told at its place, alone."""
+    """A mistake in a proxy is reported at its place, alone."""
     assert errors_of(HEAD + text) == (error,)
 
 
 @pytest.mark.parametrize(("text", "error"), corpus("rule.txt"))
 def test_bad_rule(text: str, error: str) -> None:
-    """A mistake in a rule is told at its place, alone."""
+    """A mistake in a rule is reported at its place, alone."""
     assert errors_of(f"{HEAD}    rules:\n      - {text}") == (error,)
 
 
 def test_not_utf8() -> None:
-    """A byte that is not UTF-8 is told by its number and its place."""
+    """A byte that is not UTF-8 is reported by its number and its place."""
     reason = "byte 8 of the file, 0xff, is not UTF-8; save the file as UTF-8"
     assert errors_of("a: é\nb".encode() + b"\xff") == (f"2:2: {reason}",)
 
@@ -126,7 +126,7 @@ def test_good_address(address: str) -> None:
     "text", ["proxies:\n  p:\n    upstream: {}\n", "proxies: {{p: {{listen: {}, upstream: 'b:2'}}}}"]
 )
 def test_an_address_that_asks_for_quotes(text: str, address: str) -> None:
-    """Brackets begin a list in YAML, so an IPv6 address is told with the quotes that it needs."""
+    """Brackets begin a list in YAML, so an IPv6 address is reported with the quotes that it needs."""
     (error,) = errors_of(text.format(address))
     assert f'quote the address: "{address}"' in error
 
@@ -144,7 +144,7 @@ def test_unix_sockets() -> None:
 
 
 def test_all_errors_at_once() -> None:
-    """Every mistake is told, from top to bottom, whoever found it."""
+    """Every mistake is reported, from top to bottom, whoever found it."""
     text = """\
 sead: 42
 log: {format: jsn}
@@ -231,7 +231,7 @@ def test_a_proxy_that_dials_another_host(listen: str, upstream: str) -> None:
 
 
 def test_a_circle_of_proxies() -> None:
-    """It is told once, at the first of them, with the way round; a proxy that leads into it is none of it."""
+    """It is reported once, at the first of them, with the way round; a proxy that leads into it is none of it."""
     text = """\
 proxies:
   into: {listen: ":4", upstream: "localhost:1"}
@@ -286,7 +286,7 @@ def test_load(tmp_path: Path) -> None:
     ids=["values", "rules", "names"],
 )
 def test_endless_mistakes(text: str) -> None:
-    """A megabyte of mistakes ends within seconds: a hundred are told, the rest counted."""
+    """A megabyte of mistakes ends within seconds: a hundred are reported, the rest counted."""
     start = time.process_time()
     errors = errors_of(text)
     assert time.process_time() - start < 10
@@ -413,7 +413,7 @@ def test_a_variable_holds_no_yaml() -> None:
     ],
 )
 def test_bad_variables(text: str, error: str) -> None:
-    """They are told at their place; keys hold no variables."""
+    """They are reported at their place; keys hold no variables."""
     with pytest.raises(ConfigError) as raised:
         parse_with(text, N="x", EMPTY="")
     assert raised.value.errors[0].removeprefix("f:").startswith(error)

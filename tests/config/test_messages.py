@@ -60,7 +60,7 @@ def test_every_error_says_what_would_be_right(rule: str, error: str) -> None:
 
 
 def test_one_rule_for_a_list() -> None:
-    """A mapping of rules is told what makes it a list, in a file and in Python."""
+    """The error of a mapping of rules says what makes it a list, in a file and in Python."""
     text = "is one rule where a list of rules is due; write "
     with pytest.raises(ConfigError) as error:
         parse(f"{HEAD}    rules:\n      name: r\n      refuse:\n".encode(), "f")

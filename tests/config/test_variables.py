@@ -1,4 +1,4 @@
-"""Variables in values: what they become, and what is told of those that become nothing."""
+"""Variables in values: what they become, and the errors of those that become nothing."""
 
 import pytest
 from hypothesis import given
@@ -48,7 +48,7 @@ def test_expand(text: str, expanded: str) -> None:
     ],
 )
 def test_cannot_expand(text: str, reason: str) -> None:
-    """What is not set, and what is no form of ours, is told with what to write."""
+    """What is not set, and what is no form of ours, is reported with what to write."""
     with pytest.raises(CannotExpand) as error:
         expand(text, SET)
     assert str(error.value).startswith(reason)

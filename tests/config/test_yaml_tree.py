@@ -57,7 +57,7 @@ def test_alias() -> None:
 
 
 def test_walk() -> None:
-    """A walk meets every node with its path, from top to bottom."""
+    """A walk visits every node with its path, from top to bottom."""
     root, _ = read_tree("a: [1, {b: 2}]")
     assert [path for path, _ in root.walk()] == [(), ("a",), ("a", 0), ("a", 1), ("a", 1, "b")]
 

@@ -70,7 +70,7 @@ class House:
     """What the connections of a proxy need, and an upstream that accepts by hand."""
 
     context: Context
-    told: Recorder
+    reported: Recorder
     listener: trio.socket.SocketType
     ended: list[Connection] = field(default_factory=list)
     _socks: list[trio.socket.SocketType] = field(default_factory=list)
@@ -132,9 +132,9 @@ class House:
 
     async def closed(self) -> ConnectionClosed:
         """Wait for the end; then its task, if there was one, is gone too, and everything closed."""
-        event = await self.told.next(ConnectionClosed)
+        event = await self.reported.next(ConnectionClosed)
         await until(lambda: not self.tasks)
-        assert len(self.told.all(ConnectionClosed)) == len(self.ended)
+        assert len(self.reported.all(ConnectionClosed)) == len(self.ended)
         return event
 
     def close(self) -> None:
@@ -152,8 +152,10 @@ async def house() -> AsyncIterator[House]:
             listener.listen()
             target = Target.tcp(*listener.getsockname())
             async with trio.open_nursery() as nursery:
-                told = Recorder()
-                it = House(Context("redis", SEED, target, 5.0, poller, Bus(told), nursery, Circles()), told, listener)
+                reported = Recorder()
+                it = House(
+                    Context("redis", SEED, target, 5.0, poller, Bus(reported), nursery, Circles()), reported, listener
+                )
                 try:
                     yield it
                 finally:

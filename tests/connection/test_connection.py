@@ -48,7 +48,7 @@ async def talk(client: Sock, server: Sock) -> None:
 
 def sees(it: House) -> list[tuple[str, str]]:
     """The faults that were injected, and what the client sees."""
-    return [(event.fault, event.client_sees) for event in it.told.all(FaultInjected)]
+    return [(event.fault, event.client_sees) for event in it.reported.all(FaultInjected)]
 
 
 # ---- what no rule touches
@@ -63,7 +63,7 @@ async def test_untouched(it: House, first: str) -> None:
     one, other = (client, server) if first == "client" else (server, client)
     one.shutdown(socket.SHUT_WR)
     assert await read_to_the_end(other) == (b"", "EOF")
-    assert it.told.all(ConnectionClosed) == []
+    assert it.reported.all(ConnectionClosed) == []
     await send_all(other, b"still")
     assert await read_exactly(one, 5) == b"still"
     other.shutdown(socket.SHUT_WR)
@@ -73,7 +73,7 @@ async def test_untouched(it: House, first: str) -> None:
     assert (closed.ended_by, closed.rule, closed.faults) == (first, None, ())
     more = (5, 0) if first == "server" else (0, 5)
     assert (closed.bytes_upstream, closed.bytes_downstream) == (8 + more[0], 5 + more[1])
-    assert [type(event) for event in it.told.events] == [ConnectionOpened, ConnectionClosed]
+    assert [type(event) for event in it.reported.events] == [ConnectionOpened, ConnectionClosed]
     assert it.ended == [made]
 
 
@@ -132,7 +132,7 @@ async def test_a_server_that_was_dialled_before(it: House) -> None:
 
 
 async def test_a_client_that_had_reset_before(it: House) -> None:
-    """The kernel told of it once, so that it is told by whoever knows: the server reads what it said, and the reset."""
+    """The kernel reported it once, so whoever knows passes it on: the server reads what it said, and the reset."""
     made, client = it.connection(greeting=Greeting(client_was_reset=True))
     await send_all(client, b"last words")
     client.shutdown(socket.SHUT_WR)  # the end that is read where a reset was
@@ -151,7 +151,7 @@ async def test_an_upstream_that_refuses(it: House) -> None:
         made.start()
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
     closed = await it.closed()
-    (failed,) = it.told.all(UpstreamFailed)
+    (failed,) = it.reported.all(UpstreamFailed)
     assert (failed.error, closed.ended_by) == ("ECONNREFUSED", "upstream_error")
 
 
@@ -176,7 +176,7 @@ async def test_an_upstream_that_does_not_answer(it: House) -> None:
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
         assert 0.05 <= trio.current_time() - start < 2
     closed = await it.closed()
-    (failed,) = it.told.all(UpstreamFailed)
+    (failed,) = it.reported.all(UpstreamFailed)
     assert (failed.error, closed.ended_by) == ("ETIMEDOUT", "upstream_error")
 
 
@@ -184,7 +184,7 @@ async def test_an_upstream_that_does_not_answer(it: House) -> None:
 
 
 async def test_at_once(it: House) -> None:
-    """Whoever does not concern the server is met before it is dialled."""
+    """A fault that does not concern the server is injected before it is dialled."""
     made, client = it.connection(match("r", reset={"to": "client"}))
     made.start()
     assert await read_to_the_end(client) == (b"", "ECONNRESET")
@@ -211,8 +211,8 @@ async def test_after_bytes(it: House) -> None:
     assert await read_to_the_end(client) == (pattern(100)[:10], "ECONNRESET")
     assert await read_to_the_end(server) == (b"", "ECONNRESET")
     closed = await it.closed()
-    (told,) = it.told.all(FaultInjected)
-    assert (told.trigger, told.bytes_downstream, closed.ended_by) == ("10B downstream", 10, "fault")
+    (reported,) = it.reported.all(FaultInjected)
+    assert (reported.trigger, reported.bytes_downstream, closed.ended_by) == ("10B downstream", 10, "fault")
 
 
 async def test_after_a_time(it: House) -> None:
@@ -241,7 +241,7 @@ async def test_after_a_match(it: House) -> None:
 
 
 async def test_when_nothing_is_pending_the_task_ends(it: House) -> None:
-    """After a half_close the rest is the poller's alone, and its end is told all the same."""
+    """After a half_close the rest is the poller's alone, and its end is reported all the same."""
     _, client, server = await it.joined(match("r", half_close={"after": "1B"}))
     assert it.tasks == 1
     await send_all(server, b"12")
@@ -268,7 +268,7 @@ async def test_shapes_need_no_task(it: House) -> None:
 async def test_a_hang_for_a_while(it: House) -> None:
     """Nothing moves; then every byte does, and the task is gone."""
     _, client, server = await it.joined(match("r", hang={"for": "100ms"}))
-    await it.told.next(FaultInjected)
+    await it.reported.next(FaultInjected)
     await send_all(client, b"held")
     await trio.sleep(0.02)
     assert is_quiet(server)
@@ -281,7 +281,7 @@ async def test_a_hang_for_a_while(it: House) -> None:
 async def test_a_hang_for_ever(it: House) -> None:
     """It needs no task, and ends when the client resets."""
     _, client, server = await it.joined(match("r", hang={}))
-    await it.told.next(FaultInjected)
+    await it.reported.next(FaultInjected)
     await until(lambda: not it.tasks)
     await send_all(client, b"into the void")
     await trio.sleep(0.01)
@@ -324,16 +324,16 @@ async def test_what_could_not_be_done_before_the_handshake(it: House) -> None:
     server = await it.accept()
     assert 0.05 <= trio.current_time() - start < 2
     await talk(client, server)
-    reasons = [(event.fault, (event.degraded or "").rpartition(": ")[2]) for event in it.told.all(FaultInjected)]
+    reasons = [(event.fault, (event.degraded or "").rpartition(": ")[2]) for event in it.reported.all(FaultInjected)]
     assert reasons == [("refuse", "no raw sockets"), ("slow_connect", "no raw sockets")]
 
 
 async def test_a_dry_run(it: House) -> None:
-    """It is told of, and the connection goes on, without a task."""
+    """It is reported, and the connection goes on, without a task."""
     _, client, server = await it.joined(match("r", dry_run=True, reset={"after": "3B"}))
     await send_all(server, b"12345")
     assert await read_exactly(client, 5) == b"12345"
-    assert [event.bytes_downstream for event in it.told.all(FaultDryRun)] == [3]
+    assert [event.bytes_downstream for event in it.reported.all(FaultDryRun)] == [3]
     await until(lambda: not it.tasks)
     await talk(client, server)
     assert sees(it) == []
@@ -378,7 +378,7 @@ async def test_a_fault_during_a_dial(it: House) -> None:
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
         closed = await it.closed()
         assert closed.duration_ms < 1000 * it.context.dial_timeout_s / 2
-    assert (closed.ended_by, it.told.all(UpstreamFailed)) == ("fault", [])
+    assert (closed.ended_by, it.reported.all(UpstreamFailed)) == ("fault", [])
 
 
 async def test_a_fault_that_is_due_during_a_dial(it: House) -> None:
@@ -387,7 +387,7 @@ async def test_a_fault_that_is_due_during_a_dial(it: House) -> None:
         hang = match("h", hang={"after": "20ms", "for": "20ms"})
         made, client = it.connection(hang, upstream=Target.tcp("127.0.0.1", upstream.port))
         made.start()
-        await it.told.next(FaultInjected)
+        await it.reported.next(FaultInjected)
         upstream.speak()
         with trio.fail_after(PATIENCE_S):
             listener = trio.socket.from_stdlib_socket(upstream.sock)
@@ -397,7 +397,7 @@ async def test_a_fault_that_is_due_during_a_dial(it: House) -> None:
 
 
 async def test_shapes_for_an_open_connection(it: House) -> None:
-    """They act from then on, until there are none; a rule that matched before is not told of again."""
+    """They act from then on, until there are none; a rule that matched before is not reported again."""
     made, client, server = await it.joined()
     await talk(client, server)
     made.reshape(plan(), ())
@@ -438,7 +438,7 @@ async def test_reset_during_a_dial(it: House) -> None:
         made.reset("drain")
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
         assert (await it.closed()).ended_by == "drain"
-        assert it.told.all(UpstreamFailed) == []
+        assert it.reported.all(UpstreamFailed) == []
 
 
 async def test_reset_when_the_dial_is_just_over(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,7 +456,7 @@ async def test_reset_when_the_dial_is_just_over(it: House, monkeypatch: pytest.M
     assert await read_to_the_end(client) == (b"", "ECONNRESET")
     assert await read_to_the_end(it.keep(server)) == (b"", "EOF")
     assert (await it.closed()).ended_by == "fault"
-    assert it.told.all(ConnectionCrashed) == []
+    assert it.reported.all(ConnectionCrashed) == []
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -479,7 +479,7 @@ async def test_reset_before_it_is_started(it: House) -> None:
     assert await read_to_the_end(client) == (b"", "ECONNRESET")
     assert await read_to_the_end(it.keep(server)) == (b"", "EOF")
     assert (ours.fileno(), it.ended, it.is_left_alone()) == (-1, [made], True)
-    assert [type(event) for event in it.told.events] == [ConnectionOpened, ConnectionClosed]
+    assert [type(event) for event in it.reported.events] == [ConnectionOpened, ConnectionClosed]
 
 
 # ---- a bug
@@ -502,7 +502,7 @@ async def test_a_bug_at_the_start(it: House, monkeypatch: pytest.MonkeyPatch, wh
         made, victim = it.connection(match("r", latency={"delay": "1ms"}))
         made.start()
     assert await read_to_the_end(victim) == (b"", "ECONNRESET")
-    (crash,) = it.told.all(ConnectionCrashed)
+    (crash,) = it.reported.all(ConnectionCrashed)
     assert "_Bug" in crash.traceback
     assert it.ended == [made]
     await talk(client, server)
@@ -516,7 +516,7 @@ async def test_a_bug_in_the_poller(it: House, monkeypatch: pytest.MonkeyPatch) -
         patch.setattr("faultproxy.connection.connection.Connection._finish", _broken)
         client.shutdown(socket.SHUT_WR)
         server.shutdown(socket.SHUT_WR)
-        await it.told.next(ConnectionCrashed)
+        await it.reported.next(ConnectionCrashed)
     await it.closed()
     await talk(other, others)
 
@@ -530,7 +530,7 @@ async def test_a_bug_in_the_task(it: House, monkeypatch: pytest.MonkeyPatch) -> 
     assert await read_to_the_end(client) == (b"1", "ECONNRESET")
     assert await read_to_the_end(server) == (b"", "ECONNRESET")
     await it.closed()
-    assert len(it.told.all(ConnectionCrashed)) == 1
+    assert len(it.reported.all(ConnectionCrashed)) == 1
     await talk(other, others)
 
 
@@ -548,7 +548,7 @@ async def test_no_memory(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
     assert await read_to_the_end(server) == (b"", "ECONNRESET")
     await it.closed()
-    (crash,) = it.told.all(ConnectionCrashed)
+    (crash,) = it.reported.all(ConnectionCrashed)
     assert "MemoryError" in crash.traceback
     await talk(other, others)
 

@@ -31,10 +31,10 @@ def test_without_privileges() -> None:
     need_syn_interception()
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-P", "-c", ASK]
     done = subprocess.run(command, check=True, env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True)
-    told = dict(zip(Need, done.stdout.splitlines(), strict=True))
-    assert told[Need.NOTHING] == "None"
-    assert told[Need.FILTER] in {"None", "a filter on a connection is not allowed here (EPERM)"}
-    assert told[Need.DESTROY] == "to destroy its socket takes CAP_NET_ADMIN (EPERM)"
+    reported = dict(zip(Need, done.stdout.splitlines(), strict=True))
+    assert reported[Need.NOTHING] == "None"
+    assert reported[Need.FILTER] in {"None", "a filter on a connection is not allowed here (EPERM)"}
+    assert reported[Need.DESTROY] == "to destroy its socket takes CAP_NET_ADMIN (EPERM)"
 
 
 @pytest.mark.parametrize("check", [socket_filter.check, sock_diag.check])

@@ -24,7 +24,7 @@ UP, DOWN = Direction.UPSTREAM, Direction.DOWNSTREAM
 
 @dataclass
 class Injected:
-    """An injector, its peers, and what was told."""
+    """An injector, its peers, and what was reported."""
 
     it: House
     two: Ends
@@ -37,9 +37,9 @@ class Injected:
         assert self.two.peers.relay is not None
         self.two.peers.relay.start()
 
-    def told(self) -> list[tuple[str, str, str | None]]:
+    def reported(self) -> list[tuple[str, str, str | None]]:
         """The faults that were injected: whose, what the client sees, and if that is less than exact, why."""
-        return [(event.rule, event.client_sees, event.degraded) for event in self.it.told.all(FaultInjected)]
+        return [(event.rule, event.client_sees, event.degraded) for event in self.it.reported.all(FaultInjected)]
 
     def pipe(self, direction: Direction) -> Pipe:
         return self.two.peers.pipe(direction)
@@ -73,7 +73,7 @@ async def test_a_limit_is_set_where_bytes_are_counted(one: Injected) -> None:
     assert await read_exactly(one.two.client, 3) == b"123"
     await until(lambda: bool(one.two.changes))
     await one.injector.inject_due()
-    assert one.told() == [("r", "EOF", None)]
+    assert one.reported() == [("r", "EOF", None)]
     assert await read_to_the_end(one.two.client) == (b"", "EOF")
     assert one.injector.awaits("later")
     assert not one.injector.awaits("r")
@@ -83,19 +83,19 @@ async def test_what_is_not_due_is_not_injected(one: Injected) -> None:
     """Nor before the server is reached, if that is to see it."""
     one.injector.begin(plan(match("r", reset={"after": "1h"}, close={})))
     await one.injector.inject_due()
-    assert one.told() == []
+    assert one.reported() == []
     assert one.injector.next_deadline() == pytest.approx(trio.current_time() + 3600, abs=10)
     one.connect()
     await one.injector.inject_due()
-    assert one.told() == [("r", "EOF", None)]
+    assert one.reported() == [("r", "EOF", None)]
     assert not one.two.peers.is_open
 
 
 async def test_after_an_end_nothing_is_injected(one: Injected) -> None:
-    """The first fault that ends the connection is the last; others of its are not told of."""
+    """The first fault that ends the connection is the last; others of its are not reported."""
     one.injector.begin(plan(match("r", reset={"to": "client"}), match("other", broken_pipe={})))
     await one.injector.inject_due()
-    assert one.told() == [("r", "ECONNRESET", None)]
+    assert one.reported() == [("r", "ECONNRESET", None)]
     assert await read_to_the_end(one.two.client) == (b"", "ECONNRESET")
 
 
@@ -105,12 +105,12 @@ async def test_a_fault_that_is_less_than_exact(one: Injected, monkeypatch: pytes
     monkeypatch.setattr("faultproxy.connection.peers.Peers.why_no_rst", lambda _, __: "no reset")
     one.injector.begin(plan(match("r", abort={})))
     await one.injector.inject_due()
-    assert one.told() == [("r", "ECONNRESET", "the connection is reset: not here")]
+    assert one.reported() == [("r", "ECONNRESET", "the connection is reset: not here")]
     other = injector_on(one.it)
     other.connect()
     other.injector.begin(plan(match("both", reset={})))
     await other.injector.inject_due()
-    assert one.told()[1:] == [("both", "ECONNRESET", "no reset")]
+    assert one.reported()[1:] == [("both", "ECONNRESET", "no reset")]
 
 
 async def test_what_the_client_sees_depends_on_what_it_has_seen(one: Injected) -> None:
@@ -118,22 +118,22 @@ async def test_what_the_client_sees_depends_on_what_it_has_seen(one: Injected) -
     one.connect()
     one.injector.begin(plan(match("r", half_close={}, reset={"to": "client"})))
     await one.injector.inject_due()
-    assert one.told() == [("r", "EOF", None), ("r", "EPIPE", None)]
+    assert one.reported() == [("r", "EOF", None), ("r", "EPIPE", None)]
 
 
 async def test_a_dry_run(one: Injected) -> None:
-    """It is told of at its trigger, a shape at once, and nothing happens."""
+    """It is reported at its trigger, a shape at once, and nothing happens."""
     one.connect()
     one.injector.begin(plan(match("r", dry_run=True, reset={"after": "2B"}, latency={"delay": "1h"})))
-    assert [event.fault for event in one.it.told.all(FaultDryRun)] == ["latency"]
+    assert [event.fault for event in one.it.reported.all(FaultDryRun)] == ["latency"]
     await send_all(one.two.server, b"12345")
     assert await read_exactly(one.two.client, 2) == b"12"
     await until(lambda: bool(one.two.changes))
     await one.injector.inject_due()
-    assert [event.fault for event in one.it.told.all(FaultDryRun)] == ["latency", "reset"]
+    assert [event.fault for event in one.it.reported.all(FaultDryRun)] == ["latency", "reset"]
     assert await read_exactly(one.two.client, 3) == b"345"
     assert not one.injector.has_pending
-    assert one.told() == []
+    assert one.reported() == []
 
 
 async def test_a_hang_is_pending_until_it_ends(one: Injected) -> None:
@@ -162,7 +162,7 @@ async def test_faults_that_come_later(one: Injected) -> None:
     assert await read_exactly(one.two.client, 3) == b"END"
     one.injector.add([match("r", close={"after": {"match": "END"}}), match("other", half_close={"after": "2B"})])
     await one.injector.inject_due()
-    assert one.told() == [("other", "EOF", None)]
+    assert one.reported() == [("other", "EOF", None)]
     assert one.injector.awaits("r")
 
 
@@ -172,7 +172,7 @@ async def test_faults_that_come_later(one: Injected) -> None:
 async def test_a_refusal_is_made_up_for(one: Injected) -> None:
     """The client is reset, and the log says why it is no more than that."""
     assert one.injector.make_up(plan(match("r", refuse={})), "no raw sockets") is None
-    assert one.told() == [("r", "ECONNRESET", "the connection is accepted, then reset: no raw sockets")]
+    assert one.reported() == [("r", "ECONNRESET", "the connection is accepted, then reset: no raw sockets")]
     assert await read_to_the_end(one.two.client) == (b"", "ECONNRESET")
 
 
@@ -181,15 +181,15 @@ async def test_delays_are_made_up_for(one: Injected) -> None:
     delays = plan(match("one", slow_connect={"delay": "1s"}), match("other", slow_connect={"delay": "2s"}))
     assert one.injector.make_up(delays, "no raw sockets") == 3.0
     reason = "the server is dialled later: no raw sockets"
-    assert one.told() == [("one", "delay", reason), ("other", "delay", reason)]
+    assert one.reported() == [("one", "delay", reason), ("other", "delay", reason)]
 
 
-async def test_dry_runs_are_told_of(one: Injected) -> None:
+async def test_dry_runs_are_reported_of(one: Injected) -> None:
     """Nothing happens."""
     dry = plan(match("r", dry_run=True, refuse={}), match("slow", dry_run=True, slow_connect={"delay": "1s"}))
     assert one.injector.make_up(dry, "no raw sockets") == 0.0
-    told = [(event.rule, event.client_sees, event.trigger) for event in one.it.told.all(FaultDryRun)]
-    assert told == [("r", "ECONNREFUSED", "connect"), ("slow", "delay", "connect")]
+    reported = [(event.rule, event.client_sees, event.trigger) for event in one.it.reported.all(FaultDryRun)]
+    assert reported == [("r", "ECONNREFUSED", "connect"), ("slow", "delay", "connect")]
     assert is_quiet(one.two.client)
 
 
@@ -202,14 +202,14 @@ async def test_shapes_change(one: Injected) -> None:
     one.connect()
     await send_all(one.two.client, b"x")
     assert await read_exactly(one.two.server, 1) != b"x"
-    assert one.told() == [("r", "change", None)]
+    assert one.reported() == [("r", "change", None)]
     one.injector.shape([match("s", corrupt={"at": [2]})])
     await send_all(one.two.client, b"yz")
     got = await read_exactly(one.two.server, 2)
     assert (got[:1], got != b"yz") == (b"y", True)
     one.two.peers.stop()
     one.injector.shape([])
-    assert one.told() == [("r", "change", None), ("s", "change", None)]
+    assert one.reported() == [("r", "change", None), ("s", "change", None)]
 
 
 async def test_draws_are_the_connections(one: Injected) -> None:
@@ -263,16 +263,16 @@ async def test_the_first_packet_that_is_lost_after_a_while(one: Injected, monkey
     one.injector.begin(plan(lossy(30)))
     one.connect()
     await until(lambda: not poller._timers)
-    assert one.told() == []
+    assert one.reported() == []
     await lose_one(one)
-    await until(lambda: bool(one.told()))
-    assert one.told() == [("r", "delay", None)]
+    await until(lambda: bool(one.reported()))
+    assert one.reported() == [("r", "delay", None)]
     await until(lambda: not poller._timers)
     assert not one.pipe(UP)._is_transformed
     await lose_one(one)
     assert not poller._timers
     one.injector.end()
-    assert one.told() == [("r", "delay", None)]
+    assert one.reported() == [("r", "delay", None)]
 
 
 async def test_a_packet_that_was_lost_at_the_very_end(one: Injected, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,9 +282,9 @@ async def test_a_packet_that_was_lost_at_the_very_end(one: Injected, monkeypatch
     one.injector.begin(plan(lossy(30)))
     one.connect()
     await lose_one(one)
-    assert one.told() == []
+    assert one.reported() == []
     one.injector.end()
-    assert one.told() == [("r", "delay", None)]
+    assert one.reported() == [("r", "delay", None)]
 
 
 async def test_looking_ends_with_the_connection(one: Injected) -> None:

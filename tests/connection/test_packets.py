@@ -85,7 +85,7 @@ async def test_none_any_more(client: Ends) -> None:
 
 
 async def test_a_partition(client: Ends, server: Ends) -> None:
-    """Neither peer's packets arrive; these are not told of as lost."""
+    """Neither peer's packets arrive; these are not reported as lost."""
     packets = PacketFilter(client[1])
     packets.partition(server[1])
     assert packets.is_partition
@@ -95,7 +95,7 @@ async def test_a_partition(client: Ends, server: Ends) -> None:
 
 
 async def test_a_partition_that_is_healed(client: Ends, server: Ends) -> None:
-    """Both arrive again, or are lost again as before; what the partition has dropped is still not told of."""
+    """Both arrive again, or are lost again as before; what the partition has dropped is still not reported."""
     packets = PacketFilter(client[1])
     packets.lose(1.0, 0.0, server[1])
     packets.partition(server[1])

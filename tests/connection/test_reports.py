@@ -25,7 +25,7 @@ class Reported:
     """The reports of a connection whose peers have sent each other 8 and 5 bytes."""
 
     reports: Reports
-    told: Recorder
+    reported: Recorder
     it: House
     two: Ends
 
@@ -38,7 +38,7 @@ async def reported() -> AsyncIterator[Reported]:
         await read_exactly(two.server, 8)
         await send_all(two.server, b"reply")
         await read_exactly(two.client, 5)
-        yield Reported(Reports(it.context, facts(at_s=trio.current_time() - 2), two.peers), it.told, it, two)
+        yield Reported(Reports(it.context, facts(at_s=trio.current_time() - 2), two.peers), it.reported, it, two)
 
 
 async def test_opened_and_closed(reported: Reported) -> None:
@@ -49,7 +49,7 @@ async def test_opened_and_closed(reported: Reported) -> None:
     reports.matched(match("dry", dry_run=True, reset={}))
     reports.matched(match("cut", reset={"after": "4KiB"}))
     reports.closed("server", 7)
-    opened, closed = reported.told.events
+    opened, closed = reported.reported.events
     name = {"proxy": "redis", "connection": "redis#17", "client": "127.0.0.1:5555"}
     assert opened == ConnectionOpened(**name)
     assert isinstance(closed, ConnectionClosed)
@@ -70,7 +70,7 @@ async def test_a_fault(reported: Reported) -> None:
     """All that the log says of it; it is one of the connection's faults from then on."""
     cut = match("cut", ordinal=3, reset={"after": "4KiB"})
     reported.reports.fault(cut, cut.faults[0], "4KiB downstream", "ECONNRESET", "7 bytes were not acknowledged")
-    (event,) = reported.told.events
+    (event,) = reported.reported.events
     assert isinstance(event, FaultInjected)
     assert 2000 <= event.elapsed_ms < 30_000
     assert event == FaultInjected(
@@ -93,10 +93,10 @@ async def test_a_fault(reported: Reported) -> None:
 
 
 async def test_a_fault_of_a_dry_run(reported: Reported) -> None:
-    """It was not injected, so the connection has not met it."""
+    """It was not injected, so it is not among the connection's faults."""
     cut = match("cut", dry_run=True, reset={})
     reported.reports.fault(cut, cut.faults[0], "at once", "ECONNRESET")
-    (event,) = reported.told.events
+    (event,) = reported.reported.events
     assert isinstance(event, FaultDryRun)
     assert (event.rule, event.fault, event.degraded) == ("cut", "reset", None)
     assert reported.reports.faults == ()
@@ -106,7 +106,7 @@ async def test_what_went_wrong(reported: Reported) -> None:
     """An upstream that failed, by its errno; a bug, by its traceback."""
     reported.reports.upstream_failed("ECONNREFUSED")
     reported.reports.crashed(ZeroDivisionError("by zero"))
-    failed, crashed = reported.told.events
+    failed, crashed = reported.reported.events
     assert isinstance(failed, UpstreamFailed)
     assert (failed.error, failed.upstream) == ("ECONNREFUSED", str(reported.it.context.upstream))
     assert 2000 <= failed.elapsed_ms < 30_000

@@ -192,7 +192,7 @@ async def test_the_servers_packets(shaped: Shaped) -> None:
 
 
 async def test_what_was_lost_before_an_edit(shaped: Shaped) -> None:
-    """Is told of by those rules that lost it, and not by others that come then."""
+    """Is reported by those rules that lost it, and not by others that come then."""
     need_a_filter()
     shaped.act(match("old", loss={"probability": "100%"}))
     await drop(shaped.two)

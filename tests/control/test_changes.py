@@ -1,4 +1,4 @@
-"""What an edit changes is told in a line each."""
+"""What an edit changes is reported in a line each."""
 
 from faultproxy.control.changes import Changes
 from tests.managing import at, configuration
@@ -17,7 +17,7 @@ def test_nothing_has_changed() -> None:
     assert between({"proxies": {"p": P}}, {"version": 1, "proxies": {"p": spelled_out}}) == Changes(frozenset(), ())
 
 
-def test_each_change_is_told() -> None:
+def test_each_change_is_reported() -> None:
     """The file's own keys, then the proxies: those that were there, in their order, and those that are new."""
     changes = between(
         {"seed": 1, "proxies": {"a": P, "gone": P, "same": P}},

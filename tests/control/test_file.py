@@ -70,7 +70,7 @@ async def test_a_file_that_never_rests_is_loaded_as_it_is(server: str, file: Pat
 
 
 async def test_an_edit_that_waits_for_a_port_takes_effect_when_it_is_free(server: str, file: Path) -> None:
-    """It is tried each second, and told once; what ran runs meanwhile."""
+    """It is tried each second, and reported once; what ran runs meanwhile."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         taken = f"127.0.0.1:{holder.getsockname()[1]}"
         async with watched(file, p=at(server)) as its:
@@ -157,14 +157,14 @@ async def test_it_is_followed_without_threads(server: str, file: Path, monkeypat
 
 
 async def test_a_hangup_has_it_looked_at(server: str, file: Path) -> None:
-    """At once, and told though nothing has changed."""
+    """At once, and reported though nothing has changed."""
     async with watched(file, p=at(server)) as its:
         its.signal.send_nowait(SIGHUP)
         loaded = await its.record.wait_for(ConfigLoaded)
         assert (loaded.source, loaded.file, loaded.changes) == ("file", str(file), ())
 
 
-async def test_what_runs_already_is_not_told(server: str, file: Path) -> None:
+async def test_what_runs_already_is_not_reported(server: str, file: Path) -> None:
     """Right after the start the file is read once more, as it may have changed meanwhile: in silence if it has not."""
     async with watched(file, p=at(server)) as its:
         await trio.sleep(1)
@@ -173,7 +173,7 @@ async def test_what_runs_already_is_not_told(server: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize(("where", "what"), [(Changes, "between"), (file_module, "load")])
-async def test_a_bug_is_told_and_ends_nothing(
+async def test_a_bug_is_logged_and_ends_nothing(
     server: str, file: Path, monkeypatch: pytest.MonkeyPatch, where: object, what: str
 ) -> None:
     """With its traceback; the next edit takes effect."""

@@ -102,7 +102,7 @@ async def test_if_the_second_cannot_be_had_all_is_as_it_was(
         ("unix:/run/x/p", errno.EMFILE, "raise the limit of open files with ulimit -n"),
     ],
 )
-async def test_what_cannot_be_had_is_told_with_its_cure(
+async def test_what_cannot_be_had_is_reported_with_its_cure(
     listen: str, number: int, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address, the reason, and what to do about it."""

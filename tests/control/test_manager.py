@@ -171,7 +171,7 @@ async def test_a_bug_while_listeners_change_hands(server: str, monkeypatch: pyte
 
 
 async def test_an_edit_that_the_end_overtakes_opens_nothing(server: str) -> None:
-    """Its new listeners are closed again, and it is told why; so is an edit that comes later."""
+    """Its new listeners are closed again, and it is reported why; so is an edit that comes later."""
     async with managed({"proxies": {"p": at(server)}}) as its:
         with nobody() as free:
             listen = f"localhost:{free.rpartition(':')[2]}"
@@ -192,7 +192,7 @@ async def test_an_edit_that_the_end_overtakes_opens_nothing(server: str) -> None
         assert len(its.record.of(ProxyStopped, proxy="p")) == 1
 
 
-async def test_what_is_told_of_an_edit(server: str) -> None:
+async def test_what_is_logged_of_an_edit(server: str) -> None:
     """Who asked, what has changed, and the whole mapping of each proxy that has; a new port that the kernel chose."""
     async with managed({"proxies": {"p": at(server, listen="localhost:0"), "q": at(server)}}) as its:
         await its.manager.apply(

@@ -12,7 +12,7 @@ CLOSED = ConnectionClosed(**FIELDS[ConnectionClosed])
 FAILED = UpstreamFailed(**FIELDS[UpstreamFailed])
 
 
-def told(*events: Event) -> History:
+def reported(*events: Event) -> History:
     """The history of a bus on which this was published."""
     stats = Stats()
     history = History(stats)
@@ -24,7 +24,7 @@ def told(*events: Event) -> History:
 
 def test_a_fault_has_the_fields_of_its_event() -> None:
     """And the count of its rule; the reason only where it was degraded."""
-    exact, degraded = told(FAULT, replace(FAULT, degraded="no CAP_NET_ADMIN", ordinal=7)).faults
+    exact, degraded = reported(FAULT, replace(FAULT, degraded="no CAP_NET_ADMIN", ordinal=7)).faults
     assert (exact.fault, exact.rule, exact.ordinal, exact.injected) == ("reset", "cut", 3, 1)
     assert (exact.connection, exact.client) == ("redis#17", "10.0.0.1:5555")
     assert (exact.client_sees, exact.trigger) == ("ECONNRESET", "4KiB downstream")
@@ -36,14 +36,14 @@ def test_a_fault_has_the_fields_of_its_event() -> None:
 
 def test_a_connection_is_its_event() -> None:
     """And can be held in a set, as any frozen data."""
-    (connection,) = told(CLOSED).connections
+    (connection,) = reported(CLOSED).connections
     assert connection is CLOSED
     assert {connection}
 
 
 def test_the_last_are_kept_and_all_are_counted() -> None:
     """The memory of a long test stays bounded."""
-    history = told(
+    history = reported(
         *[replace(CLOSED, connection=f"redis#{number}") for number in range(MOST_CONNECTIONS + 10)],
         *[FAULT] * (MOST_FAULTS + 10),
     )
@@ -55,7 +55,7 @@ def test_the_last_are_kept_and_all_are_counted() -> None:
 def test_a_fault_is_found_also_when_it_is_no_longer_kept() -> None:
     """By its number; where that is gone, the oldest that is kept, or else the latest of its kind."""
     faults = (replace(FAULT, ordinal=number) for number in range(MOST_FAULTS + 10))
-    history = told(replace(FAULT, fault="close"), *faults)
+    history = reported(replace(FAULT, fault="close"), *faults)
 
     def ordinal(nth: int) -> int | None:
         fault = history.found("reset", "cut", nth)
@@ -71,7 +71,7 @@ def test_a_fault_is_found_also_when_it_is_no_longer_kept() -> None:
 
 def test_counts_are_by_rule_and_fault() -> None:
     """Either may be left open; outages are counted too, dry runs apart."""
-    history = told(FAULT, replace(FAULT, fault="close"), replace(DRY_RUN, rule="watch"), OUTAGE, OUTAGE)
+    history = reported(FAULT, replace(FAULT, fault="close"), replace(DRY_RUN, rule="watch"), OUTAGE, OUTAGE)
     assert (history.count(), history.count(rule="cut"), history.count("reset")) == (4, 2, 1)
     assert (history.count("close", "cut"), history.count("close", "down"), history.count(rule="watch")) == (1, 0, 0)
     assert [fault.injected for fault in history.faults if fault.rule == "down"] == [1, 2]
@@ -92,13 +92,13 @@ def test_news_come_after_what_is_kept() -> None:
 
 def test_a_crash_is_kept() -> None:
     """With its traceback, to be raised in the test."""
-    (crash,) = told(ConnectionCrashed.because_of(ValueError("bug"), proxy="p", connection="p#1")).crashes
+    (crash,) = reported(ConnectionCrashed.because_of(ValueError("bug"), proxy="p", connection="p#1")).crashes
     assert "ValueError: bug" in crash
 
 
 def test_the_report_shows_fifty_of_each() -> None:
     """And says how many came before; nothing is said of what there was none of."""
-    lines = told(*[FAULT] * 60, FAILED, DRY_RUN, CLOSED).report().splitlines()
+    lines = reported(*[FAULT] * 60, FAILED, DRY_RUN, CLOSED).report().splitlines()
     fault = "'cut' no. 3: reset, 4KiB downstream, client sees ECONNRESET; 20 B up, 4096 B down"
     assert lines[:2] == ["injected: 10 earlier ones", f"injected: redis#17 10.0.0.1:5555: {fault}"]
     assert lines[51:] == [
@@ -106,4 +106,4 @@ def test_the_report_shows_fifty_of_each() -> None:
         "upstream failed: redis#17: ECONNREFUSED",
         "closed: redis#17 10.0.0.1:5555: 20 B up, 4096 B down, ended by fault after 12.5 ms, faults: reset",
     ]
-    assert told().report() == ""
+    assert reported().report() == ""

@@ -168,7 +168,7 @@ def test_a_stalled_reader_never_stalls_the_writer(pipe: Pipe) -> None:
     assert_complete(events, written)
 
 
-def test_drops_are_told_where_they_happened(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drops_are_reported_where_they_happened(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a stall come the lines that were kept, then log.dropped, then the lines written since."""
     monkeypatch.setattr(log, "MAX_LINES", 100)
     writer = stalled(pipe)
@@ -217,27 +217,27 @@ def test_what_is_written_leaves_room(pipe: Pipe, monkeypatch: pytest.MonkeyPatch
     writer.close(PATIENCE_S)
 
 
-def test_a_line_that_never_fits_is_told_and_gone(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line longer than the whole queue is dropped and told at once; the next one comes out."""
+def test_a_line_that_never_fits_is_reported_and_gone(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line longer than the whole queue is dropped and reported at once; the next one comes out."""
     monkeypatch.setattr(log, "MAX_BYTES", len(LONG) - 1)
     writer = LogWriter(pipe.write_fd)
     writer.write(LONG)
-    told = json.loads(pipe.read_line())
-    assert (told["event"], told["count"]) == ("log.dropped", 1)
+    reported = json.loads(pipe.read_line())
+    assert (reported["event"], reported["count"]) == ("log.dropped", 1)
     writer.write(b"next\n")
     assert pipe.read_line() == b"next"
     writer.close(PATIENCE_S)
 
 
 def test_no_line_overtakes_a_drop(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a long line found no room, a short one that would fit is dropped too, until the drop is told."""
+    """Once a long line found no room, a short one that would fit is dropped too, until the drop is reported."""
     monkeypatch.setattr(log, "MAX_BYTES", len(LONG))
     writer = stalled(pipe)
     for line in (b"first\n", LONG, b"short\n"):
         writer.write(line)
-    first, told = [line for line in finish(writer, pipe) if line]
+    first, reported = [line for line in finish(writer, pipe) if line]
     assert first == b"first"
-    assert json.loads(told)["count"] == 2
+    assert json.loads(reported)["count"] == 2
 
 
 def test_a_dead_reader_stops_nobody(pipe: Pipe) -> None:
@@ -442,7 +442,7 @@ def test_a_terminal_gets_colours() -> None:
     os.close(reader)
 
 
-def test_drops_are_told_in_the_format_of_the_other_lines(pipe: Pipe) -> None:
+def test_drops_are_reported_in_the_format_of_the_other_lines(pipe: Pipe) -> None:
     """log.dropped of a console log is a console line."""
     writer = LogWriter(pipe.write_fd)
     make_logger(writer, "console", "info")
@@ -453,7 +453,7 @@ def test_drops_are_told_in_the_format_of_the_other_lines(pipe: Pipe) -> None:
 
 
 def test_the_level_filters(pipe: Pipe) -> None:
-    """Events below the level are not told."""
+    """Events below the level are not written."""
     writer = LogWriter(pipe.write_fd)
     logger = make_logger(writer, "json", "warning")
     for tell in (logger.debug, logger.info, logger.warning, logger.error):

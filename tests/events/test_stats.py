@@ -9,7 +9,7 @@ from tests.events.samples import DRY_RUN, FAULT, OPENED, OUTAGE, SAMPLES
 COLD_START = replace(FAULT, rule="cold start")
 
 
-def told(*events: Event) -> Stats:
+def reported(*events: Event) -> Stats:
     """The stats that received these events."""
     stats = Stats()
     for event in events:
@@ -19,7 +19,7 @@ def told(*events: Event) -> Stats:
 
 def test_counts_are_kept_by_proxy_and_rule() -> None:
     """Two rules, and two rules of one name in two proxies, are counted apart; dry runs apart from all."""
-    stats = told(COLD_START, COLD_START, FAULT, replace(FAULT, proxy="web"), DRY_RUN)
+    stats = reported(COLD_START, COLD_START, FAULT, replace(FAULT, proxy="web"), DRY_RUN)
     assert stats.injected("redis") == {"cold start": 2, "cut": 1}
     assert stats.injected("web") == {"cut": 1}
     assert stats.injected("other") == {}
@@ -28,18 +28,18 @@ def test_counts_are_kept_by_proxy_and_rule() -> None:
 
 def test_an_outage_is_a_fault_of_its_rule() -> None:
     """Each time that it starts."""
-    assert told(OUTAGE, OUTAGE).injected("redis") == {"down": 2}
+    assert reported(OUTAGE, OUTAGE).injected("redis") == {"down": 2}
 
 
 def test_the_count_of_an_event_is_its_rules() -> None:
     """Of its own kind, by now, this one included; an event of no rule has none."""
-    stats = told(FAULT, DRY_RUN, FAULT, OUTAGE, replace(FAULT, fault="close"))
+    stats = reported(FAULT, DRY_RUN, FAULT, OUTAGE, replace(FAULT, fault="close"))
     assert (stats.count(FAULT), stats.count(DRY_RUN), stats.count(OUTAGE), stats.count(OPENED)) == (3, 1, 1, None)
 
 
 def test_counts_do_not_change_in_the_hands_of_who_asked() -> None:
     """What was handed out is a copy."""
-    stats = told(FAULT)
+    stats = reported(FAULT)
     stats.injected("redis")["cut"] = 7
     assert stats.injected("redis") == {"cut": 1}
 
@@ -55,22 +55,22 @@ def test_connections_are_counted_if_that_is_asked_for() -> None:
 
 
 def test_too_few_is_said() -> None:
-    """A rule that injected fewer faults than expected is told of in one sentence."""
-    assert told(COLD_START, COLD_START).unmet("redis", {"cold start": (3, None)}) == [
+    """A rule that injected fewer faults than expected is reported in one sentence."""
+    assert reported(COLD_START, COLD_START).unmet("redis", {"cold start": (3, None)}) == [
         'redis: "cold start" injected 2 faults, expected at least 3'
     ]
 
 
 def test_too_many_is_said() -> None:
-    """A rule that injected more faults than expected is told of, too; one is one fault."""
-    assert told(COLD_START).unmet("redis", {"cold start": (None, 0)}) == [
+    """A rule that injected more faults than expected is reported, too; one is one fault."""
+    assert reported(COLD_START).unmet("redis", {"cold start": (None, 0)}) == [
         'redis: "cold start" injected 1 fault, expected at most 0'
     ]
 
 
 def test_a_rule_that_injected_nothing_is_judged() -> None:
     """Nothing is zero faults; the order is the rules'."""
-    assert told().unmet("redis", {"b": (1, None), "a": (1, 5), "c": (0, 0)}) == [
+    assert reported().unmet("redis", {"b": (1, None), "a": (1, 5), "c": (0, 0)}) == [
         'redis: "b" injected 0 faults, expected at least 1',
         'redis: "a" injected 0 faults, expected at least 1',
     ]
@@ -79,5 +79,5 @@ def test_a_rule_that_injected_nothing_is_judged() -> None:
 def test_bounds_are_included() -> None:
     """As many as either bound are as expected, and so is anything where there is none."""
     for times in (2, 3, 4):
-        assert told(*[FAULT] * times).unmet("redis", {"cut": (2, 4)}) == []
-    assert told(*[FAULT] * 9).unmet("redis", {"cut": (None, None)}) == []
+        assert reported(*[FAULT] * times).unmet("redis", {"cut": (2, 4)}) == []
+    assert reported(*[FAULT] * 9).unmet("redis", {"cut": (None, None)}) == []

@@ -14,7 +14,7 @@ ERROR = {"config.rejected", "connection.crashed"}
 
 
 def test_every_kind_has_its_name_and_level() -> None:
-    """No name stands for two kinds; what is told of each connection is debug, what went wrong a warning or an error."""
+    """No name stands for two kinds; what is logged of each connection is debug, what went wrong a warning or an error."""
     assert len({kind.name for kind in EVENTS}) == len(EVENTS) == len(SAMPLES)
     for kind in EVENTS:
         levels = {"debug": kind.name in DEBUG, "warning": kind.name in WARNING, "error": kind.name in ERROR}

@@ -122,8 +122,8 @@ def test_a_rate_holds_no_more_than_it_needs() -> None:
     assert chain({"bandwidth": {"rate": "1B/s"}}).max_buffered >= 1
 
 
-def test_who_acted_is_told() -> None:
-    """A shape tells of it when it delays, cuts up, changes, or holds back the end; not when it lets everything pass."""
+def test_who_acted_is_reported() -> None:
+    """A shape reports when it delays, cuts up, changes, or holds back the end; not when it lets everything pass."""
     acted: list[int] = []
     one = chain({"corrupt": {"at": [5]}}, {"latency": {"delay": "1ms"}}, {"slow_close": {"delay": "1s"}}, acted=acted)
     one.shape(0.0, b"12345")

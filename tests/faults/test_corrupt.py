@@ -21,7 +21,7 @@ def corrupted(fault: Corrupt, pieces: list[bytes], seed: int = 1) -> bytes:
     return joined(through(fault.shaper(draws(seed)), pieces))
 
 
-def hits(before: bytes, after: bytes) -> list[int]:
+def changes(before: bytes, after: bytes) -> list[int]:
     assert len(before) == len(after)
     return [offset for offset, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]
 
@@ -43,43 +43,43 @@ def test_segmentation_does_not_matter(count: int, cuts: list[int], options: dict
 
 
 def test_it_begins_anywhere() -> None:
-    """A shape that meets the stream in its middle changes it as one that was there from the start."""
+    """A shape that joins the stream in its middle changes it as one that was there from the start."""
     fault = corrupt(probability="5%")
     whole = corrupted(fault, [bytes(10_000)])
     assert joined(fault.shaper(draws()).shape(0.0, 6789, bytes(3211))) == whole[6789:]
 
 
-def test_a_byte_that_is_hit_always_changes() -> None:
+def test_a_byte_that_is_picked_always_changes() -> None:
     """At 100 % not one byte is what it was."""
     for value in (0, 0x55, 0xFF):
         data = bytes([value]) * 50_000
-        assert len(hits(data, corrupted(corrupt(probability="100%"), [data]))) == len(data)
+        assert len(changes(data, corrupted(corrupt(probability="100%"), [data]))) == len(data)
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.1, 0.01, 0.0001])
-def test_the_share_of_bytes_that_are_hit(probability: float) -> None:
+def test_the_share_of_bytes_that_change(probability: float) -> None:
     """Within four standard deviations of what was asked for, in the first and in the second half alike."""
     data = bytes(BYTES)
-    hit = hits(data, corrupted(corrupt(probability=probability), [data]))
-    for part in (hit[: len(hit)], [offset for offset in hit if offset < BYTES / 2]):
-        tried = BYTES if part == hit else BYTES / 2
+    changed = changes(data, corrupted(corrupt(probability=probability), [data]))
+    for part in (changed[: len(changed)], [offset for offset in changed if offset < BYTES / 2]):
+        tried = BYTES if part == changed else BYTES / 2
         sigma = (tried * probability * (1 - probability)) ** 0.5
         assert abs(len(part) - tried * probability) < 4 * sigma + 1
 
 
-def test_hits_fall_independently() -> None:
-    """After a hit the next byte is hit as often as any, over the edges of blocks too."""
+def test_changes_are_independent() -> None:
+    """After a change the next byte is changed as often as any, over the edges of blocks too."""
     data, probability = bytes(BYTES), 0.1
-    hit = hits(data, corrupted(corrupt(probability=probability), [data]))
-    next_to = sum(later == earlier + 1 for earlier, later in pairwise(hit))
-    assert abs(next_to - len(hit) * probability) < 4 * (len(hit) * probability * (1 - probability)) ** 0.5
-    first = sum(offset % 4096 == 0 for offset in hit)
+    changed = changes(data, corrupted(corrupt(probability=probability), [data]))
+    next_to = sum(later == earlier + 1 for earlier, later in pairwise(changed))
+    assert abs(next_to - len(changed) * probability) < 4 * (len(changed) * probability * (1 - probability)) ** 0.5
+    first = sum(offset % 4096 == 0 for offset in changed)
     tried = BYTES // 4096
     assert abs(first - tried * probability) < 4 * (tried * probability * (1 - probability)) ** 0.5 + 1
 
 
 def test_every_change_comes() -> None:
-    """A hit byte takes each of the 255 other values."""
+    """A changed byte takes each of the 255 other values."""
     data = corrupted(corrupt(probability="100%"), [bytes(50_000)])
     assert set(data) == set(range(1, 256))
 
@@ -100,7 +100,7 @@ def test_a_tiny_probability_ends() -> None:
 def test_the_bytes_at_given_offsets(at: list[int]) -> None:
     """Those and no others."""
     data = bytes(10_000)
-    assert hits(data, corrupted(corrupt(at=at), cut(data, [1, 4, 4096, 5000]))) == sorted(
+    assert changes(data, corrupted(corrupt(at=at), cut(data, [1, 4, 4096, 5000]))) == sorted(
         {offset for offset in at if offset < len(data)}
     )
 
@@ -115,8 +115,8 @@ def test_the_seed_decides() -> None:
 @pytest.mark.parametrize(
     ("probability", "max_read"), [("0%", MAX_READ), ("0.1%", MAX_READ), ("10%", 20_480), ("100%", 4096)]
 )
-def test_many_hits_come_in_small_reads(probability: str, max_read: int) -> None:
-    """Each hit is drawn, and the other connections wait meanwhile."""
+def test_many_changes_come_in_small_reads(probability: str, max_read: int) -> None:
+    """Each change is drawn, and the other connections wait meanwhile."""
     assert corrupt(probability=probability).shaper(draws()).max_read == max_read
     assert corrupt(at=[1]).shaper(draws()).max_read == MAX_READ
 

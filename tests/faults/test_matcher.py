@@ -16,12 +16,12 @@ PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
 
 
 def search(text: str, pieces: Sequence[bytes], offset: int = 0, nth: int = 1) -> int | None:
-    """Where the match ends; a search tells of it once, with the piece in which it is complete."""
+    """Where the match ends; a search reports it once, with the piece in which it is complete."""
     looking = Matcher(text, offset, nth)
     for piece in pieces:
         before, offset = offset, offset + len(piece)
-        told = looking(piece)
-        assert told is None or (told == looking.end and before < told <= offset)
+        reported = looking(piece)
+        assert reported is None or (reported == looking.end and before < reported <= offset)
     return looking.end
 
 
@@ -67,7 +67,7 @@ def test_a_match_over_a_boundary(split: int) -> None:
 
 
 def test_only_the_first_match_counts() -> None:
-    """What matches later is not told."""
+    """What matches later is not reported."""
     looking = Matcher("ab", 0)
     assert [looking(piece) for piece in (b"a", b"bab", b"ab")] == [None, 2, None]
     assert looking.end == 2

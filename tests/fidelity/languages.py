@@ -18,7 +18,7 @@ from tests.peers import PATIENCE_S
 SOURCES = Path(__file__).parent / "clients"
 ERRNOS = ("ECONNREFUSED", "ECONNRESET", "EPIPE", "ECONNABORTED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH")
 SILENCE = "silence"
-"""What a client that gave up by its own timeout met."""
+"""What a client that gave up by its own timeout saw."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Language:
 
 
 class Client:
-    """A running client: visits in, what it said out. It is built first, into ``folder``."""
+    """A running client: exchanges in, what it said out. It is built first, into ``folder``."""
 
     def __init__(self, language: Language, folder: Path) -> None:
         self.language = language
@@ -91,7 +91,7 @@ class Client:
         self._reader.join()
         self._process.stdout.close()
 
-    def visit(self, host: str, port: int, request: str, steps: str) -> dict[str, str]:
+    def exchange(self, host: str, port: int, request: str, steps: str) -> dict[str, str]:
         """Take the steps in a new connection; what the client said, key by key."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{host} {port} {request} {steps}\n")
@@ -99,7 +99,7 @@ class Client:
         try:
             line = self._lines.get(timeout=PATIENCE_S)
         except Empty:
-            self._process.kill()  # or every visit after this one would wait as well
+            self._process.kill()  # or every exchange after this one would wait as well
             raise AssertionError(f"{self.language.name}: no answer in {PATIENCE_S} s to {request} {steps}") from None
         assert line, f"{self.language.name}: the client ended at {request} {steps}"
         return dict(field.split("=", 1) for field in line.rstrip("\n\t").split("\t"))

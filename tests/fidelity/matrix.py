@@ -1,7 +1,7 @@
-"""The fidelity matrix: a row a fault, and what a plain client in any language meets.
+"""The fidelity matrix: a row a fault, and what a plain client in any language sees.
 
 To add a fault, add a Row: its rules as a user writes them, the steps the client takes (clients/protocol.md),
-and what each visit is expected to end with, in the words of errno(3). Nothing else is to be done: the stage, the tests
+and what each exchange is expected to end with, in the words of errno(3). Nothing else is to be done: the stage, the tests
 and docs/fidelity.md follow this table.
 """
 
@@ -23,17 +23,17 @@ NODE_MISSES_RESETS = {"Node": 6}
 
 @dataclass(frozen=True)
 class Row:
-    """A proxy with these rules, each client's visits to it, and what they are expected to end with.
+    """A proxy with these rules, each client's exchanges to it, and what they are expected to end with.
 
-    A visit is ``steps``; there are as many as there are expectations, which read: ``[N bytes, ][byte N changed, ]``, then ``EOF``
+    An exchange is ``steps``; there are as many as there are expectations, which read: ``[N bytes, ][byte N changed, ]``, then ``EOF``
     an errno or ``silence`` (the client's own timeout); for a write, what became of it. ``connected`` if nothing was to be read.
-    ``request`` tells the server what to do (playing.py).
+    ``request`` says what the server is to do (playing.py).
 
-    ``client_sees`` is what the log says; None where it tells of no fault. ``degraded`` is expected instead where the log says
+    ``client_sees`` is what the log says; None where it reports no fault. ``degraded`` is expected instead where the log says
     that this host cannot do better. ``also`` is as right in a language as what is expected. ``attempts`` is how often a language
     may try when, on a loaded machine, a difference of a moment may not show. The times are the least that must have passed when the
-    first byte came and when the visit ended, and for how long the end was held back after the last byte.
-    ``first_write_fails`` tells a pipe that is broken from one whose reader has merely closed it.
+    first byte came and when the exchange ended, and for how long the end was held back after the last byte.
+    ``first_write_fails`` distinguishes a pipe that is broken from one whose reader has merely closed it.
     """
 
     name: str
@@ -144,7 +144,7 @@ ROWS = (
         end_ms=500,
     ),
     Row(
-        "reset: met by a write",
+        "reset: seen by a write",
         "[{name: gone at night, reset: {after: 100ms}}]",
         ("write: ECONNRESET",),
         client_sees="ECONNRESET",

@@ -1,4 +1,4 @@
-"""The stage of the matrix: one faultproxy with a proxy for every row and language, a server behind each row, and the visits."""
+"""The stage of the matrix: one faultproxy with a proxy for every row and language, a server behind each row, and the exchanges."""
 
 import re
 import socket
@@ -22,18 +22,18 @@ _STEPS = ("connect", "send", "shut", "read", "write")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client said, visit by visit, and what the log told of the fault."""
+    """What a client said, exchange by exchange, and what the log said of the fault."""
 
     row: Row
     language: Language
-    visits: list[dict[str, str]]
-    told: Line | None = None
+    exchanges: list[dict[str, str]]
+    reported: Line | None = None
     heard: list[str] = field(default_factory=list)
 
     @property
     def fidelity(self) -> str | None:
-        """``exact`` or ``degraded``, where a fault was told of."""
-        return self.told["fidelity"] if self.told else None
+        """``exact`` or ``degraded``, where a fault was logged."""
+        return self.reported["fidelity"] if self.reported else None
 
     @property
     def expected(self) -> tuple[str, ...]:
@@ -44,13 +44,13 @@ class Seen:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """What the visits ended with, in the row's words."""
-        return tuple(outcome(visit, self.language) for visit in self.visits)
+        """What the exchanges ended with, in the row's words."""
+        return tuple(outcome(exchange, self.language) for exchange in self.exchanges)
 
     @property
     def wrong(self) -> list[str]:
         """What is not as the row asks for."""
-        row, last = self.row, {key: int(self.visits[-1].get(key, 0)) for key in ("first_ms", "last_ms", "end_ms")}
+        row, last = self.row, {key: int(self.exchanges[-1].get(key, 0)) for key in ("first_ms", "last_ms", "end_ms")}
         complaints = {
             f"expected {self.expected}, saw {self.outcomes}, which the client put as {self.words}": (
                 self.outcomes in (self.expected, self.row.also.get(self.language.name))
@@ -58,12 +58,12 @@ class Seen:
             f"the first byte came after {last['first_ms']} ms": last["first_ms"] >= row.first_byte_ms,
             f"the end came after {last['end_ms']} ms": last["end_ms"] >= row.end_ms,
             f"the last byte came only after {last['last_ms']} ms": last["end_ms"] - last["last_ms"] >= row.end_held_ms,
-            f"{self.visits[-1].get('written')} writes went well": (
-                not row.first_write_fails or self.visits[-1].get("written", "0") == "0"
+            f"{self.exchanges[-1].get('written')} writes went well": (
+                not row.first_write_fails or self.exchanges[-1].get("written", "0") == "0"
             ),
             f"the server heard {self.heard}": self.heard == ([row.server_hears] if row.server_hears else []),
-            f"the log says that the client sees {self.told and self.told['client_sees']}": (
-                self.told is None or self.fidelity == "degraded" or self.told["client_sees"] == row.client_sees
+            f"the log says that the client sees {self.reported and self.reported['client_sees']}": (
+                self.reported is None or self.fidelity == "degraded" or self.reported["client_sees"] == row.client_sees
             ),
         }
         return [complaint for complaint, is_right in complaints.items() if not is_right]
@@ -71,20 +71,20 @@ class Seen:
     @property
     def words(self) -> tuple[str, ...]:
         """The same in the client's own words."""
-        return tuple(outcome(visit, None) for visit in self.visits)
+        return tuple(outcome(exchange, None) for exchange in self.exchanges)
 
 
-def outcome(visit: Mapping[str, str], language: Language | None) -> str:
-    """What a visit ended with; errnos by their names if the language is given, else as the client said it."""
+def outcome(exchange: Mapping[str, str], language: Language | None) -> str:
+    """What an exchange ended with; errnos by their names if the language is given, else as the client said it."""
     parts = []
-    if int(visit.get("bytes", 0)):
-        parts.append(f"{visit['bytes']} bytes")
-    if changed := visit.get("changed"):
+    if int(exchange.get("bytes", 0)):
+        parts.append(f"{exchange['bytes']} bytes")
+    if changed := exchange.get("changed"):
         parts.append(f"byte{'s' if ',' in changed else ''} {changed} changed")
     for step in _STEPS:
-        said = visit.get(step, "ok")
+        said = exchange.get(step, "ok")
         meant = language.errno_of(said) if language else said
-        if step == "write" and step in visit:
+        if step == "write" and step in exchange:
             parts.append(f"write: {meant}")
         elif said != "ok":
             parts.append(meant)
@@ -92,7 +92,7 @@ def outcome(visit: Mapping[str, str], language: Language | None) -> str:
 
 
 class Matrix:
-    """The stage, until the block ends. Clients are built and started when they are first asked for, and made warm by a visit."""
+    """The stage, until the block ends. Clients are built and started when they are first asked for, and made warm by an exchange."""
 
     def __init__(self, folder: Path, languages: Iterable[Language], rows: Iterable[Row] = ROWS) -> None:
         self._folder = folder
@@ -119,7 +119,7 @@ class Matrix:
         self._stack.__exit__(*error)
 
     def play(self, row: Row, language: Language) -> Seen:
-        """Let the language's client make the row's visits, again if it has another attempt."""
+        """Let the language's client make the row's exchanges, again if it has another attempt."""
         for _ in range(row.attempts.get(language.name, 1) - 1):
             if not (seen := self._play(row, language)).wrong:
                 return seen
@@ -131,10 +131,10 @@ class Matrix:
         address = self._proxy.address(proxy)
         if row.ready:
             self._proxy.wait_for(row.ready, proxy=proxy)
-        visits = [client.visit(*address, row.request, row.steps) for _ in row.expected]
+        exchanges = [client.exchange(*address, row.request, row.steps) for _ in row.expected]
         heard = [self._heard[row.name].get(timeout=PATIENCE_S)] if row.server_hears else []
-        told = self._proxy.wait_for("fault.injected", proxy=proxy) if row.client_sees else None
-        return Seen(row, language, visits, told, heard)
+        reported = self._proxy.wait_for("fault.injected", proxy=proxy) if row.client_sees else None
+        return Seen(row, language, exchanges, reported, heard)
 
     def _client(self, language: Language) -> Client:
         if language.name not in self._clients:
@@ -143,7 +143,7 @@ class Matrix:
             client = self._clients[language.name] = self._stack.enter_context(Client(language, folder))
             with Server(lambda sock: self._serve(sock, Queue())) as server:
                 host, _, port = server.address.rpartition(":")
-                client.visit(host, int(port), "GET 1", "connect send read")
+                client.exchange(host, int(port), "GET 1", "connect send read")
         return self._clients[language.name]
 
     def _upstream(self, row: Row) -> str:
@@ -206,5 +206,5 @@ def expectation(row: Row) -> str:
 
 
 def listed(outcomes: tuple[str, ...]) -> str:
-    """What the visits ended with, in order."""
+    """What the exchanges ended with, in order."""
     return " · ".join(outcomes)

@@ -14,28 +14,28 @@ from tests.fidelity.playing import Matrix, Seen, expectation, heading, listed
 PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
 
 INTRODUCTION = """\
-# What a plain client meets, in six languages
+# What a plain client sees, in six languages
 
 For each fault a small program in each language does what any client does: connect, send a request, read to the end. It prints what its
 own system call or exception said, and that is held against what the fault promises. The programs are in
 [tests/fidelity/clients](../tests/fidelity/clients), the table of faults is [tests/fidelity/matrix.py](../tests/fidelity/matrix.py),
 and `tests/fidelity/test_matrix.py` asserts all of it. `scripts/fidelity` writes this page; {where}.
 
-The server sends 10000 bytes and ends unless a row says otherwise. Where a client visits a proxy several times, ` · ` stands between
-the visits. `write:` is what became of writing on after EOF.
+The server sends 10000 bytes and ends unless a row says otherwise. Where a client connects several times, ` · ` stands between
+the exchanges. `write:` is what became of writing on after EOF.
 """
 
 DIFFERENCES = """\
 ## Where languages differ
 
-- **The words.** Java has no class for a reset or a broken pipe: both are `java.net.SocketException`, and only the message tells which.
+- **The words.** Java has no class for a reset or a broken pipe: both are `java.net.SocketException`, and only the message says which.
   `Connection reset` comes from its read, `Connection reset by peer` from its write. Node names the call beside the errno.
   Rust has a kind for each, Python a class for each but `EHOSTUNREACH` and `ENETUNREACH`, which are plain `OSError`.
-- **Which call fails.** A reset at once may be met by connect, by the first write or by the first read, whichever the client has
-  reached; the errno is the same. Node always has a read under way, which meets a reset before the next write does. A client that
+- **Which call fails.** A reset at once may be returned by connect, by the first write or by the first read, whichever the client has
+  reached; the errno is the same. Node always has a read under way, which fails with a reset before the next write does. A client that
   connects without blocking asks for the socket's error when it is connected, and so does Python with a timeout: a broken pipe at once
-  may then be met by connect, with `EPIPE`.
-- **SIGPIPE.** In C and Perl the write that meets `EPIPE` ends the process unless SIGPIPE is ignored (`MSG_NOSIGNAL`, `$SIG{PIPE}`).
+  may then be returned by connect, with `EPIPE`.
+- **SIGPIPE.** In C and Perl the write that fails with `EPIPE` ends the process unless SIGPIPE is ignored (`MSG_NOSIGNAL`, `$SIG{PIPE}`).
   Python, Node, Java and Rust ignore it from the start.
 - **A client's own timeout.** C and Perl (`SO_RCVTIMEO`) and Rust see `EAGAIN` from a read that takes too long, Python `TimeoutError`,
   Java `SocketTimeoutException`; in Node it is an event, not an error.
@@ -65,7 +65,7 @@ def page(seen: dict[tuple[str, str], Seen]) -> Iterator[str]:
     yield INTRODUCTION.format(where=where)
     names = [language.name for language in LANGUAGES]
     yield from table(
-        ["fault, and its rules", "what a client should meet", "fidelity here", *names],
+        ["fault, and its rules", "what a client should see", "fidelity here", *names],
         [
             [heading(row), expectation(row), fidelity, *(mark(one) for one in cells)]
             for row in ROWS
@@ -88,7 +88,7 @@ def page(seen: dict[tuple[str, str], Seen]) -> Iterator[str]:
 
 
 def mark(one: Seen | None) -> str:
-    """A cell of the matrix: right, or the visits that ended otherwise; bold if that is wrong."""
+    """A cell of the matrix: right, or the exchanges that ended otherwise; bold if that is wrong."""
     if one is None:
         return "not played"
     pairs = zip(one.outcomes, one.row.expected, strict=True)

@@ -22,9 +22,9 @@ def test_what_is_permitted_is_effective_and_nothing_else_changes() -> None:
 
 def test_privileges_are_what_the_process_has() -> None:
     """As the bits of /proc/self/status say, 12 for NET_ADMIN and 13 for NET_RAW."""
-    ours, told = capabilities.privileges(), sets()
+    ours, reported = capabilities.privileges(), sets()
     for name, bit in ((capabilities.NET_ADMIN, 12), (capabilities.NET_RAW, 13)):
-        assert (name in ours.effective) == bool(int(told["CapEff"], 16) & 1 << bit)
+        assert (name in ours.effective) == bool(int(reported["CapEff"], 16) & 1 << bit)
 
 
 def test_privileges_that_cannot_be_gained() -> None:

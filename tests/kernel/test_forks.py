@@ -1,4 +1,4 @@
-"""Who asked is told of forks, in both processes, for as long as it lives."""
+"""Callbacks run after forks, in both processes, for as long as their owner lives."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ os.wait()
 """
 
 
-def test_told_in_both_processes() -> None:
+def test_callbacks_run_in_both_processes() -> None:
     """An owner is called before the fork, and in the child; one that is gone is not."""
     run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert (run.stdout.split("\n"), run.stderr) == (["one before", "one child", ""], "")

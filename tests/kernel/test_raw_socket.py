@@ -1,4 +1,4 @@
-"""Raw sockets against real clients: each SYN comes once, and what is sent in answer is what connect() meets."""
+"""Raw sockets against real clients: each SYN comes once, and what is sent in answer is what connect() returns."""
 
 import errno
 import select
@@ -118,8 +118,8 @@ def test_only_syns_to_the_port_are_received(door: Door) -> None:
         assert door.is_quiet()
 
 
-def test_a_receiver_hears_the_ports_that_it_is_told(door: Door) -> None:
-    """None at first, then as many as there are, until it is told others."""
+def test_a_receiver_hears_the_ports_that_are_named(door: Door) -> None:
+    """None at first, then as many as there are, until others are named."""
     family = door.listener.family
     mark, port = raw_socket.new_mark(), door.listener.getsockname()[1]
     with raw_socket.receiver(family) as receiver:

@@ -91,7 +91,7 @@ def test_bind_to_one_family() -> None:
 
 
 def test_a_port_that_the_kernel_chose_stays() -> None:
-    """After the listener was shut it listens at the same port again."""
+    """After the listener was closed it listens at the same port again."""
     with sockets.bind("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         for _ in range(3):
@@ -125,12 +125,12 @@ def test_accept_no_more_than_asked() -> None:
         batches = [accept_all(listener, 3), accept_all(listener, 3)]
         assert [len(batch) for batch in batches] == [3, 2]
         assert list(sockets.accept_waiting(listener, 3)) == []
-        for sock in (*clients, *(newcomer[0] for batch in batches for newcomer in batch)):
+        for sock in (*clients, *(accepted[0] for batch in batches for accepted in batch)):
             sock.close()
 
 
 def test_a_mapped_client_is_ipv4() -> None:
-    """A client of IPv4 at a listener of both families is told as IPv4."""
+    """A client of IPv4 at a listener of both families is reported as IPv4."""
     with sockets.bind("", 0) as listener:
         listener.listen()
         with connect(("127.0.0.1", listener.getsockname()[1])):
@@ -176,7 +176,7 @@ def test_connect_to_a_path(tmp_path: Path) -> None:
 
 
 def test_take_error(ends: Ends) -> None:
-    """A pending error is told once."""
+    """A pending error is reported once."""
     peer, ours = ends
     assert sockets.take_error(ours) == 0
     reset(peer)
@@ -366,7 +366,7 @@ def test_a_peer_that_vanished_is_found() -> None:
 
 
 def test_silence_is_borne(ends: Ends) -> None:
-    """A peer that never answers is asked again and again, and not given up; unless it is told to be."""
+    """A peer that never answers is asked again and again, and not given up; unless that is set."""
     _, ours = ends
     try:
         socket_filter.attach(ours, socket_filter.drop_some(1))

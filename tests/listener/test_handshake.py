@@ -28,8 +28,8 @@ from tests.peers import (
     SilentUpstream,
     Upstream,
     connect,
+    connect_and_read,
     connect_error,
-    fate,
     nobody,
     read_exactly,
     read_to_the_end,
@@ -46,7 +46,7 @@ def _interception() -> None:
 
 @pytest.mark.usefixtures("_interception")
 def test_an_upstream_that_refuses_refuses_the_client(tmp_path: Path) -> None:
-    """ECONNREFUSED from connect(), for a burst too; each is told, and none was opened."""
+    """ECONNREFUSED from connect(), for a burst too; each is reported, and none was opened."""
     with nobody() as upstream, Faultproxy(tmp_path, one(upstream, NEEDS_SYNS)) as proxy:
         assert connect_many(proxy.address("p"), 100) == {"ECONNREFUSED": 100}
         failed = proxy.wait_for("upstream.failed", nth=100)
@@ -56,7 +56,7 @@ def test_an_upstream_that_refuses_refuses_the_client(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_interception")
 def test_an_upstream_out_of_reach_is_out_of_the_clients_reach(tmp_path: Path) -> None:
-    """No route is ENETUNREACH from connect(), a route that says so EHOSTUNREACH, over IPv4 and IPv6; each is told."""
+    """No route is ENETUNREACH from connect(), a route that says so EHOSTUNREACH, over IPv4 and IPv6; each is reported."""
     upstreams = {
         "no_route": ("192.0.2.1:9", "ENETUNREACH"),
         "no_route6": ("[2001:db8:1::1]:9", "ENETUNREACH"),
@@ -89,10 +89,10 @@ def test_an_upstream_that_never_answers_leaves_the_client_without_an_answer(tmp_
     with SilentUpstream() as upstream:
         config = one(upstream.address, NEEDS_SYNS, dial_timeout="300ms")
         with Faultproxy(tmp_path, config) as proxy:
-            # 2.5 s: the SYN comes again after one, and the server is dialled again; what is told of is the connection.
+            # 2.5 s: the SYN comes again after one, and the server is dialled again; what is reported is the connection.
             assert connect_many(proxy.address("p"), 1, patience_s=2.5) == {"silence": 1}
-            (told,) = proxy.seen("upstream.failed")
-            assert told["error"] == "ETIMEDOUT"
+            (reported,) = proxy.seen("upstream.failed")
+            assert reported["error"] == "ETIMEDOUT"
             assert not proxy.seen("connection.opened")
 
 
@@ -124,7 +124,7 @@ def test_clients_that_never_shake_hands_hold_few_servers_and_not_for_long(tmp_pa
             assert read_exactly(server, 4) == b"ping"
         assert upstream.is_left_alone()
         upstream.close()
-        assert fate(address) == (b"", "ECONNRESET")
+        assert connect_and_read(address) == (b"", "ECONNRESET")
         assert {read_to_the_end(server) for server in held} == {(b"", "EOF")}
         assert monotonic() - began >= 3
         assert connect_error(address) == "ECONNREFUSED"
@@ -263,7 +263,7 @@ async def test_the_last_quarter_of_the_limit_is_left_to_clients(scene: Scene, mo
     scene.abandon(monkeypatch)
 
 
-async def test_a_doubtful_syn_is_let_in_or_waits(scene: Scene) -> None:
+async def test_a_doubtful_syn_is_accepted_or_waits(scene: Scene) -> None:
     """The kernel may have answered it: nothing is done that would be wrong then, nor said to be exact."""
     free = scene.syn(1, is_doubtful=True)
     judged = scene.handshake.lookup(free)

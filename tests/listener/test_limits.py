@@ -99,7 +99,7 @@ def test_what_is_taken_already_cannot_be_guaranteed() -> None:
 
 @pytest.mark.usefixtures("limited")
 def test_max_connections() -> None:
-    """The most that a proxy may have is met before the descriptors are; the shortage says which it was."""
+    """The most that a proxy may have is reached before the descriptors are; the shortage says which it was."""
     proxy = ConnectionLimit().add(max_connections=3)
     assert fill(proxy) == 3
     with pytest.raises(OutOfResources, match="max_connections"):

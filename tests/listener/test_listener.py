@@ -28,7 +28,7 @@ A_MOMENT_S = 0.05
 
 
 class Scene:
-    """A listener, its clients, and what it has told of them. ``judge`` answers a SYN; it is held by default."""
+    """A listener, its clients, and what it has reported of them. ``judge`` answers a SYN; it is held by default."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -46,7 +46,7 @@ class Scene:
         self._stack.close()
 
     def attach(self) -> None:
-        """Be told."""
+        """Note it."""
         self.listener.attach(self.poller, lambda: None, self._on_syn)
 
     def connect(self) -> socket.socket:
@@ -105,7 +105,7 @@ OF_NEW_ONES = {CLOSED: "ECONNREFUSED", OPEN: "connected", SILENT: "silence", INT
 def test_from_every_mode_to_every_mode(scene: Scene, before: ListenerMode, after: ListenerMode) -> None:
     """Whom the kernel has accepted is accepted once; whose SYN is held or just came, has the mode's answer, judged once.
 
-    A new client meets the new mode; its port stays the same.
+    A new client gets the new mode; its port stays the same.
     """
     need_syn_interception()
     address = scene.listener.address
@@ -283,7 +283,7 @@ def test_a_port_that_another_took_meanwhile(scene: Scene) -> None:
 
 
 def test_a_shortage_leaves_clients_in_the_queue(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the errno's name; what else may be wrong with one client is not told, and the next is accepted."""
+    """It has the errno's name; what else may be wrong with one client is not reported, and the next is accepted."""
     scene.listener.set_mode(OPEN)
     first = scene.connect()
     assert scene.outcome(first) == "connected"
@@ -310,36 +310,36 @@ def test_no_more_are_accepted_than_there_is_room_for(scene: Scene) -> None:
     assert scene.accept(2) == 3 + 2
 
 
-async def test_the_poller_tells_of_clients_unless_it_is_paused(scene: Scene) -> None:
+async def test_the_poller_reports_clients_unless_it_is_paused(scene: Scene) -> None:
     """And no longer once another has it; whom the kernel had accepted then came to the first."""
     poller = scene.poller
-    told: list[str] = []
+    reported: list[str] = []
 
     def turn() -> None:
         """A batch of the poller's events."""
         for fd, _ in poller._epoll.poll(0):
             poller._endpoints[fd].on_readable()
 
-    scene.listener.attach(poller, lambda: told.append("first"), scene.judged.append)
+    scene.listener.attach(poller, lambda: reported.append("first"), scene.judged.append)
     scene.listener.set_mode(OPEN)
     scene.connect()
     turn()
-    assert told == ["first"]
+    assert reported == ["first"]
     scene.listener.pause()
     turn()
-    assert told == ["first"]
+    assert reported == ["first"]
     scene.listener.resume()
     turn()
-    assert told == ["first"] * 2
+    assert reported == ["first"] * 2
     scene.listener.detach(100)
     turn()
     assert scene.accept(0) == 1
-    scene.listener.attach(poller, lambda: told.append("second"), scene.judged.append)
+    scene.listener.attach(poller, lambda: reported.append("second"), scene.judged.append)
     scene.connect()
     turn()
     scene.listener.set_mode(CLOSED)
     turn()
-    assert told == ["first"] * 2 + ["second"]
+    assert reported == ["first"] * 2 + ["second"]
 
 
 def test_a_listener_that_changes_hands_while_it_intercepts(scene: Scene) -> None:

@@ -67,7 +67,7 @@ async def test_an_end() -> None:
 
 
 async def test_a_reset() -> None:
-    """It is told, as the kernel tells of it once. One behind bytes is yet to be told by the kernel."""
+    """It is reported, as the kernel reports it once. One behind bytes is still to be reported by the kernel."""
     said, _, _ = await look(reset)
     assert (said.heard_all, said.was_reset) == (True, True)
 

@@ -1,4 +1,4 @@
-"""SYN interception, met by real clients: who is refused, and how, is decided before the kernel answers."""
+"""SYN interception, with real clients: who is refused, and how, is decided before the kernel answers."""
 
 import errno
 import os
@@ -63,7 +63,7 @@ SCENES = {
     ),
     "mixed": Scene(
         [
-            rule("shadow", dry_run=True, refuse=None),
+            rule("watch", dry_run=True, refuse=None),
             rule("peeked", when={"starts_with": "no"}, latency={"delay": "1ms"}),
             rule("refused", when={"every": 2}, refuse=None),
             rule("cut", when={"starts_with": "cut"}, reset=None),
@@ -98,12 +98,12 @@ def test_every_second_of_a_burst_is_refused(stage: Stage, name: str) -> None:
     """400 clients at once: 200 connect, 200 get ECONNREFUSED; each is logged once, exact, with its address."""
     assert connect_many(stage.proxy.address(name), 400) == {"connected": 200, "ECONNREFUSED": 200}
     stage.proxy.wait_for("fault.injected", nth=200, proxy=name)
-    struck = stage.proxy.seen("fault.injected", proxy=name)
-    assert {(line["fidelity"], line["client_sees"], line["trigger"]) for line in struck} == {
+    injected = stage.proxy.seen("fault.injected", proxy=name)
+    assert {(line["fidelity"], line["client_sees"], line["trigger"]) for line in injected} == {
         ("exact", "ECONNREFUSED", "connect")
     }
-    assert [line["ordinal"] for line in struck] == list(range(2, 401, 2))
-    assert len({line["client"] for line in struck}) == 200
+    assert [line["ordinal"] for line in injected] == list(range(2, 401, 2))
+    assert len({line["client"] for line in injected}) == 200
     stage.proxy.wait_for("connection.opened", nth=200, proxy=name)
     opened = {line["connection"] for line in stage.proxy.seen("connection.opened", proxy=name)}
     assert opened == {f"{name}#{number}" for number in range(1, 400, 2)}
@@ -124,8 +124,8 @@ def test_unreachable(stage: Stage, name: str, expected: str) -> None:
     """connect() fails with the errno of the code, over IPv4 and IPv6; the next client gets in."""
     address = stage.proxy.address(name)
     assert [connect_error(address), connect_error(address)] == [expected, None]
-    struck = stage.struck(name)
-    assert (struck["client_sees"], struck["fidelity"], struck["ordinal"]) == (expected, "exact", 1)
+    injected = stage.injected(name)
+    assert (injected["client_sees"], injected["fidelity"], injected["ordinal"]) == (expected, "exact", 1)
 
 
 def test_connect_timeout(stage: Stage) -> None:
@@ -137,23 +137,23 @@ def test_connect_timeout(stage: Stage) -> None:
         with pytest.raises(TimeoutError):
             client.connect(address)
         connect(address).close()
-    struck = stage.struck("ignored", 2)
-    assert (struck["client_sees"], struck["fidelity"], struck["ordinal"]) == ("ETIMEDOUT", "exact", 2)
+    injected = stage.injected("ignored", 2)
+    assert (injected["client_sees"], injected["fidelity"], injected["ordinal"]) == ("ETIMEDOUT", "exact", 2)
     assert len(stage.proxy.seen("fault.injected", proxy="ignored")) == 1
 
 
 def test_connect_timeout_over_ipv6_and_at_a_listener_of_all_addresses(stage: Stage) -> None:
     """connect() itself fails with ETIMEDOUT, after a retransmission that is not counted; later clients get in."""
-    knocks = [("ignored6", 1, "::1"), ("ignored_all", 1, "127.0.0.1"), ("ignored_all", 2, "::1")]
-    addresses = [(host, stage.proxy.address(name)[1]) for name, _, host in knocks]
+    connects = [("ignored6", 1, "::1"), ("ignored_all", 1, "127.0.0.1"), ("ignored_all", 2, "::1")]
+    addresses = [(host, stage.proxy.address(name)[1]) for name, _, host in connects]
     with ExitStack() as stack:
         clients = []
-        for (name, number, host), address in zip(knocks, addresses, strict=True):
+        for (name, number, host), address in zip(connects, addresses, strict=True):
             client = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
             client.setblocking(False)
             client.connect_ex(address)
-            stage.struck(name, number, ordinal=number, client_sees="ETIMEDOUT", fidelity="exact")
+            stage.injected(name, number, ordinal=number, client_sees="ETIMEDOUT", fidelity="exact")
             clients.append(client)
         for client in clients:
             assert select.select([], [client], [], PATIENCE_S)[1]
@@ -171,7 +171,7 @@ def test_slow_connect_adds_up(stage: Stage) -> None:
         with stage.ends("slow"):
             took_s = time.monotonic() - before
         assert expected_s <= took_s < expected_s + 0.5
-    assert stage.struck("slow", 3)["rule"] == "b"
+    assert stage.injected("slow", 3)["rule"] == "b"
     closed = stage.closed("slow")
     assert (closed["faults"], closed["rule"]) == (["slow_connect", "slow_connect"], "b")
 
@@ -183,7 +183,7 @@ def test_slow_connect_adds_up(stage: Stage) -> None:
 def test_slow_connect_over_ipv6_and_at_a_listener_of_all_addresses(
     stage: Stage, name: str, host: str, rule_name: str, delay_s: float
 ) -> None:
-    """connect() takes its client's delay, never less; what was done to the SYN is told of its connection."""
+    """connect() takes its client's delay, never less; what was done to the SYN is logged for its connection."""
     address = host, stage.proxy.address(name)[1]
     before = time.monotonic()
     with connect(address) as client:
@@ -193,13 +193,13 @@ def test_slow_connect_over_ipv6_and_at_a_listener_of_all_addresses(
             pass
     assert took_s >= delay_s
     who = f"[{local}]:{port}" if ":" in local else f"{local}:{port}"
-    struck = stage.proxy.wait_for("fault.injected", proxy=name, client=who)
-    assert (struck["fault"], struck["rule"], struck["fidelity"]) == ("slow_connect", rule_name, "exact")
-    closed = stage.proxy.wait_for("connection.closed", connection=struck["connection"])
+    injected = stage.proxy.wait_for("fault.injected", proxy=name, client=who)
+    assert (injected["fault"], injected["rule"], injected["fidelity"]) == ("slow_connect", rule_name, "exact")
+    closed = stage.proxy.wait_for("connection.closed", connection=injected["connection"])
     assert (closed["client"], closed["faults"]) == (who, ["slow_connect"])
 
 
-def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
+def test_a_dry_run_is_logged_and_bytes_are_judged_later(stage: Stage) -> None:
     """One reading of the rules: some judge the SYN, others what the client says; none counts it twice."""
     address = stage.proxy.address("mixed")
     with connect(address) as client:
@@ -212,15 +212,15 @@ def test_a_shadow_is_told_and_bytes_are_judged_later(stage: Stage) -> None:
         client.sendall(b"no")
         assert read_exactly(server, 2) == b"no"
     for number in (1, 2, 3):
-        shadowed = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
-        assert (shadowed["rule"], shadowed["ordinal"]) == ("shadow", number)
+        dry_run = stage.proxy.wait_for("fault.dry_run", connection=f"mixed#{number}")
+        assert (dry_run["rule"], dry_run["ordinal"]) == ("watch", number)
     assert len(stage.proxy.seen("fault.dry_run", proxy="mixed")) == 3
     stage.proxy.wait_for("fault.injected", connection="mixed#3")
-    told = {
+    reported = {
         line["connection"]: (line["rule"], line["ordinal"])
         for line in stage.proxy.seen("fault.injected", proxy="mixed")
     }
-    assert told == {"mixed#1": ("cut", 1), "mixed#2": ("refused", 2), "mixed#3": ("peeked", 1)}
+    assert reported == {"mixed#1": ("cut", 1), "mixed#2": ("refused", 2), "mixed#3": ("peeked", 1)}
 
 
 def test_probability_draws_by_the_connections_number(stage: Stage) -> None:
@@ -241,7 +241,7 @@ def test_client_conditions(stage: Stage) -> None:
 
 
 def test_interception_costs_an_accepted_client_less_than_a_millisecond(stage: Stage) -> None:
-    """The median of connect() to a proxy with the gate, against one that does not intercept."""
+    """The median of connect() to a proxy that intercepts SYNs, against one that does not intercept."""
 
     def cost_ms(name: str, step: int) -> float:
         took = []
@@ -284,9 +284,9 @@ def test_across_network_namespaces(tmp_path: Path) -> None:
             assert seen == [None, "ECONNREFUSED", None, "ECONNREFUSED"]
             with connect(proxy.address("v4")) as client:
                 client.sendall(b"across")
-        told = proxy.wait_for("fault.injected", proxy="v4")
-        assert told["client"].startswith(namespaces.CLIENT)
-        assert told["fidelity"] == "exact"
+        reported = proxy.wait_for("fault.injected", proxy="v4")
+        assert reported["client"].startswith(namespaces.CLIENT)
+        assert reported["fidelity"] == "exact"
 
 
 def test_forged_syns_use_bounded_memory(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_forged_syns_use_bounded_memory(tmp_path: Path) -> None:
         assert proxy.resident_bytes() - before < 32 * 2**20
 
 
-def test_who_is_not_held_is_told_as_degraded(tmp_path: Path) -> None:
+def test_who_is_not_held_is_reported_as_degraded(tmp_path: Path) -> None:
     """Forged SYNs use up what may be held: who comes then is let in at once, and the log does not say otherwise."""
     slow = rule("slow", slow_connect={"delay": "1m"})
     with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, slow)) as proxy:
@@ -319,9 +319,9 @@ def test_who_is_not_held_is_told_as_degraded(tmp_path: Path) -> None:
                     time.sleep(0.02)
         proxy.wait_for("fault.injected", connection="p#4096")
         assert connect_error(("127.0.0.1", port)) is None
-        told = proxy.wait_for("fault.injected", connection="p#4097")
-        assert (told["client_sees"], told["fidelity"]) == ("nothing", "degraded")
-        assert told["reason"] == "it is let in at once: 4096 clients are held already"
+        reported = proxy.wait_for("fault.injected", connection="p#4097")
+        assert (reported["client_sees"], reported["fidelity"]) == ("nothing", "degraded")
+        assert reported["reason"] == "it is let in at once: 4096 clients are held already"
         proxy.signal(signal.SIGTERM)
 
 
@@ -358,9 +358,9 @@ def test_a_listener_changes_hands_under_load(tmp_path: Path, echoing: str) -> No
             for names in [("b", "c"), ("c", "a"), ("a", "b"), ("b", "a")] * 5:
                 proxy.edit(named(*names))
         assert outcomes.keys() == {"served", "ECONNREFUSED"}
-        told = proxy.seen("fault.injected")
-        assert len(told) == outcomes["ECONNREFUSED"]
-        assert {line["fidelity"] for line in told} == {"exact"}
+        reported = proxy.seen("fault.injected")
+        assert len(reported) == outcomes["ECONNREFUSED"]
+        assert {line["fidelity"] for line in reported} == {"exact"}
 
 
 def test_edits_turn_it_on_and_off_under_load(tmp_path: Path, echoing: str) -> None:

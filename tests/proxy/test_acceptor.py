@@ -56,7 +56,7 @@ async def test_open_connections_count_the_client_itself(server: str) -> None:
 
 @pytest.mark.parametrize(("where", "what"), [(RuleSet, "decide"), (acceptor, "Connection")])
 async def test_a_bug_ends_one_client(server: str, monkeypatch: pytest.MonkeyPatch, where: object, what: str) -> None:
-    """It is told, its room is given back, and the next client is served."""
+    """It is reported, its room is given back, and the next client is served."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -75,7 +75,7 @@ async def test_a_bug_ends_one_client(server: str, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_shortage_of_the_kernels(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """accept() that fails is told once, by name, and tried again until it does not; who waited is served."""
+    """accept() that fails is reported once, by name, and tried again until it does not; who waited is served."""
     accept = sockets.accept_waiting
     tries = []
 

@@ -42,7 +42,7 @@ class Fake:
 
 
 class Open:
-    """Some connections, and how often it was told that none is left."""
+    """Some connections, and how often it was reported that none is left."""
 
     def __init__(self, count: int) -> None:
         self.empty = 0
@@ -60,7 +60,7 @@ def rules(*rules: dict[str, Any]) -> RuleSet:
 
 
 def test_they_are_counted() -> None:
-    """Those that are open, and those whose first bytes are waited for; the end of the last is told."""
+    """Those that are open, and those whose first bytes are waited for; the end of the last is reported."""
     its = Open(2)
     scope = trio.CancelScope()
     its.all.add_undecided(scope)

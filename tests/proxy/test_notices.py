@@ -44,7 +44,7 @@ def rules(*rules: BaseRule) -> RuleSet:
 
 
 def test_an_outage_begins_and_ends(notices: Notices, record: Record) -> None:
-    """However often it is told that it lasts; a rule that keeps its name through an edit is the same."""
+    """However often it is reported that it lasts; a rule that keeps its name through an edit is the same."""
     for _ in range(3):
         notices.outage(rule("down", refuse=None))
     notices.outage(None)
@@ -69,7 +69,7 @@ def unavailable(*faults: str, reason: str = REASON) -> FaultUnavailable:
     return FaultUnavailable(proxy="p", faults=faults, reason=reason)
 
 
-def test_what_is_not_allowed_is_told_with_its_reason(
+def test_what_is_not_allowed_is_reported_with_its_reason(
     notices: Notices, record: Record, missing: dict[Need, str]
 ) -> None:
     """A line a reason, each fault in it once, and none for what is allowed."""
@@ -82,8 +82,8 @@ def test_what_is_not_allowed_is_told_with_its_reason(
     assert record.events == [unavailable("refuse", "unreachable"), unavailable("abort", reason="in another namespace")]
 
 
-def test_it_is_told_once(notices: Notices, record: Record) -> None:
-    """After an edit too, unless other faults are concerned, or it has another reason; what is allowed is not told."""
+def test_it_is_reported_once(notices: Notices, record: Record) -> None:
+    """After an edit too, unless other faults are concerned, or it has another reason; what is allowed is not reported."""
     notices.unavailable(rules(rule(refuse=None, **SOME)), REASON)
     notices.unavailable(rules(rule("other", refuse=None, **SOME)), REASON)
     assert len(record.events) == 1

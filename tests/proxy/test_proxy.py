@@ -201,7 +201,7 @@ async def test_thousands_of_short_windows(server: str) -> None:
 
 
 async def test_an_outage_comes_and_goes(server: str) -> None:
-    """The listener is closed in the window and open after it, and both are told."""
+    """The listener is closed in the window and open after it, and both are reported."""
     down = {"name": "down", "when": {"window": {"from": "300ms", "to": "600ms"}}, "refuse": None}
     async with managed({"proxies": {"p": at(server, down)}}) as its:
         assert await ask(its.address("p")) == b"hi"
@@ -212,7 +212,7 @@ async def test_an_outage_comes_and_goes(server: str) -> None:
 
 
 async def test_a_port_that_is_taken_during_an_outage(server: str) -> None:
-    """It is told, and tried again each second until the port is free."""
+    """It is reported, and tried again each second until the port is free."""
     down = {"name": "down", "refuse": None}
     async with managed({"proxies": {"p": at(server, down)}}) as its:
         address = its.address("p")
@@ -251,7 +251,7 @@ async def test_disabled(server: str) -> None:
 
 
 async def test_a_removed_proxy_stops_after_its_last_connection(server: str) -> None:
-    """It is told when it drains and when it is over, once each, and how often which rule was carried out, if ever."""
+    """It is logged when it drains and when it is over, once each, and how often which rule was carried out, if ever."""
     rules: list[dict[str, Any]] = [{**CUT, "when": {"nth": 2}}, {"name": "never", "when": {"nth": 99}, "close": None}]
     async with managed({"proxies": {"p": at(server, *rules), "q": at(server)}}) as its:
         address = its.address("p")
@@ -271,7 +271,7 @@ async def test_a_removed_proxy_stops_after_its_last_connection(server: str) -> N
 
 
 async def test_what_a_rule_that_is_gone_was_expected_to_do(server: str) -> None:
-    """It is still expected; and a proxy that has met its bounds is not complained of."""
+    """It is still expected; and a proxy within its bounds is not complained of."""
     expecting = {**CUT, "when": {"nth": 1}, "expect": {"min": 1, "max": 1}}
     async with managed({"proxies": {"p": at(server, expecting)}}) as its:
         assert its.manager.unmet() == ['p: "cut" injected 0 faults, expected at least 1']
@@ -314,7 +314,7 @@ async def test_both_sides_are_asked_whether_they_are_there(server: str) -> None:
         assert seen == [(60, 60), (1, 1), (None, None), (7200, 7200)]
 
 
-async def test_a_new_listener_is_told_before_anybody_comes(server: str) -> None:
+async def test_a_new_listener_is_reported_before_anybody_comes(server: str) -> None:
     """Whoever connects while the edit is under way is asked too."""
     async with managed({"proxies": {"p": at(server, keepalive="7s")}}) as its, await its.connect("p") as client:
         await client.send_all(b"hi")
@@ -409,7 +409,7 @@ async def test_no_byte_is_lost_for_want_of_memory(server: str) -> None:
 
 
 async def test_status(server: str) -> None:
-    """A signal has it told: the state, the open connections, each rule's counts, and when a window opens or closes."""
+    """A signal has it reported: the state, the open connections, each rule's counts, and when a window opens or closes."""
     later = {"name": "later", "when": {"window": {"from": "1h"}, "client": "10.0.0.1"}, "reset": None}
     odd = {**CUT, "when": {"nth": 2}}
     async with managed({"drain": "30s", "proxies": {"p": at(server, later, odd)}}) as its:

@@ -45,7 +45,7 @@ def within(start: str, to: str, **keys: Any) -> dict[str, Any]:
     ],
 )
 def test_modes(rules: tuple[dict[str, Any], ...], modes: tuple[ListenerMode, ListenerMode]) -> None:
-    """What everybody meets is a mode of the listener; what some meet takes SYNs, and another mode where it may not."""
+    """A fault for everybody is a mode of the listener; one for some takes SYNs, and another mode where it may not."""
     assert schedule(*rules).modes(T0) == modes
 
 
@@ -93,17 +93,17 @@ def test_shapes_by_time() -> None:
     assert schedule(within("0s", "1s", **latency)).shapes_by_time
 
 
-def test_live_rules_are_told_once_when_their_window_opens() -> None:
+def test_live_rules_are_reported_once_when_their_window_opens() -> None:
     """Each opening once; one that was missed while nobody looked is missed."""
     live = schedule(RESET_FROM_2_TO_3, {**RESET_FROM_2_TO_3, "live": False})
-    told = [[rule.name for rule in live.opened(T0 + at)] for at in (0, 1.9, 2, 2.5, 3, 10)]
-    assert told == [[], [], ["r0"], [], [], []]
+    reported = [[rule.name for rule in live.opened(T0 + at)] for at in (0, 1.9, 2, 2.5, 3, 10)]
+    assert reported == [[], [], ["r0"], [], [], []]
     every = schedule({"when": {"window": {"to": "1s", "every": "2s"}}, "live": True, "reset": None})
     assert [len(every.opened(T0 + at)) for at in (0, 0.5, 1, 2, 2.1, 4.5, 5.9)] == [1, 0, 0, 1, 0, 0, 0]
 
 
 def test_an_edit_does_not_open_a_window_again() -> None:
-    """What was open before, by the rule's name, has been told already."""
+    """What was open before, by the rule's name, has been reported already."""
     before = schedule(RESET_FROM_2_TO_3)
     before.opened(T0 + 2)
     after = schedule(RESET_FROM_2_TO_3, {**RESET_FROM_2_TO_3, "name": "new"}, open_before=before.open_windows)

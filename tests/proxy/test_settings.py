@@ -1,4 +1,4 @@
-"""What a proxy is told is frozen, and says no more than its configuration."""
+"""What a proxy is given is frozen, and says no more than its configuration."""
 
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
@@ -34,7 +34,7 @@ async def test_what_a_file_says_reaches_the_proxy(server: str) -> None:
 
 @pytest.mark.parametrize("kind", [Settings, Services])
 def test_it_is_frozen(kind: Any) -> None:
-    """A proxy that is told something new is told all of it."""
+    """A proxy that is given new settings is given all of them."""
     its = kind(**dict.fromkeys(field.name for field in fields(kind)))
     with pytest.raises(FrozenInstanceError):
         setattr(its, fields(kind)[0].name, 1)

@@ -26,7 +26,7 @@ class Relayed:
     news: list[trio.Event]
 
     async def changed(self) -> None:
-        """Wait until the relay has told of a change, which is then forgotten."""
+        """Wait until the relay has reported a change, which is then forgotten."""
         await self.news[0].wait()
         self.news[0] = trio.Event()
 

@@ -81,7 +81,7 @@ async def test_fin_follows_the_data() -> None:
 
 
 async def test_a_reset_follows_the_data() -> None:
-    """What had come before the reset is delivered first; then the owner is told who reset."""
+    """What had come before the reset is delivered first; then the owner learns who reset."""
     async with relaying(start=False) as it:
         await send_all(it.client, b"last words")
         reset(it.client)
@@ -107,7 +107,7 @@ async def test_what_a_broken_sink_had_sent_is_delivered() -> None:
 @pytest.mark.parametrize("shaped", [False, True])
 @pytest.mark.parametrize("limit", [1, 4096, 65_537, BUFFER_SIZE, 300_000])
 async def test_a_limit_is_exact(limit: int, shaped: bool) -> None:
-    """The owner is told when so many bytes have been written, and no other byte has."""
+    """The owner is notified when so many bytes have been written, and no other byte has."""
     data = pattern(700_000)
     async with relaying(start=False) as it, trio.open_nursery() as nursery:
         pipe = it.relay.upstream
@@ -125,7 +125,7 @@ async def test_a_limit_is_exact(limit: int, shaped: bool) -> None:
 
 
 async def test_a_limit_that_is_past() -> None:
-    """A limit below what is written already tells the owner at once, and lets no more through."""
+    """A limit below what is written already notifies the owner at once, and lets no more through."""
     async with relaying() as it:
         await send_all(it.client, b"12345")
         assert await read_exactly(it.server, 5) == b"12345"
@@ -190,7 +190,7 @@ async def test_pieces_in_segments_of_their_own() -> None:
 
 
 async def test_a_shaper_bounds_what_is_held() -> None:
-    """While nothing is due the pipe keeps what its shaper may hold, and a bite; its sender is held back."""
+    """While nothing is due the pipe keeps what its shaper may hold, and one read; its sender is held back."""
     shaper = Late(FAR_S)
     async with relaying(start=False) as it, trio.open_nursery() as nursery:
         pipe = it.relay.upstream
@@ -336,7 +336,7 @@ async def test_a_full_memory_stops_nobody_who_holds_nothing() -> None:
 
 @pytest.mark.parametrize("shaped", [False, True])
 async def test_no_memory_costs_one_connection(shaped: bool) -> None:
-    """Its owner is told, and nothing is held for it any more; the poller, and others, go on."""
+    """Its owner is notified, and nothing is held for it any more; the poller, and others, go on."""
     fail: Any = Mock(side_effect=MemoryError)
     async with polling() as poller:
         it, other = relay_on(poller), relay_on(poller)

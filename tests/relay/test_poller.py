@@ -241,7 +241,7 @@ async def test_woken_and_cancelled_at_once() -> None:
 
 
 async def test_a_socket_that_is_closed_while_waited_for() -> None:
-    """Nothing tells of it; the wait can be cancelled, and a new socket of that number is waited for undisturbed."""
+    """Nothing reports it; the wait can be cancelled, and a new socket of that number is waited for undisturbed."""
     async with polling() as poller:
         peer, ours = tcp_pair()
         number = ours.fileno()

@@ -1,4 +1,4 @@
-"""A relay tells its owner what became of its two peers, and can be frozen and stopped at any time."""
+"""A relay reports to its owner what became of its two peers, and can be frozen and stopped at any time."""
 
 import socket
 
@@ -22,7 +22,7 @@ from tests.relay.relaying import (
 
 
 async def test_both_ended() -> None:
-    """The owner is told when both directions have ended, and learns who ended first."""
+    """The owner is notified when both directions have ended, and learns who ended first."""
     async with relaying() as it:
         it.server.shutdown(socket.SHUT_WR)
         assert await read_to_the_end(it.client) == (b"", "EOF")
@@ -56,7 +56,7 @@ async def test_the_first_reset_counts() -> None:
 
 
 async def test_news_wait() -> None:
-    """What happens while nobody waits is told to who waits next, once."""
+    """What happens while nobody waits is reported to the next who waits, once."""
     async with relaying(start=False) as it:
         it.relay.upstream.set_limit(2)
         it.relay.start()
@@ -91,7 +91,7 @@ async def test_frozen_for_ever_a_reset_is_noticed() -> None:
 
 
 async def test_frozen_for_a_while_a_reset_waits() -> None:
-    """One that hangs for a while tells of the reset when it goes on, behind the data that came before."""
+    """One that hangs for a while reports the reset when it goes on, behind the data that came before."""
     async with relaying() as it:
         it.relay.freeze(for_ever=False)
         await send_all(it.client, b"last words")
@@ -122,7 +122,7 @@ async def test_a_stopped_relay_is_still() -> None:
         assert await read_exactly(it.server, gone + 7) == b"held"[:gone] + b"by hand"
 
 
-async def test_the_owner_may_end_it_when_told() -> None:
+async def test_the_owner_may_end_it_when_notified() -> None:
     """Told, the owner closes both sockets in the poller's task; others get their numbers, and no event of theirs."""
     async with polling() as poller:
         news: list[str | None] = []
@@ -151,8 +151,8 @@ async def test_the_owner_may_end_it_when_told() -> None:
         others[0].close()
 
 
-async def test_a_stopped_relay_tells_nothing() -> None:
-    """A change that the owner was not told of before it stopped the relay is told no more."""
+async def test_a_stopped_relay_reports_nothing() -> None:
+    """A change that was not reported before the owner stopped the relay is reported no more."""
     async with polling() as poller:
         it = relay_on(poller)
         it.relay.start()

@@ -31,7 +31,7 @@ def in_records(data: bytes, size: int) -> bytes:
     return b"".join(data[:3] + len(piece).to_bytes(2) + piece for piece in pieces)
 
 
-def told(data: bytes) -> object:
+def reported(data: bytes) -> object:
     """The server name, or NOTHING_YET."""
     try:
         return server_name(data)
@@ -58,9 +58,9 @@ def test_no_name() -> None:
 @pytest.mark.parametrize("name", ["db.example.com", None])
 @pytest.mark.parametrize("record_size", [1, 7, 100, 16384])
 def test_cut_anywhere(name: str | None, record_size: int) -> None:
-    """However little has come, and however it is split over records: nothing is told until it is known, then always it."""
+    """However little has come, and however it is split over records: nothing is answered until it is known, then always it."""
     hello = in_records(client_hello(name), record_size)
-    answers = [told(hello[:end]) for end in range(len(hello) + 1)]
+    answers = [reported(hello[:end]) for end in range(len(hello) + 1)]
     first = next(end for end, answer in enumerate(answers) if answer is not NOTHING_YET)
     assert answers[first:] == [name] * (len(answers) - first)
 
@@ -99,7 +99,7 @@ def test_old_hello() -> None:
 @example(b"\x16\x03\x01\x00\x00" * 800)
 def test_any_bytes(data: bytes) -> None:
     """No bytes make it fail, but for saying that more must come."""
-    told(data)
+    reported(data)
 
 
 @PROPERTY
@@ -109,5 +109,5 @@ def test_spoilt(hello: bytes, changes: list[tuple[int, int]]) -> None:
     data = bytearray(hello)
     for at, value in changes:
         data[at % len(data)] = value
-    name = told(bytes(data))
+    name = reported(bytes(data))
     assert name is None or name is NOTHING_YET or isinstance(name, str)

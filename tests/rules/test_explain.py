@@ -185,11 +185,11 @@ def test_a_shape_with_nothing_to_shape_is_not_expected(end: Settings, idle: set[
 def test_two_hundred_expected_are_two_hundred_real(tmp_path: Path) -> None:
     """Each real connection meets the faults that were expected for it, by the same rules, with the same counts."""
     config = {"seed": 7, "proxies": {"p": {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "rules": RULES}}}
-    told = explain(tmp_path, config, "--connections", "200", "--json")
-    assert told.exit_code == 0
+    reported = explain(tmp_path, config, "--connections", "200", "--json")
+    assert reported.exit_code == 0
     expected = {
         line["connection"]: sorted((fault["rule"], fault["fault"], fault["count"]) for fault in line["faults"])
-        for line in map(json.loads, told.stdout.splitlines())
+        for line in map(json.loads, reported.stdout.splitlines())
     }
     real: dict[int, list[tuple[str, str, int]]] = {number: [] for number in range(1, 201)}
     with Server(echo) as server, faultproxy.Proxy(server.address, RULES, name="p", seed=7) as proxy:
@@ -204,8 +204,8 @@ def test_two_hundred_expected_are_two_hundred_real(tmp_path: Path) -> None:
         for fault in proxy.faults:
             real[int((fault.connection or "").rpartition("#")[2])].append((fault.rule, fault.fault, fault.ordinal))
     assert {number: sorted(faults) for number, faults in real.items()} == expected
-    struck = {rule for faults in real.values() for rule, _, _ in faults}
-    assert struck == {settings["name"] for settings in RULES} - {"others", "watch", "spare"}
+    injected = {rule for faults in real.values() for rule, _, _ in faults}
+    assert injected == {settings["name"] for settings in RULES} - {"others", "watch", "spare"}
 
 
 def test_a_client_may_say_any_bytes(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_client_may_say_any_bytes(tmp_path: Path) -> None:
     hello = {"name": "hello", "when": {"starts_with": {"hex": "16 ff"}}, "reset": None}
     config = {"proxies": {"p": {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "rules": [hello]}}}
     for options in ([], ["--json"]):
-        told = explain(tmp_path, config, "--connections", "1", "--says", os.fsdecode(b"\x16\xff\x03"), *options)
-        assert (told.exit_code, "reset" in told.stdout) == (0, True)
+        reported = explain(tmp_path, config, "--connections", "1", "--says", os.fsdecode(b"\x16\xff\x03"), *options)
+        assert (reported.exit_code, "reset" in reported.stdout) == (0, True)
 
 
 def test_the_json_lines(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_the_options(tmp_path: Path) -> None:
     assert explain(tmp_path, config, "--json").stdout != explain(tmp_path, config, "--json", "--seed", "1").stdout
 
 
-def test_a_seed_that_is_drawn_is_told(tmp_path: Path) -> None:
+def test_a_seed_that_is_drawn_is_reported(tmp_path: Path) -> None:
     """Without a seed the draws of a run will be others, so the command says how to have these."""
     config = one({"name": "chance", "when": {"probability": 0.5}, "reset": None})
     del config["seed"]

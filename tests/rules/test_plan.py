@@ -35,7 +35,7 @@ def test_a_plan_can_be_pickled() -> None:
 
 
 def test_faults_by_kind() -> None:
-    """A match tells its faults apart: what delays the handshake, what waits for a trigger, what shapes."""
+    """A match sorts its faults: what delays the handshake, what waits for a trigger, what shapes."""
     slow, cut = plan(*RULES).matches
     assert slow.connect_delay is slow.faults[0]
     assert (slow.connect, slow.triggered, slow.shapes) == (None, (), slow.faults[1:])

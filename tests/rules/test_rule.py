@@ -22,7 +22,7 @@ def test_faults_stand_in_the_catalogues_order() -> None:
 
 
 def test_conditions_count_or_choose() -> None:
-    """A connection that meets the first half is counted; the others choose among those, the limit last."""
+    """A connection for which the first half holds is counted; the others choose among those, the limit last."""
     full = rule({"probability": 1, "first": 3, "client": "10.0.0.1", "matches": "a"}, limit=2, reset=None)
     assert [one.key for one in full.counting] == ["client", "matches"]
     assert [one.key for one in full.choosing] == ["first", "probability", "limit"]

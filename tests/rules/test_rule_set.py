@@ -237,7 +237,7 @@ def test_a_limit_bounds_how_often_a_rule_decides() -> None:
 
 
 def test_a_dry_run_decides_and_counts_but_does_nothing() -> None:
-    """A rule with dry_run is told apart, never ends the reading, and keeps count and limit like any other."""
+    """A rule with dry_run is reported apart, never ends the reading, and keeps count and limit like any other."""
     rules = rule_set(rule("dry_run", {"first": 3}, dry_run=True, limit=2), rule("real"))
     plans = [rules.decide(facts(number)) for number in range(1, 5)]
     assert [dry_runs(plan) for plan in plans] == [["dry_run"], ["dry_run"], [], []]
@@ -356,7 +356,7 @@ def test_an_edit_that_is_given_up_leaves_no_trace() -> None:
 LIVE = rule("live", {"window": {"from": "10s", "to": "20s"}}, live=True)
 
 
-def test_a_live_rule_strikes_open_connections() -> None:
+def test_a_live_rule_reaches_open_connections() -> None:
     """A connection that is open when the window opens is judged as if it came then, and counted."""
     rules = rule_set(LIVE, rule("below", {"connection": 2}))
     early = rules.decide(facts(1))
@@ -436,7 +436,7 @@ def test_a_shape_acts_while_its_window_is_open() -> None:
     assert rules.states["slow"].considered == 1
 
 
-def test_a_rule_already_met_keeps_its_answer() -> None:
+def test_a_rule_already_judged_keeps_its_answer() -> None:
     """What a shaping rule said of a connection holds for as long as it is open, yes or no."""
     rules = rule_set(rule("first", {"first": 1}, **SLOW))
     plans = [rules.decide(facts(number)) for number in (1, 2)]

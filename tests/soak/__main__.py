@@ -1,7 +1,7 @@
 """Random traffic, rules, edits and attacks against one running faultproxy, judged by its log and what clients saw.
 
 Each client knows what it must receive. What it saw is compared with what the log says of its connection: a byte that is
-wrong, missing or too many is told, an error that no fault explains, a reset at the wrong byte, a connection that the
+wrong, missing or too many is reported, an error that no fault explains, a reset at the wrong byte, a connection that the
 log does not know, opens or closes twice or never ends. Beside it: a bystander's round trips, memory, descriptors,
 threads, tasks, and the end. All is on loopback. The same seed gives the same rules and edits.
 """

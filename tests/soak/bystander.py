@@ -46,8 +46,8 @@ class Bystander:
 
     def end(self) -> Figures | None:
         """How long it took, in milliseconds; None if there was no answer, or a wrong one."""
-        told, _ = self._process.communicate(timeout=2 * PATIENCE_S)
-        return None if self._process.returncode else json.loads(told)
+        reported, _ = self._process.communicate(timeout=2 * PATIENCE_S)
+        return None if self._process.returncode else json.loads(reported)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What faultproxy is told: proxies, some of them with random rules."""
+"""What faultproxy is reported: proxies, some of them with random rules."""
 
 import random
 from collections.abc import Callable, Mapping

@@ -16,7 +16,7 @@ async def open_client(proxy: faultproxy.AsyncProxy) -> trio.SocketStream:
 
 
 async def test_an_async_proxy(server: str) -> None:
-    """It injects, tells and waits as the other does, and leaves no descriptor."""
+    """It injects, reports and waits as the other does, and leaves no descriptor."""
     before = left_behind()
     async with faultproxy.AsyncProxy(server, [{"name": "cut", "reset": {"after": "1B"}}], must_fire=True) as proxy:
         async with await open_client(proxy) as client:
@@ -36,7 +36,7 @@ async def test_an_async_proxy(server: str) -> None:
 
 
 async def test_an_async_update_is_in_force_when_it_returns(server: str) -> None:
-    """Also where the listener must be shut or opened for it."""
+    """Also where the listener must be closed or opened for it."""
     async with faultproxy.AsyncProxy(server) as proxy:
         for _ in range(10):
             await proxy.update(rules=[REFUSE])
@@ -87,7 +87,7 @@ async def test_an_async_block_can_be_cancelled_before_it_begins(server: str) -> 
 
 
 async def test_an_async_proxy_that_does_not_run(server: str) -> None:
-    """It is told, as the other proxy tells it."""
+    """It is reported, as the other proxy reports it."""
     proxy = faultproxy.AsyncProxy(server)
     for ask_it in (proxy.wait_for, proxy.wait_closed, proxy.update):
         with pytest.raises(RuntimeError, match="the proxy is not running"):
@@ -99,7 +99,7 @@ async def test_an_async_proxy_that_does_not_run(server: str) -> None:
 
 
 async def test_an_async_proxy_cannot_listen(server: str) -> None:
-    """It is told where the block begins."""
+    """It is reported where the block begins."""
     with nobody() as taken, pytest.raises(faultproxy.CannotListen, match="Address already in use"):
         async with faultproxy.AsyncProxy(server, listen=taken):
             pass
@@ -115,7 +115,7 @@ async def test_an_async_proxy_judges_its_rules(server: str) -> None:
             pass
 
 
-async def test_an_async_update_that_meets_the_end_is_told_so(server: str) -> None:
+async def test_an_async_update_during_the_end_gets_the_error(server: str) -> None:
     """It never edits what is being taken down."""
 
     async def update(proxy: faultproxy.AsyncProxy) -> None:
@@ -123,11 +123,11 @@ async def test_an_async_update_that_meets_the_end_is_told_so(server: str) -> Non
             await proxy.update(rules=[RESET])
 
     async with trio.open_nursery() as nursery, faultproxy.AsyncProxy(server) as proxy:
-        nursery.start_soon(told, update, proxy)
+        nursery.start_soon(reported, update, proxy)
         await trio.sleep(0.01)
 
 
-async def told(update: Callable[[faultproxy.AsyncProxy], Awaitable[None]], proxy: faultproxy.AsyncProxy) -> None:
+async def reported(update: Callable[[faultproxy.AsyncProxy], Awaitable[None]], proxy: faultproxy.AsyncProxy) -> None:
     with pytest.raises(RuntimeError, match=r"^the proxy is not running$"):
         await update(proxy)
 
@@ -211,7 +211,7 @@ def test_in_anyio(server: str, backend: str) -> None:
 
 
 def test_without_a_loop(server: str) -> None:
-    """It is told what to use instead, and no thread is started."""
+    """The error says what to use instead, and no thread is started."""
     before = left_behind()
     with pytest.raises(RuntimeError, match=r"faultproxy\.Proxy is for everything else"):
         faultproxy.AsyncProxy(server).__aenter__().send(None)

@@ -1,10 +1,10 @@
-"""What a proxy in a test tells of itself and of what happened, and how it judges that."""
+"""What a proxy in a test reports of itself and of what happened, and how it judges that."""
 
 import pytest
 
 import faultproxy
 from faultproxy.connection.connection import Connection
-from tests.peers import PATIENCE_S, Server, connect, echo, fate, nobody, read_exactly, read_to_the_end
+from tests.peers import PATIENCE_S, Server, connect, connect_and_read, echo, nobody, read_exactly, read_to_the_end
 from tests.testing.clients import REFUSE, RESET, ask
 
 
@@ -16,7 +16,7 @@ def test_what_it_says_of_itself(server: str) -> None:
         assert repr(proxy) == f"<Proxy 'redis' at 127.0.0.1:{proxy.port}, for {server}>"
 
 
-def test_it_listens_where_it_is_told(server: str) -> None:
+def test_it_listens_where_it_should(server: str) -> None:
     """At a port of IPv6, or at all addresses, where this host's own is given to clients."""
     with faultproxy.Proxy(server, listen="[::1]:0") as proxy:
         assert proxy.address == f"[::1]:{proxy.port}"
@@ -36,43 +36,45 @@ def test_a_bug_of_ours_is_not_silent(server: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Connection, "_start", crash)
     proxy = faultproxy.Proxy(server)
     proxy.start()
-    assert fate((proxy.host, proxy.port)) == (b"", "ECONNRESET")
+    assert connect_and_read((proxy.host, proxy.port)) == (b"", "ECONNRESET")
     with pytest.raises(RuntimeError, match=r"(?s)a bug in faultproxy.*ZeroDivisionError: bug"):
         proxy.__exit__(None, None, None)
 
 
 def test_the_seed_is_the_same_each_time(server: str) -> None:
-    """Without a seed a test meets the same fates in every run; with another, others."""
+    """Without a seed a test gets the same faults in every run; with another, others."""
     rules = [{"name": "chance", "when": {"probability": "50%"}, "reset": None}]
 
-    def struck(proxy: faultproxy.Proxy) -> list[str | None]:
+    def injected(proxy: faultproxy.Proxy) -> list[str | None]:
         with proxy:
             for _ in range(16):
                 ask(proxy)
             return [fault.connection for fault in proxy.faults]
 
-    usual = struck(faultproxy.Proxy(server, rules))
-    assert usual == struck(faultproxy.Proxy(server, rules, seed=0)) != struck(faultproxy.Proxy(server, rules, seed=1))
+    usual = injected(faultproxy.Proxy(server, rules))
+    assert (
+        usual == injected(faultproxy.Proxy(server, rules, seed=0)) != injected(faultproxy.Proxy(server, rules, seed=1))
+    )
 
 
-def test_waiting_in_vain_tells_what_did_happen(server: str) -> None:
+def test_waiting_in_vain_says_what_did_happen(server: str) -> None:
     """The error has the faults and the connections that there were."""
     with faultproxy.Proxy(server, [RESET, REFUSE]) as proxy:
         ask(proxy)
         proxy.wait_closed(timeout=PATIENCE_S)
         with pytest.raises(faultproxy.FaultNotSeen) as caught:
             proxy.wait_for("reset", count=2, timeout=0.01)
-    told = str(caught.value).splitlines()
-    assert told[0] == "waited 0.01 s in vain for reset to be injected 2 times"
-    assert told[1].endswith("rules: 'cut' matched 1, injected 1, 'down' matched 0, injected 0")
-    assert "proxy#1" in told[2]
-    assert "'cut' no. 1: reset, at once, client sees ECONNRESET" in told[2]
-    assert told[3].startswith("closed: proxy#1")
+    reported = str(caught.value).splitlines()
+    assert reported[0] == "waited 0.01 s in vain for reset to be injected 2 times"
+    assert reported[1].endswith("rules: 'cut' matched 1, injected 1, 'down' matched 0, injected 0")
+    assert "proxy#1" in reported[2]
+    assert "'cut' no. 1: reset, at once, client sees ECONNRESET" in reported[2]
+    assert reported[3].startswith("closed: proxy#1")
     assert isinstance(caught.value, AssertionError)
 
 
 def test_a_record_names_the_rule_that_came_later(server: str) -> None:
-    """One that met the connection when it was open already: by an edit, or when its window opened."""
+    """One that was injected when the connection was open already: by an edit, or when its window opened."""
     slow = {"name": "slow", "latency": {"delay": "1ms"}}
     watch = {"name": "watch", "live": True, "dry_run": True, "when": {"window": {"to": "1m"}}, "reset": None}
     with faultproxy.Proxy(server) as proxy, connect((proxy.host, proxy.port)) as first:
@@ -94,7 +96,7 @@ def test_a_record_names_the_rule_that_came_later(server: str) -> None:
 
 
 def test_a_record_has_exact_byte_counts(server: str) -> None:
-    """Every connection that is over has its record: bytes each way, who ended it, which faults it met."""
+    """Every connection that is over has its record: bytes each way, who ended it, which faults it had."""
     rules = [{"name": "cut", "when": {"first": 1}, "reset": {"after": "100B"}}]
     with faultproxy.Proxy(server, rules) as proxy:
         with connect((proxy.host, proxy.port)) as client:
@@ -111,11 +113,11 @@ def test_a_record_has_exact_byte_counts(server: str) -> None:
 def test_a_record_says_who_ended_the_connection() -> None:
     """The server that hangs up, the upstream that is not there, and the end of the proxy itself."""
     with Server(lambda sock: sock.sendall(b"bye")) as server, faultproxy.Proxy(server.address) as proxy:
-        assert fate((proxy.host, proxy.port)) == (b"bye", "EOF")
+        assert connect_and_read((proxy.host, proxy.port)) == (b"bye", "EOF")
         (record,) = proxy.wait_closed(timeout=PATIENCE_S)
         assert (record.ended_by, record.bytes_downstream) == ("server", 3)
     with nobody() as address, faultproxy.Proxy(address) as proxy:
-        fate((proxy.host, proxy.port))
+        connect_and_read((proxy.host, proxy.port))
         (record,) = proxy.wait_closed(timeout=PATIENCE_S)
         assert record.ended_by == "upstream_error"
         assert "upstream failed: proxy#1: ECONNREFUSED" in proxy.report()
@@ -131,7 +133,7 @@ def test_the_last_thousand_records_are_kept(server: str) -> None:
     """Of more, the oldest go; how many there were is still known."""
     with faultproxy.Proxy(server, [{"name": "cut", "reset": {"to": "client"}}]) as proxy:
         for _ in range(1010):
-            fate((proxy.host, proxy.port))
+            connect_and_read((proxy.host, proxy.port))
         records = proxy.wait_closed(1010, timeout=PATIENCE_S)
         assert len(records) == 1000
         assert {record.connection for record in records}.isdisjoint({f"proxy#{number}" for number in range(1, 5)})
@@ -140,7 +142,7 @@ def test_the_last_thousand_records_are_kept(server: str) -> None:
 
 
 def test_dry_runs_are_kept_apart(server: str) -> None:
-    """A rule in shadow mode strikes nobody, and what it would have done is there to see."""
+    """A rule with dry_run injects nothing, and what it would have done is there to see."""
     with faultproxy.Proxy(server, [{**RESET, "dry_run": True}]) as proxy:
         assert ask(proxy) == b"hi"
         proxy.wait_closed(timeout=PATIENCE_S)
@@ -161,7 +163,7 @@ def test_dry_runs_are_kept_apart(server: str) -> None:
     ],
 )
 def test_expect_is_judged_at_the_end(server: str, expect: dict[str, int], clients: int, wrong: str | None) -> None:
-    """A rule that fired less or more often than its expect says fails the test when the block ends."""
+    """A rule that injected fewer or more faults than its expect says fails the test when the block ends."""
 
     def play() -> None:
         with faultproxy.Proxy(server, [{**RESET, "expect": expect}]) as proxy:
@@ -193,7 +195,7 @@ def test_a_rule_that_must_fire(server: str) -> None:
 
 
 def test_an_update_does_not_take_back_what_was_expected(server: str) -> None:
-    """A rule that is taken away must have fired before; one that stays is judged by its last expect."""
+    """A rule that is taken away must have injected before; one that stays is judged by its last expect."""
     cut = {**RESET, "when": {"client": "10.0.0.1"}, "expect": {"min": 1}}
     for rules, unmet in [
         ([], ['proxy: "cut" injected 0 faults, expected at least 1']),
@@ -209,26 +211,26 @@ def test_an_update_does_not_take_back_what_was_expected(server: str) -> None:
 
 
 def test_a_rule_that_must_fire_and_is_not_there(server: str) -> None:
-    """A name that no rule ever had is told as that."""
+    """A name that no rule ever had is reported as that."""
     proxy = faultproxy.Proxy(server, [RESET], must_fire=["ctu"])
     assert proxy.unmet() == ['proxy: there never was a rule "ctu", which must fire']
 
 
-def test_a_shadow_that_fired_has_fired(server: str) -> None:
-    """must_fire asks whether a rule would have struck; a rule that an update took away must have fired before."""
+def test_a_dry_run_counts_for_must_fire(server: str) -> None:
+    """must_fire counts dry runs; a rule that an update took away must have injected before."""
     with faultproxy.Proxy(server, [{**RESET, "dry_run": True}], must_fire=True) as proxy:
         ask(proxy)
         proxy.wait_closed(timeout=PATIENCE_S)
         proxy.update(rules=[])
 
 
-def test_a_test_that_failed_is_not_told_of_expectations(server: str) -> None:
+def test_a_test_that_failed_is_not_judged_by_expectations(server: str) -> None:
     """What the block raised comes out, whatever the rules did."""
     with pytest.raises(ZeroDivisionError), faultproxy.Proxy(server, [RESET], must_fire=True):
         raise ZeroDivisionError
 
 
-def test_what_was_corrupted_is_told(server: str) -> None:
+def test_what_was_corrupted_is_reported(server: str) -> None:
     """How many bytes were changed is in the connection's record, and in the report."""
     with faultproxy.Proxy(server, [{"name": "noise", "corrupt": {"at": [0, 1], "direction": "downstream"}}]) as proxy:
         assert ask(proxy) != b"hi"

@@ -181,14 +181,14 @@ def test_outcomes(said: str, outcome: str, tests: set[str]) -> None:
 
 
 def test_a_failed_test_shows_its_faults_and_connections(said: str) -> None:
-    """Under a heading of its own, for each proxy: where it was, what struck, what was over."""
+    """Under a heading of its own, for each proxy: where it was, what was injected, what was over."""
     report = story(said, "test_bad")
     assert re.search(r"^-+ faultproxy -+$", report, re.MULTILINE)
-    told = report.partition(" faultproxy -")[2].splitlines()[1:]
-    assert re.match(r"redis: 127\.0\.0\.1:\d+ for \S+, seed 0; rules: 'cut' matched 2, injected 2$", told[0])
-    assert [line.split()[:2] for line in told[1:3]] == [["injected:", "redis#1"], ["injected:", "redis#2"]]
-    assert "reset, at once, client sees ECONNRESET" in told[1]
-    assert told[3].startswith("closed: redis#1")
+    reported = report.partition(" faultproxy -")[2].splitlines()[1:]
+    assert re.match(r"redis: 127\.0\.0\.1:\d+ for \S+, seed 0; rules: 'cut' matched 2, injected 2$", reported[0])
+    assert [line.split()[:2] for line in reported[1:3]] == [["injected:", "redis#1"], ["injected:", "redis#2"]]
+    assert "reset, at once, client sees ECONNRESET" in reported[1]
+    assert reported[3].startswith("closed: redis#1")
 
 
 def test_a_failed_test_without_a_proxy_shows_nothing(said: str) -> None:
@@ -218,7 +218,7 @@ def test_a_marker_may_name_rules_of_different_proxies(said: str) -> None:
     ]
 
 
-def test_a_marker_that_marks_nothing_is_told(said: str) -> None:
+def test_a_marker_that_marks_nothing_is_reported(said: str) -> None:
     """On a test that makes no proxy with the fixture, and so would prove nothing; a class may have such tests too."""
     assert "and it made none" in story(said, "test_marker_without_a_proxy")
     assert "PASSED test_suite.py::TestMarked::test_class_marker_without_a_proxy" in said

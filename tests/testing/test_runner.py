@@ -1,4 +1,4 @@
-"""The proxy's thread: started, told, stopped, interrupted, and ended by a bug."""
+"""The proxy's thread: started, given commands, stopped, interrupted, and ended by a bug."""
 
 import threading
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def test_nothing_is_left_behind_by_an_interrupted_start(server: str, monkeypatch
     assert_nothing_left(before)
 
 
-def update_until_told(proxy: faultproxy.Proxy, has_begun: threading.Event, told: list[Exception]) -> None:
+def update_until_stopped(proxy: faultproxy.Proxy, has_begun: threading.Event, reported: list[Exception]) -> None:
     """Update it again and again; keep what ends that."""
     try:
         while True:
@@ -37,15 +37,15 @@ def update_until_told(proxy: faultproxy.Proxy, has_begun: threading.Event, told:
             has_begun.set()
             proxy.update(rules=[])
     except Exception as error:  # noqa: BLE001  # whatever it is, it must be the right one
-        told.append(error)
+        reported.append(error)
 
 
-def test_an_update_that_meets_the_end_is_told_so(server: str) -> None:
-    """In 80 races of two updates against two ends, each update is in force, or told that the proxy does not run."""
+def test_an_update_during_the_end_gets_the_error(server: str) -> None:
+    """In 80 races of two updates against two ends, each update is in force, or gets the error that the proxy does not run."""
     for race in range(80):
-        proxy, has_begun, told = faultproxy.Proxy(server), threading.Event(), list[Exception]()
+        proxy, has_begun, reported = faultproxy.Proxy(server), threading.Event(), list[Exception]()
         proxy.start()
-        updates = [threading.Thread(target=update_until_told, args=(proxy, has_begun, told)) for _ in range(2)]
+        updates = [threading.Thread(target=update_until_stopped, args=(proxy, has_begun, reported)) for _ in range(2)]
         ends = [threading.Thread(target=proxy.stop) for _ in range(2)]
         for thread in updates:
             thread.start()
@@ -56,12 +56,12 @@ def test_an_update_that_meets_the_end_is_told_so(server: str) -> None:
             thread.start()
         for thread in updates + ends:
             thread.join(PATIENCE_S)
-        assert [(type(error), str(error)) for error in told] == [(RuntimeError, "the proxy is not running")] * 2
+        assert [(type(error), str(error)) for error in reported] == [(RuntimeError, "the proxy is not running")] * 2
         assert monotonic() - began < 2
         assert proxy.unmet() == []
 
 
-def test_an_update_under_way_is_told_of_a_crash(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_under_way_gets_a_crash(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not wait for what will never come."""
     proxy, is_asked = faultproxy.Proxy(server), trio.Event()
 

@@ -23,13 +23,13 @@ from tests.testing.clients import RESET, Rule, ask
         (RESET, r"^rules: .*list"),
     ],
 )
-def test_a_wrong_rule_is_told_where_it_is_made(server: str, rules: Any, error: str) -> None:
+def test_a_wrong_rule_is_reported_where_it_is_made(server: str, rules: Any, error: str) -> None:
     """The same words as for a file, without file and line, raised in the thread of the test."""
     with pytest.raises(faultproxy.ConfigError, match=error):
         faultproxy.Proxy(server, rules)
 
 
-def test_every_wrong_rule_is_told_in_order(server: str) -> None:
+def test_every_wrong_rule_is_reported_in_order(server: str) -> None:
     """All errors at once, from the first rule to the last."""
     with pytest.raises(faultproxy.ConfigError) as caught:
         faultproxy.Proxy(server, [{"name": f"{number}", "wrong": None} for number in range(12)])
@@ -38,7 +38,7 @@ def test_every_wrong_rule_is_told_in_order(server: str) -> None:
     ]
 
 
-def test_a_wrong_address_is_told(server: str) -> None:
+def test_a_wrong_address_is_reported(server: str) -> None:
     """So it is for the other arguments."""
     with pytest.raises(faultproxy.ConfigError, match=r'^upstream: "redis" is not an address'):
         faultproxy.Proxy("redis")
@@ -75,7 +75,7 @@ def test_a_wrong_update_changes_nothing(server: str) -> None:
 
 
 def test_waiting_for_what_cannot_be(server: str) -> None:
-    """A fault that there is not, or a rule that there never was, is told at once."""
+    """A fault that there is not, or a rule that there never was, is reported at once."""
     with faultproxy.Proxy(server, [RESET]) as proxy:
         with pytest.raises(ValueError, match="no fault is called 'rset'; write reset"):
             proxy.wait_for("rset")
@@ -143,7 +143,7 @@ def test_a_file_with_one_proxy_needs_no_name(server: str, tmp_path: Path) -> Non
 
 
 def test_an_argument_that_there_is_not(server: str) -> None:
-    """It is told like a key of a file."""
+    """It is reported like a key of a file."""
     with pytest.raises(
         faultproxy.ConfigError, match=r'^dial_timout: "dial_timout" is not a key here; write dial_timeout'
     ):

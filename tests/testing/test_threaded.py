@@ -15,7 +15,7 @@ from tests.testing.clients import REFUSE, RESET, ask, assert_nothing_left, left_
 
 
 def test_the_example_of_the_issue(server: str) -> None:
-    """It listens when the block begins; what struck is there as soon as the client has seen it."""
+    """It listens when the block begins; what was injected is there as soon as the client has seen it."""
     rules = [{"name": "cold", "when": {"first": 2}, "refuse": None}]
     with faultproxy.Proxy(upstream=server, rules=rules) as proxy:
         assert {ask(proxy), ask(proxy)} <= {"ConnectionRefusedError", "ConnectionResetError"}
@@ -123,7 +123,7 @@ def test_a_proxy_is_started_once(server: str) -> None:
 
 
 def test_an_update_is_in_force_when_it_returns(server: str) -> None:
-    """Also where the listener must be shut or opened for it; the port stays."""
+    """Also where the listener must be closed or opened for it; the port stays."""
     with faultproxy.Proxy(server) as proxy:
         port = proxy.port
         for _ in range(10):
@@ -139,7 +139,7 @@ def test_an_update_is_in_force_when_it_returns(server: str) -> None:
 
 
 def test_waiting_for_a_fault_to_come(server: str) -> None:
-    """It returns when the fault has struck, not before."""
+    """It returns when the fault was injected, not before."""
     rules = [{"name": "later", "reset": {"after": "30ms"}}]
     with faultproxy.Proxy(server, rules) as proxy, connect((proxy.host, proxy.port)) as client:
         fault = proxy.wait_for("reset", timeout=PATIENCE_S)
@@ -149,7 +149,7 @@ def test_waiting_for_a_fault_to_come(server: str) -> None:
 
 
 def test_waiting_for_what_has_been(server: str) -> None:
-    """A fault that has struck already is found at once: the last of as many as are asked for."""
+    """A fault that was injected already is found at once: the last of as many as are asked for."""
     with faultproxy.Proxy(server, [RESET]) as proxy:
         for _ in range(3):
             ask(proxy)

@@ -122,6 +122,6 @@ def test_a_cancelled_wait_is_over_at_once() -> None:
 
 
 def test_without_a_loop() -> None:
-    """It is told what to use."""
+    """The error says what to use."""
     with pytest.raises(RuntimeError, match=r"for asyncio, trio and anyio.*faultproxy\.Proxy is for everything else"):
         check_loop().send(None)

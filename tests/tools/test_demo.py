@@ -52,7 +52,7 @@ def test_every_row_is_right(tmp_path: Path, columns: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "told"),
+    ("right", "wrong", "reported"),
     [
         ("expect: {min: 3, max: 3}", "expect: {min: 4}", 'retry: "cold start" injected 3 faults, expected at least 4'),
         ("expect: {min: 1, max: 1}", "expect: {max: 0}", 'pass: "all others" injected 1 fault, expected at most 0'),
@@ -60,7 +60,7 @@ def test_every_row_is_right(tmp_path: Path, columns: int | None) -> None:
     ],
 )
 def test_a_row_that_is_not_as_the_file_says_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str, reported: str
 ) -> None:
     """A sabotaged file: the row is marked and says why, the others are ok, and the exit code is 1."""
     text = demo.demo_file().read_text()
@@ -71,7 +71,7 @@ def test_a_row_that_is_not_as_the_file_says_fails(
     result = CliRunner().invoke(main, ["demo"], env={"COLUMNS": "250"})
     assert result.exit_code == 1
     assert result.output.count("WRONG") == 1
-    assert told in result.output
+    assert reported in result.output
     assert f"1 of {ROWS} rows is not as config/demo.yaml says." in result.output
 
 

@@ -58,18 +58,24 @@ def test_without_privileges() -> None:
     variables = {"PYTHONPATH": str(PACKAGE), "COLUMNS": "200"}
     done = subprocess.run(command, check=False, env=variables, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    told = rows(done.stdout)
-    assert told.keys() == TRIED
-    assert told["refuse"] == {"exact", "degraded"}
-    assert told["unreachable"] == told["connect_timeout"] == told["slow_connect"] == told["abort"] == {"degraded"}
-    assert told["reset"] == told["broken_pipe"] == told["latency"] == {"exact"}
+    reported = rows(done.stdout)
+    assert reported.keys() == TRIED
+    assert reported["refuse"] == {"exact", "degraded"}
+    assert (
+        reported["unreachable"]
+        == reported["connect_timeout"]
+        == reported["slow_connect"]
+        == reported["abort"]
+        == {"degraded"}
+    )
+    assert reported["reset"] == reported["broken_pipe"] == reported["latency"] == {"exact"}
     assert "raw sockets are not allowed here (EPERM)" in done.stdout
     assert re.search(r"abort .*CAP_NET_ADMIN *$", done.stdout, re.MULTILINE)
     assert re.search(r"compose +cap_add: \[NET_RAW, NET_ADMIN\]", done.stdout)
     assert re.search(r"Kubernetes +securityContext: \{capabilities: \{add: \[NET_RAW, NET_ADMIN\]\}\}", done.stdout)
 
 
-def test_a_client_that_sees_something_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sees_something_else_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's word counts, not the log's; and it is exit code 1."""
 
     def shrug(client: demo.Client) -> None:
@@ -87,15 +93,15 @@ def test_a_client_that_sees_something_else_is_told(monkeypatch: pytest.MonkeyPat
     assert "Every fault is exact" not in result.output
 
 
-def test_a_fault_that_never_strikes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that never comes: no line tells of the fault, and its row is wrong all the same."""
+def test_a_fault_that_is_never_injected_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that never comes: no line reports the fault, and its row is wrong all the same."""
     monkeypatch.setattr(demo, "CLIENTS", {**demo.CLIENTS, "abort": lambda _: [Seen("nothing", "connect", None, 0, "")]})
     result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert rows(result.output)["abort"] == {"WRONG"}
 
 
-def test_what_is_met_asks_for_nothing() -> None:
+def test_what_is_allowed_asks_for_nothing() -> None:
     """Capabilities are asked for where a fault is degraded, and only those that are lacking."""
     assert not any(missing([finding(need, None) for need in Need], NONE).values())
     lacking = missing([finding(Need.INTERCEPTION)], NONE)
@@ -105,7 +111,7 @@ def test_what_is_met_asks_for_nothing() -> None:
     assert missing([finding(Need.INTERCEPTION)], raw)[Need.INTERCEPTION] == [NET_ADMIN]
 
 
-def test_where_filters_are_free_the_gate_needs_raw_sockets_alone() -> None:
+def test_where_filters_are_free_interception_needs_raw_sockets_alone() -> None:
     """As on most kernels: loss was exact without any capability."""
     findings = [finding(Need.FILTER, None), finding(Need.INTERCEPTION), finding(Need.DESTROY)]
     lacking = missing(findings, NONE)
@@ -115,7 +121,7 @@ def test_where_filters_are_free_the_gate_needs_raw_sockets_alone() -> None:
 
 
 def test_no_new_privileges() -> None:
-    """A container that has the capabilities and keeps its file from being given them is told so."""
+    """A container that has the capabilities and keeps its file from being given them gets that reason."""
     withheld = Privileges(frozenset(), may_gain=False)
     text = said([finding(Need.INTERCEPTION)], withheld)
     assert "no-new-privileges taken away" in text

@@ -34,7 +34,7 @@ def line(event: str, at: float = 0.0, **fields: Any) -> Line:
     return {"timestamp": f"2026-01-01T00:00:{at:09.6f}Z", "level": "info", "event": event, **fields}
 
 
-def struck(number: int, rule: str = "cut", fault: str = "reset", proxy: str = "redis", **fields: Any) -> Line:
+def injected(number: int, rule: str = "cut", fault: str = "reset", proxy: str = "redis", **fields: Any) -> Line:
     return {
         **line("fault.injected", proxy=proxy, connection=f"{proxy}#{number}", rule=rule, fault=fault),
         "options": {"after": {"bytes": "4KiB", "direction": "downstream"}, "to": "both"},
@@ -50,7 +50,7 @@ STOPPED = line("proxy.stopped", proxy="redis")
 
 def replayed(*lines: Line) -> dict[str, Any]:
     """The whole configuration, which is valid."""
-    text = read_log(json.dumps(told, separators=(",", ":")).encode() + b"\n" for told in lines).yaml()
+    text = read_log(json.dumps(reported, separators=(",", ":")).encode() + b"\n" for reported in lines).yaml()
     assert parse(text.encode(), "replay").seed == 42
     config: dict[str, Any] = yaml.safe_load(text)
     return config
@@ -64,12 +64,12 @@ def rules(*lines: Line) -> list[Line]:
 
 def notes(*lines: Line) -> list[str]:
     """What is said of a log that can be replayed."""
-    return [*read_log(json.dumps(told, separators=(",", ":")).encode() for told in lines).notes]
+    return [*read_log(json.dumps(reported, separators=(",", ":")).encode() for reported in lines).notes]
 
 
 def refusal(*lines: Line | bytes) -> str:
     """Why a log cannot be replayed."""
-    texts = [told if isinstance(told, bytes) else json.dumps(told, separators=(",", ":")).encode() for told in lines]
+    texts = [reported if isinstance(reported, bytes) else json.dumps(reported, separators=(",", ":")).encode() for reported in lines]
     with pytest.raises(CannotReplay) as caught:
         read_log(texts)
     return str(caught.value)
@@ -80,7 +80,7 @@ def refusal(*lines: Line | bytes) -> str:
 
 def test_each_fault_goes_to_its_connections() -> None:
     """The connections of a rule stand in one rule, with the options that were logged; all else is as it was."""
-    config = replayed(started("redis", CUT, dial_timeout="3s"), started("web"), struck(3), struck(1), struck(12))
+    config = replayed(started("redis", CUT, dial_timeout="3s"), started("web"), injected(3), injected(1), injected(12))
     assert config == {
         "seed": 42,
         "proxies": {
@@ -102,10 +102,10 @@ def test_each_fault_goes_to_its_connections() -> None:
     }
 
 
-def test_several_endings_of_a_connection_stand_together() -> None:
+def test_several_triggered_faults_of_a_connection_are_one_rule() -> None:
     """A rule holds them all, because the first verdict ends the reading."""
     half = {"after": {"bytes": "1B", "direction": "downstream"}, "direction": "upstream"}
-    lines = [started(), struck(1, "a", "half_close", options=half), struck(1, "b"), struck(2, "b")]
+    lines = [started(), injected(1, "a", "half_close", options=half), injected(1, "b"), injected(2, "b")]
     assert [(rule["name"], rule["when"]["connection"], set(rule) - {"name", "when"}) for rule in rules(*lines)] == [
         ("a + b", [1], {"half_close", "reset"}),
         ("b", [2], {"reset"}),
@@ -115,7 +115,7 @@ def test_several_endings_of_a_connection_stand_together() -> None:
 def test_one_rule_that_did_two_things_becomes_two() -> None:
     """As after an edit; names are used once."""
     other = {"after": {"bytes": "1B", "direction": "downstream"}, "to": "both"}
-    names = [rule["name"] for rule in rules(started(), struck(1), struck(2, options=other), struck(3))]
+    names = [rule["name"] for rule in rules(started(), injected(1), injected(2, options=other), injected(3))]
     assert names == ["cut", "cut (2)"]
 
 
@@ -123,11 +123,11 @@ def test_shapes_come_first_and_keep_their_names() -> None:
     """No verdict may keep a shape from a connection, and a shape's draws go by its rule's name; windows stay."""
     found = rules(
         started("redis", CUT, SLOW),
-        struck(1),
-        struck(2, "slow", "latency", options={"delay": "5ms", "jitter": "0s"}),
-        struck(2),
-        struck(4, "slow", "latency", options={"delay": "5ms", "jitter": "0s"}),
-        struck(4, "slow", "slice", options={"size": "1B"}),
+        injected(1),
+        injected(2, "slow", "latency", options={"delay": "5ms", "jitter": "0s"}),
+        injected(2),
+        injected(4, "slow", "latency", options={"delay": "5ms", "jitter": "0s"}),
+        injected(4, "slow", "slice", options={"size": "1B"}),
     )
     assert found == [
         {
@@ -150,9 +150,9 @@ def test_several_delays_of_connect_add_up() -> None:
     }
     found = rules(
         started("redis", early),
-        struck(1, "early", "slow_connect", options={"delay": "1s"}),
-        struck(1, "late", "slow_connect", options={"delay": "2s"}),
-        struck(1, "early", "slice", options={"size": "1B"}),
+        injected(1, "early", "slow_connect", options={"delay": "1s"}),
+        injected(1, "late", "slow_connect", options={"delay": "2s"}),
+        injected(1, "early", "slice", options={"size": "1B"}),
     )
     assert found == [
         {"name": "early", "when": {"connection": [1], "window": {"to": "1m"}}, "slice": {"size": "1B"}},
@@ -162,14 +162,14 @@ def test_several_delays_of_connect_add_up() -> None:
 
 
 def test_what_waited_for_the_client_to_speak_waits_again() -> None:
-    """Or the client would meet it before it has spoken; refusals, which are decided on a SYN, stand above that."""
+    """Or it would be injected before the client has spoken; refusals, which are decided on a SYN, stand above that."""
     admin = {"name": "admin", "when": {"starts_with": "GET", "first": 3}, "broken_pipe": None}
     options = {"after": {"bytes": "0B", "direction": "downstream"}}
     found = rules(
         started("redis", admin),
-        struck(1, "admin", "broken_pipe", options=options),
-        struck(2, "down", "refuse", options={}),
-        struck(3, "admin", "broken_pipe", options={"after": {"bytes": "4B", "direction": "downstream"}}),
+        injected(1, "admin", "broken_pipe", options=options),
+        injected(2, "down", "refuse", options={}),
+        injected(3, "admin", "broken_pipe", options={"after": {"bytes": "4B", "direction": "downstream"}}),
     )
     assert [(rule["name"], rule["when"]) for rule in found] == [
         ("down", {"connection": [2]}),
@@ -178,15 +178,15 @@ def test_what_waited_for_the_client_to_speak_waits_again() -> None:
     ]
 
 
-def test_a_live_rule_strikes_where_it_struck() -> None:
-    """What the opening of a window struck in mid-life is struck at that byte, or at that time if none had passed."""
+def test_a_live_rule_is_injected_where_it_was() -> None:
+    """What the opening of a window injected in mid-life is injected at that byte, or at that time if none had passed."""
     at_once = {"after": {"bytes": "0B", "direction": "downstream"}, "to": "both"}
     later = {"after": {"time": "3s", "direction": "downstream"}}
     found = rules(
         started("redis", RESTART),
-        struck(1, "restart", options=at_once, bytes_downstream=1234, elapsed_ms=5000.0),
-        struck(2, "restart", options=at_once, bytes_downstream=0, elapsed_ms=5000.25),
-        struck(3, "restart", "close", options=later, bytes_downstream=7, elapsed_ms=9000.0),
+        injected(1, "restart", options=at_once, bytes_downstream=1234, elapsed_ms=5000.0),
+        injected(2, "restart", options=at_once, bytes_downstream=0, elapsed_ms=5000.25),
+        injected(3, "restart", "close", options=later, bytes_downstream=7, elapsed_ms=9000.0),
     )
     assert [next(iter(rule[key].values())) for rule in found for key in rule if key in {"reset", "close"}] == [
         {"bytes": "1234B", "direction": "downstream"},
@@ -195,12 +195,12 @@ def test_a_live_rule_strikes_where_it_struck() -> None:
     ]
 
 
-def test_a_live_rule_strikes_new_connections_as_any_other_does() -> None:
+def test_a_live_rule_matches_new_connections_as_any_other_does() -> None:
     """At its own trigger, where that was reached while the window was open: not half a millisecond after the accept."""
     triggers = [{"bytes": "0B"}, {"time": "3s"}, {"bytes": "1KiB"}]
     passed, elapsed_ms = [0, 7, 1024], [0.5, 3000.4, 5.0]
     lines = [
-        struck(number, "restart", options={"after": after}, bytes_downstream=size, elapsed_ms=elapsed)
+        injected(number, "restart", options={"after": after}, bytes_downstream=size, elapsed_ms=elapsed)
         for number, after, size, elapsed in zip(range(1, 4), triggers, passed, elapsed_ms, strict=True)
     ]
     assert [rule["reset"]["after"] for rule in rules(started("redis", RESTART), *lines)] == triggers
@@ -212,7 +212,7 @@ def test_outages_come_when_they_came() -> None:
         started("redis"),
         line("outage.started", 0.0002, proxy="redis", rule="down", fault="refuse"),
         line("outage.ended", 5.0, proxy="redis", rule="down", fault="refuse"),
-        struck(1),
+        injected(1),
         line("outage.started", 20.5, proxy="redis", rule="down", fault="refuse"),
     )
     assert found[:2] == [
@@ -224,9 +224,9 @@ def test_outages_come_when_they_came() -> None:
         assert whole == [{"name": "down", fault: {}}]
 
 
-def test_what_did_not_strike_is_left_out() -> None:
+def test_what_was_not_injected_is_left_out() -> None:
     """Dry runs, connections, and what else a log has."""
-    dry_run = {**struck(1), "event": "fault.dry_run"}
+    dry_run = {**injected(1), "event": "fault.dry_run"}
     assert rules(started("redis", CUT), dry_run, line("connection.opened", proxy="redis"), line("proxy.draining")) == []
 
 
@@ -239,33 +239,33 @@ def test_other_words_around_the_lines_do_not_matter() -> None:
 
 def test_names_of_any_kind_survive() -> None:
     """Text that YAML could take for something else, and a name as long as may be, twice."""
-    found = rules(started(), struck(1, "on"), struck(2, "on", "close", options={}), struck(3, "é" * 200))
+    found = rules(started(), injected(1, "on"), injected(2, "on", "close", options={}), injected(3, "é" * 200))
     assert [rule["name"] for rule in found] == ["on", "on (2)", "é" * 200]
     long = "x" * 200
-    found = rules(started(), struck(1, long), struck(2, long, "close", options={}))
+    found = rules(started(), injected(1, long), injected(2, long, "close", options={}))
     assert [len(rule["name"]) for rule in found] == [200, 200]
 
 
 # ---- what it refuses
 
 
-def test_dropped_lines_are_told() -> None:
+def test_dropped_lines_are_reported() -> None:
     """Faults may be among them."""
-    assert refusal(started(), line("log.dropped", count=12), struck(1)) == (
+    assert refusal(started(), line("log.dropped", count=12), injected(1)) == (
         "12 lines were dropped before line 2, and faults may be among them; replay needs a whole log"
     )
 
 
-def test_several_runs_are_told() -> None:
+def test_several_runs_are_reported() -> None:
     """With the line where each begins."""
-    assert refusal(started(), struck(1), started(run="3c4d"), struck(1)) == (
+    assert refusal(started(), injected(1), started(run="3c4d"), injected(1)) == (
         "it holds 2 runs (1a2b from line 1, 3c4d from line 3); give replay the lines of one"
     )
 
 
-def test_a_log_without_its_beginning_is_told() -> None:
+def test_a_log_without_its_beginning_is_reported() -> None:
     """A fault of a proxy that never started, and a log with nothing in it, or of another format."""
-    assert refusal(struck(1)).startswith(
+    assert refusal(injected(1)).startswith(
         "line 1 is about proxy redis, and no line before it says that this one started"
     )
     for nothing in ([], [b"2026-01-01T00:00:00Z [info] proxy.started proxy=redis\n"]):
@@ -274,9 +274,9 @@ def test_a_log_without_its_beginning_is_told() -> None:
         )
 
 
-def test_a_garbled_line_is_told() -> None:
+def test_a_garbled_line_is_reported() -> None:
     """One that was cut short at the end of a disk, say."""
-    cut = json.dumps(struck(1), separators=(",", ":")).encode()[:-10]
+    cut = json.dumps(injected(1), separators=(",", ":")).encode()[:-10]
     assert refusal(started(), cut) == "line 2 is cut short or garbled; replay needs a whole log"
 
 
@@ -285,14 +285,14 @@ def test_a_garbled_line_is_told() -> None:
     [
         line("outage.ended", proxy="redis", rule="down"),
         line("fault.injected", proxy="redis"),
-        struck(1, connection="one"),
+        injected(1, connection="one"),
         {**started(), "timestamp": "yesterday"},
     ],
 )
-def test_a_line_that_was_tampered_with_is_told(wrong: Line) -> None:
+def test_a_line_that_was_tampered_with_is_reported(wrong: Line) -> None:
     """Or one that means something only with another that is missing."""
-    told = refusal(started(), wrong, struck(1))
-    assert told.startswith(f"line 2, {wrong['event']}, is not as it was written; replay needs a whole log")
+    reported = refusal(started(), wrong, injected(1))
+    assert reported.startswith(f"line 2, {wrong['event']}, is not as it was written; replay needs a whole log")
 
 
 @pytest.mark.parametrize(
@@ -307,31 +307,31 @@ def test_a_line_that_was_tampered_with_is_told(wrong: Line) -> None:
         ),
     ],
 )
-def test_an_edit_that_changed_more_than_rules_is_told(changes: list[str], config: Line, why: str) -> None:
+def test_an_edit_that_changed_more_than_rules_is_reported(changes: list[str], config: Line, why: str) -> None:
     """There would have to be two configurations."""
     assert refusal(started(), line("config.loaded", changes=changes, config=config)) == f"line 2: {why}"
 
 
-def test_an_edit_of_rules_is_replayed_and_told() -> None:
-    """What struck before it and after it stands in the configuration."""
+def test_an_edit_of_rules_is_replayed_and_reported() -> None:
+    """What was injected before it and after it is in the configuration."""
     edited = line("config.loaded", changes=["proxy redis: rules changed"], config={"redis": started()["config"]})
-    lines = [started("redis", CUT), struck(1), edited, struck(2, "other"), STOPPED]
+    lines = [started("redis", CUT), injected(1), edited, injected(2, "other"), STOPPED]
     assert [rule["name"] for rule in rules(*lines)] == ["cut", "other"]
     assert notes(*lines) == [
         "line 3: an edit (proxy redis: rules changed); what was injected before and after is replayed, in each connection from its start"
     ]
 
 
-def test_shapes_that_an_edit_changed_stand_apart_and_are_told() -> None:
+def test_shapes_that_an_edit_changed_stand_apart_and_are_reported() -> None:
     """Their draws go by the rule's name, and a window by when the rule took effect: a replay has others."""
     before = {"name": "noise", "corrupt": {"probability": 0.5}}
     after = {"name": "noise", "slice": {"size": "9B", "jitter": "3B"}, "when": {"window": {"to": "1m"}}}
     edited = line("config.loaded", changes=["x"], config={"redis": started("redis", after)["config"]})
     lines = [
         started("redis", before),
-        struck(1, "noise", "corrupt", options={"probability": 0.5}),
+        injected(1, "noise", "corrupt", options={"probability": 0.5}),
         edited,
-        struck(2, "noise", "slice", options={"size": "9B", "jitter": "3B"}),
+        injected(2, "noise", "slice", options={"size": "9B", "jitter": "3B"}),
         STOPPED,
     ]
     assert rules(*lines) == [
@@ -348,23 +348,23 @@ def test_shapes_that_an_edit_changed_stand_apart_and_are_told() -> None:
     ]
 
 
-def test_a_log_without_its_end_is_told() -> None:
+def test_a_log_without_its_end_is_reported() -> None:
     """Of a run that goes on, that was killed, or whose level an edit has raised."""
     assert notes(started("redis"), started("web"), STOPPED) == [
         "web: the log ends before it has stopped; what came after that is not replayed"
     ]
 
 
-def test_what_no_rule_can_do_is_told() -> None:
-    """One kind of ending twice in one connection."""
+def test_what_no_rule_can_do_is_reported() -> None:
+    """One kind of triggered fault twice in one connection."""
     assert "half_close was injected into redis#1 again" in refusal(
-        started(), struck(1, "a", "half_close", options={}), struck(1, "b", "half_close", options={})
+        started(), injected(1, "a", "half_close", options={}), injected(1, "b", "half_close", options={})
     )
 
 
-def test_a_fault_of_another_version_is_told() -> None:
+def test_a_fault_of_another_version_is_reported() -> None:
     """What is printed is always valid, or nothing is."""
-    assert refusal(started(), struck(1, "cut", "explode", options={})).startswith(
+    assert refusal(started(), injected(1, "cut", "explode", options={})).startswith(
         "what it says makes no valid configuration: "
     )
 
@@ -388,7 +388,7 @@ def test_the_command_refuses_with_an_exit_code(tmp_path: Path) -> None:
 
 def test_the_command_reads_standard_input() -> None:
     """As the end of a pipe."""
-    text = "\n".join(json.dumps(told, separators=(",", ":")) for told in (started(), STOPPED))
+    text = "\n".join(json.dumps(reported, separators=(",", ":")) for reported in (started(), STOPPED))
     done = CliRunner().invoke(main, ["replay", "-"], input=text)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("# What run 1a2b did to its connections, by their numbers.\nseed: 42\n")
@@ -433,7 +433,7 @@ def test_a_replay_does_the_same(tmp_path: Path) -> None:
             before = outcomes(first.address("p"), 40)
             assert first.stop() == 0
         log = tmp_path / "log.jsonl"
-        log.write_text("".join(json.dumps(told, separators=(",", ":")) + "\n" for told in first.log))
+        log.write_text("".join(json.dumps(reported, separators=(",", ":")) + "\n" for reported in first.log))
         done = replay(log)
         assert (done.exit_code, done.stderr) == (0, "")
         for word in ("probability: 30", "every", "first", "limit", "nth"):
@@ -446,6 +446,6 @@ def test_a_replay_does_the_same(tmp_path: Path) -> None:
     assert len({(len(data), end) for data, end in before}) >= 5
 
     def faults(run: Faultproxy) -> list[tuple[str, str]]:
-        return sorted((told["connection"], told["fault"]) for told in run.seen("fault.injected"))
+        return sorted((reported["connection"], reported["fault"]) for reported in run.seen("fault.injected"))
 
     assert faults(second) == faults(first)

@@ -100,7 +100,7 @@ async def test_nobody_answers(poller: Poller, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_an_unknown_name(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name without an address is told by the resolver's own word."""
+    """A name without an address is reported in the resolver's own words."""
     monkeypatch.setattr(socket, "getaddrinfo", Resolver())
     with pytest.raises(socket.gaierror) as unknown:
         await dial(Target.tcp("db", 1), poller)

@@ -121,7 +121,7 @@ async def test_one_lookup_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_an_error_is_everyones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All who asked for a name that is not known are told so."""
+    """All who asked for a name that is not known get the error."""
     resolver = Hanging(monkeypatch, socket.gaierror(socket.EAI_NONAME, "unknown"))
     errors: list[OSError] = []
 

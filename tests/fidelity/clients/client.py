@@ -7,11 +7,11 @@ import time
 
 def main() -> None:
     for line in sys.stdin:
-        sys.stdout.write("\t".join(f"{key}={value}" for key, value in visit(*line.split()).items()) + "\n")
+        sys.stdout.write("\t".join(f"{key}={value}" for key, value in exchange(*line.split()).items()) + "\n")
         sys.stdout.flush()
 
 
-def visit(host: str, port: str, verb: str, count: str, *steps: str) -> dict[str, object]:
+def exchange(host: str, port: str, verb: str, count: str, *steps: str) -> dict[str, object]:
     said: dict[str, object] = {}
     start = time.monotonic()
     with socket.socket() as sock:

@@ -29,6 +29,6 @@ def test_connection(numbers: object, holding: list[int]) -> None:
 
 @pytest.mark.parametrize("keys", [{}, {"min": 3, "max": 2}, {"min": -1}, {"min": "3"}, {"min": True}])
 def test_bounds_that_make_no_sense_are_refused(keys: dict[str, Any]) -> None:
-    """Bounds that nothing can meet, that say nothing, or that are no counts are an error."""
+    """Bounds that nothing can satisfy, that say nothing, or that are no counts are an error."""
     with pytest.raises(ValidationError):
         Bounds.model_validate(keys)

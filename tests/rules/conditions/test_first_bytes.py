@@ -1,4 +1,4 @@
-"""Conditions on the client's first bytes hold, do not, or cannot be told yet."""
+"""Conditions on the client's first bytes hold, do not, or are not known yet."""
 
 from itertools import pairwise
 from typing import Any

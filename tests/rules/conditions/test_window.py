@@ -112,7 +112,7 @@ def test_nothing_changes_between_edges(ends: tuple[int, int, int], tick: int, be
 
 @PROPERTY
 @given(ends=repeated(), since_s=st.floats(0, 1e8), now_s=st.floats(0, 1e6))
-def test_a_clock_that_waits_for_an_edge_meets_it(ends: tuple[int, int, int], since_s: float, now_s: float) -> None:
+def test_a_clock_that_waits_for_an_edge_reaches_it(ends: tuple[int, int, int], since_s: float, now_s: float) -> None:
     """Whatever a clock's zero, rounding never has it wake at an edge and find nothing changed."""
     repeats = window(*ends)
     elapsed_s = (since_s + now_s) - since_s
