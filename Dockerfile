@@ -1,6 +1,6 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
-# .dockerignore lets in what the wheel is made of, and the lock, and nothing else.
+# .dockerignore admits the sources of the wheel and the lock, and nothing else.
 COPY . .
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --copies --without-pip /opt/faultproxy \
@@ -28,8 +28,8 @@ CMD ["run", "/etc/faultproxy/faultproxy.yaml"]
 STOPSIGNAL SIGTERM
 
 # Alive means that its event loop turns: it looks at its file four times a second, so a second never passes without
-# process 1 going to sleep and waking (proc(5), voluntary_ctxt_switches). To connect to it would be no check: that takes
-# numbers that rules count, meets their faults, and fails while an outage is the very thing asked for.
+# process 1 going to sleep and waking (proc(5), voluntary_ctxt_switches). Connecting to it would be no check: that takes
+# numbers that rules count, gets their faults, and fails during an outage that was asked for.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["python", "-c", "\
 import sys, time\n\
 turns = lambda: open('/proc/1/status').read().split('\\nvoluntary_ctxt_switches:')[1].split()[0]\n\

@@ -161,7 +161,7 @@ class Connection:
         return upstream.in_small_packets() if self.plan.loses_downstream else upstream
 
     def _enter(self) -> Note | None:
-        """Whom to tell of the dial. Raises OSError (ELOOP) if it would lead in a circle."""
+        """What to call about the dial. Raises OSError (ELOOP) if it would lead in a circle."""
         context = self._context
         return context.circles.enter(context.proxy, context.upstream.port, self._greeting.through)
 
@@ -241,7 +241,7 @@ class Connection:
         return False
 
     def _make_up(self, reason: str) -> bool:
-        """Do what was asked for before the handshake, as near as can be; whether the client was let in."""
+        """Do what was asked for before the handshake, as near as can be; whether the client was accepted."""
         injector = self._injecting()
         delay_s = injector.make_up(self.plan, reason)
         if delay_s is None:

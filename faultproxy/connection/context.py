@@ -36,8 +36,8 @@ class Greeting:
     """What happened before the connection existed.
 
     ``not_intercepted`` is why nothing was done to the client's SYN, whatever the rules ask; None if that was done.
-    ``faults`` are the keys of those that it has met, ``server`` the upstream, if that was dialled already, which is
-    the connection's to close. ``client_was_reset`` says that the client has reset already, which the kernel told once.
+    ``faults`` are the keys of those that it has had, ``server`` the upstream, if that was dialled already, which is
+    the connection's to close. ``client_was_reset``: the client has reset already; the kernel reports that once.
     ``through`` are the proxies of this process by which it came.
     """
 

@@ -1,4 +1,4 @@
-"""What this host does not allow, found out by trying, and in which words that is told."""
+"""What this host does not allow, found out by trying, and the words for it in the log."""
 
 import errno
 from types import MappingProxyType
@@ -17,7 +17,7 @@ _NO_ABORT = MappingProxyType(
 
 
 def why_missing(need: Need) -> str | None:
-    """Why this need of a fault is not met here, if it is not. Whether SYNs can be intercepted, a listener finds out."""
+    """Why this host lacks what a fault needs, if it does. Whether SYNs can be intercepted, a listener finds out."""
     try:
         if need is Need.FILTER:
             socket_filter.check()

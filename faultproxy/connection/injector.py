@@ -211,7 +211,7 @@ class Injector:
 
 
 def _nothing() -> None:
-    """Nobody is to be told: it is enough that the pipe notes when bytes pass."""
+    """A callback that does nothing: it is enough that the pipe notes when bytes pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from faultproxy.rules.plan import Match
 
 
 class Reports:
-    """Publishes the events of one connection. ``rule`` is the last that matched it, ``faults`` what it has met."""
+    """Publishes the events of one connection. ``rule`` is the last that matched it, ``faults`` what it has had."""
 
     __slots__ = ("_context", "_facts", "_peers", "faults", "rule")
 

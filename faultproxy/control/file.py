@@ -59,7 +59,7 @@ class WatchedFile:
     async def _load(self, *, quietly: bool, again: bool) -> bool:
         """Apply the file; whether it was rejected for a reason that may pass, so that it is worth another try.
 
-        ``quietly``: nothing is said if it is what runs already. ``again``: a reason that was told is not told again.
+        ``quietly``: nothing is logged if it is what runs already. ``again``: a reason is not logged a second time.
         """
         try:
             config = await _in_thread(load, self._path)

@@ -27,7 +27,7 @@ from faultproxy.upstream.circles import Circles, Note
 from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
 _MOST_HELD = 4096
-_TOO_MANY = f"it is let in at once: {_MOST_HELD} clients are held already"
+_TOO_MANY = f"it is accepted at once: {_MOST_HELD} clients are held already"
 _MOST_PREDIALLED = 256
 _FEWEST_PREDIALLED = 4
 _PREDIALLED_S = 3.0
@@ -37,7 +37,7 @@ _PREDIALLED_S = 3.0
 class HandshakeContext:
     """What a handshake knows of its proxy.
 
-    ``decide`` numbers a client that comes now, by its address, and reads the rules for it as far as its SYN can tell;
+    ``decide`` numbers a client that comes now, by its address, and reads the rules for it as far as a SYN allows;
     ``still_refuses`` says whether a rule still has the connect fault that it had when it matched; ``count_fault``
     counts a fault that was injected, by its rule. Tasks run in ``nursery``.
     """
@@ -235,7 +235,7 @@ class Handshake:
     async def _dial(
         self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
     ) -> socket.socket | None:
-        """The upstream; None if it is not reached in time, or not at all: the client has been told so."""
+        """The upstream; None if it is not reached in time, or not at all: the client has got the error."""
         timeout_s = self.context.dial_timeout_s
         patience = trio.move_on_after(min(timeout_s, _PREDIALLED_S))
         try:

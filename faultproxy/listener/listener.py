@@ -60,7 +60,7 @@ class Listener:
 
     @property
     def on_the_way(self) -> int:
-        """How many were let in by their SYN within the last second, and are yet to be accepted."""
+        """How many handshakes were let through within the last second, and are yet to be accepted."""
         return self._socket.table.on_the_way()
 
     def set_mode(self, mode: ListenerMode, otherwise: ListenerMode = OPEN) -> None:
@@ -122,7 +122,7 @@ class Listener:
         self._socket.ignore()
 
     def resume(self) -> None:
-        """Tell again of clients that wait to be accepted."""
+        """Report again that clients wait to be accepted."""
         self._socket.is_paused = False
         if self.mode is not CLOSED:
             self._socket.watch()
@@ -191,13 +191,13 @@ class _Socket:
         self.interceptor.on_syn = None
 
     def watch(self) -> None:
-        """Have the poller tell of clients who wait, unless that is paused."""
+        """Have the poller report clients that wait, unless that is paused."""
         if self._poller is not None and self._on_acceptable is not None and not self.is_paused:
             self.ignore()
             self._endpoint = self._poller.listen(self.sock, self._on_acceptable)
 
     def ignore(self) -> None:
-        """Have the poller tell no more."""
+        """Have the poller report no more clients."""
         if self._poller is not None and self._endpoint is not None:
             self._poller.ignore(self._endpoint)
             self._endpoint = None
@@ -240,7 +240,7 @@ def _listen(state: _Socket) -> None:
 
 def _shut_down(state: _Socket) -> None:
     """The kernel refuses from now on. Established connections live on, and listen(2) revives it."""
-    state.ignore()  # the poller would be told of EPOLLHUP for ever
+    state.ignore()  # else the poller would get EPOLLHUP for ever
     state.sock.shutdown(socket.SHUT_RD)
     state.is_listening = False
 

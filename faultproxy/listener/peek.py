@@ -47,7 +47,7 @@ async def peek(sock: socket.socket, poller: Poller, until: float, decides: Calla
 def _look(sock: socket.socket, before: FirstBytes, *, is_late: bool) -> FirstBytes:
     try:
         data = sockets.peek(sock, MOST_FIRST_BYTES) or before.data
-    except OSError:  # the kernel tells a reset once
+    except OSError:  # the kernel reports a reset once
         return FirstBytes(before.data, heard_all=True, was_reset=True)
     is_all = len(data) >= MOST_FIRST_BYTES or (not is_late and len(data) == len(before.data) and _has_ended(sock))
     return FirstBytes(data, heard_all=is_late or is_all, was_reset=False, timed_out=is_late and not is_all)

@@ -131,7 +131,7 @@ class SynSockets:
             interceptor.queue.append((syn, scope, interceptor in self._in_doubt or not interceptor.drops_syns))
 
     def _follow_interceptors(self) -> None:
-        """Open and close the sockets of each family, and tell their filters the ports."""
+        """Open and close the sockets of each family, and set the ports in their filters."""
         wanted: dict[int, set[int]] = {}
         for family, port, _ in self._interceptors:
             wanted.setdefault(family, set()).add(port)

@@ -21,7 +21,7 @@ Key = tuple[str, int, str]
 """The client's address and port, and the address that it connects to."""
 
 Send = Callable[[Syn, bytes, bool], None]
-"""Sends a packet in answer to a SYN: on to the listener if told so, else back to the client."""
+"""Sends a packet in answer to a SYN: on to the listener if that is asked for, else back to the client."""
 
 Answer = Callable[[Syn], bytes]
 
@@ -181,7 +181,7 @@ class SynTable:
         return half_open if half_open.heard_at > self.clock() - _LAST_RETRANSMISSION_S else None
 
     def on_the_way(self) -> int:
-        """How many were let in within the last second and are not accepted yet."""
+        """How many handshakes were let through within the last second and are not accepted yet."""
         late_at = self.clock() - _ON_THE_WAY_S
         while self._on_the_way:
             half_open = next(iter(self._on_the_way.values()))

@@ -237,7 +237,7 @@ class Acceptor:
         )
 
     def _decide_on_syn(self, host: str) -> tuple[ConnectionFacts, Plan]:
-        """Number a client that comes now, and read the rules for it as far as its SYN can tell."""
+        """Number a client that comes now, and read the rules for it as far as a SYN allows."""
         facts = self._facts(host)
         judged, plan = self._rules.decide_on_syn(facts)
         return replace(facts, judged=judged), plan

@@ -73,7 +73,7 @@ class Shaper(Protocol):
 
 
 def _nothing(_pipe: "Pipe", _change: Change) -> None:
-    """Nobody is told."""
+    """The callback of a pipe without an owner."""
 
 
 class Pipe:

@@ -38,7 +38,7 @@ _FAILED = select.EPOLLERR | select.EPOLLHUP
 
 
 def _nothing(_events: int = 0) -> None:
-    """Nobody is told."""
+    """The callback of an endpoint that needs none."""
 
 
 class Endpoint:
@@ -193,7 +193,7 @@ class Poller:
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call a function, which must not raise, after this batch of events and before the next; never from here.
 
-        So it may close sockets: no event that was found before can meet a new socket of the same number. May be called
+        So it may close sockets: no event that was found before can reach a new socket of the same number. May be called
         by a trio task too: the poller then wakes for it.
         """
         if self._is_serving:

@@ -28,8 +28,8 @@ class Relay:
         self._on_change: Callable[[], None] | None = on_change
         self._is_changed = False
         one, other = Endpoint(client), Endpoint(server)
-        tell = self._pipe_changed
-        self.upstream, self.downstream = Pipe(poller, one, other, tell), Pipe(poller, other, one, tell)
+        changed = self._pipe_changed
+        self.upstream, self.downstream = Pipe(poller, one, other, changed), Pipe(poller, other, one, changed)
         self.upstream.reverse, self.downstream.reverse = self.downstream, self.upstream
         self.broken: Peer | None = None
         self.first_ended: Pipe | None = None
@@ -41,7 +41,7 @@ class Relay:
         self.downstream.start()
 
     def freeze(self, *, for_ever: bool) -> None:
-        """Move nothing. If it is for ever, a reset of the client's is told at once; else when it goes on."""
+        """Move nothing. If it is for ever, a reset of the client's is reported at once; else when it goes on."""
         self.upstream.freeze(tell_reset=for_ever)
         self.downstream.freeze()
 

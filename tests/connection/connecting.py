@@ -66,7 +66,7 @@ class Recorder:
 
 
 @dataclass
-class House:
+class Scene:
     """What the connections of a proxy need, and an upstream that accepts by hand."""
 
     context: Context
@@ -144,7 +144,7 @@ class House:
 
 
 @asynccontextmanager
-async def house() -> AsyncIterator[House]:
+async def scene() -> AsyncIterator[Scene]:
     """A place for connections, on a poller of its own. Their tasks are cancelled at the end."""
     async with polling() as poller:
         with trio.socket.socket() as listener:
@@ -153,7 +153,7 @@ async def house() -> AsyncIterator[House]:
             target = Target.tcp(*listener.getsockname())
             async with trio.open_nursery() as nursery:
                 reported = Recorder()
-                it = House(
+                it = Scene(
                     Context("redis", SEED, target, 5.0, poller, Bus(reported), nursery, Circles()), reported, listener
                 )
                 try:

@@ -25,7 +25,7 @@ from faultproxy.events.types import (
 )
 from faultproxy.rules.plan import Plan
 from faultproxy.upstream.dial import Target
-from tests.connection.connecting import House, facts, house, match, plan
+from tests.connection.connecting import Scene, facts, match, plan, scene
 from tests.peers import PATIENCE_S, SilentUpstream, nobody, pattern
 from tests.relay.relaying import is_quiet, read_exactly, read_to_the_end, reset, send_all, tcp_pair, until
 
@@ -33,8 +33,8 @@ Sock = trio.socket.SocketType
 
 
 @pytest.fixture
-async def it() -> AsyncIterator[House]:
-    async with house() as it:
+async def it() -> AsyncIterator[Scene]:
+    async with scene() as it:
         yield it
 
 
@@ -46,7 +46,7 @@ async def talk(client: Sock, server: Sock) -> None:
     assert await read_exactly(client, 5) == b"reply"
 
 
-def sees(it: House) -> list[tuple[str, str]]:
+def sees(it: Scene) -> list[tuple[str, str]]:
     """The faults that were injected, and what the client sees."""
     return [(event.fault, event.client_sees) for event in it.reported.all(FaultInjected)]
 
@@ -55,7 +55,7 @@ def sees(it: House) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-async def test_untouched(it: House, first: str) -> None:
+async def test_untouched(it: Scene, first: str) -> None:
     """It lives and ends without a task; its end says who ended it, and how much passed."""
     made, client, server = await it.joined()
     assert not it.tasks
@@ -78,7 +78,7 @@ async def test_untouched(it: House, first: str) -> None:
 
 
 @pytest.mark.parametrize("broken", ["client", "server"])
-async def test_a_reset_is_passed_on(it: House, broken: str) -> None:
+async def test_a_reset_is_passed_on(it: Scene, broken: str) -> None:
     """After all that had come before it, and without a task where everything was acknowledged."""
     _, client, server = await it.joined()
     await talk(client, server)
@@ -90,7 +90,7 @@ async def test_a_reset_is_passed_on(it: House, broken: str) -> None:
 
 
 @pytest.mark.parametrize("broken", ["client", "server"])
-async def test_a_reset_behind_data(it: House, broken: str) -> None:
+async def test_a_reset_behind_data(it: Scene, broken: str) -> None:
     """The last words arrive before it."""
     _, client, server = await it.joined()
     gone, other = (client, server) if broken == "client" else (server, client)
@@ -104,7 +104,7 @@ async def test_a_reset_behind_data(it: House, broken: str) -> None:
     assert len(got) == max(closed.bytes_upstream, closed.bytes_downstream)
 
 
-async def test_a_reset_waits_for_a_slow_reader(it: House) -> None:
+async def test_a_reset_waits_for_a_slow_reader(it: Scene) -> None:
     """It has not acknowledged everything when the server resets: a task waits until it has, and resets it then."""
     _, client, server = await it.joined(client_buffer=4096)
     data = pattern(300_000)
@@ -118,7 +118,7 @@ async def test_a_reset_waits_for_a_slow_reader(it: House) -> None:
     assert (closed.ended_by, closed.bytes_downstream) == ("server", len(data))
 
 
-async def test_a_server_that_was_dialled_before(it: House) -> None:
+async def test_a_server_that_was_dialled_before(it: Scene) -> None:
     """It is used, and no other is dialled."""
     server, ours = tcp_pair()
     made, client = it.connection(greeting=Greeting(server=ours, faults=("slow_connect",)))
@@ -131,7 +131,7 @@ async def test_a_server_that_was_dialled_before(it: House) -> None:
     assert ours.fileno() == -1
 
 
-async def test_a_client_that_had_reset_before(it: House) -> None:
+async def test_a_client_that_had_reset_before(it: Scene) -> None:
     """The kernel reported it once, so whoever knows passes it on: the server reads what it said, and the reset."""
     made, client = it.connection(greeting=Greeting(client_was_reset=True))
     await send_all(client, b"last words")
@@ -144,7 +144,7 @@ async def test_a_client_that_had_reset_before(it: House) -> None:
 # ---- the upstream
 
 
-async def test_an_upstream_that_refuses(it: House) -> None:
+async def test_an_upstream_that_refuses(it: Scene) -> None:
     """The client is reset, never ended cleanly."""
     with nobody() as address:
         made, client = it.connection(upstream=Target.tcp("127.0.0.1", int(address.rpartition(":")[2])))
@@ -155,7 +155,7 @@ async def test_an_upstream_that_refuses(it: House) -> None:
     assert (failed.error, closed.ended_by) == ("ECONNREFUSED", "upstream_error")
 
 
-async def test_an_upstream_whose_name_is_looked_up(it: House) -> None:
+async def test_an_upstream_whose_name_is_looked_up(it: Scene) -> None:
     """A task waits for that, and is gone when the server is reached."""
     port = it.listener.getsockname()[1]
     made, client = it.connection(upstream=Target.tcp("localhost", port))
@@ -166,7 +166,7 @@ async def test_an_upstream_whose_name_is_looked_up(it: House) -> None:
     assert not it.tasks
 
 
-async def test_an_upstream_that_does_not_answer(it: House) -> None:
+async def test_an_upstream_that_does_not_answer(it: Scene) -> None:
     """After the time for a dial the client is reset."""
     with SilentUpstream() as upstream:
         made, client = it.connection(upstream=Target.tcp("127.0.0.1", upstream.port), dial_timeout_s=0.05)
@@ -183,7 +183,7 @@ async def test_an_upstream_that_does_not_answer(it: House) -> None:
 # ---- faults
 
 
-async def test_at_once(it: House) -> None:
+async def test_at_once(it: Scene) -> None:
     """A fault that does not concern the server is injected before it is dialled."""
     made, client = it.connection(match("r", reset={"to": "client"}))
     made.start()
@@ -193,7 +193,7 @@ async def test_at_once(it: House) -> None:
     assert it.is_left_alone()
 
 
-async def test_at_once_with_a_server_that_was_dialled_before(it: House) -> None:
+async def test_at_once_with_a_server_that_was_dialled_before(it: Scene) -> None:
     """It reads EOF: its socket is closed although it was never needed."""
     server, ours = tcp_pair()
     made, client = it.connection(match("r", reset={"to": "client"}), greeting=Greeting(server=ours))
@@ -204,7 +204,7 @@ async def test_at_once_with_a_server_that_was_dialled_before(it: House) -> None:
     assert ours.fileno() == -1
 
 
-async def test_after_bytes(it: House) -> None:
+async def test_after_bytes(it: Scene) -> None:
     """At the exact byte; the other side is reset too."""
     _, client, server = await it.joined(match("r", reset={"after": "10B"}))
     await send_all(server, pattern(100))
@@ -215,7 +215,7 @@ async def test_after_bytes(it: House) -> None:
     assert (reported.trigger, reported.bytes_downstream, closed.ended_by) == ("10B downstream", 10, "fault")
 
 
-async def test_after_a_time(it: House) -> None:
+async def test_after_a_time(it: Scene) -> None:
     """Not before it, counted from the accept."""
     start = trio.current_time()
     _, client, server = await it.joined(match("r", close={"after": "50ms"}))
@@ -228,7 +228,7 @@ async def test_after_a_time(it: House) -> None:
     assert (await it.closed()).ended_by == "fault"
 
 
-async def test_after_a_match(it: House) -> None:
+async def test_after_a_match(it: Scene) -> None:
     """Just behind it."""
     _, client, server = await it.joined(match("r", reset={"after": {"match": "END"}, "to": "client"}))
     await send_all(server, b"..E")
@@ -240,7 +240,7 @@ async def test_after_a_match(it: House) -> None:
     await it.closed()
 
 
-async def test_when_nothing_is_pending_the_task_ends(it: House) -> None:
+async def test_when_nothing_is_pending_the_task_ends(it: Scene) -> None:
     """After a half_close the rest is the poller's alone, and its end is reported all the same."""
     _, client, server = await it.joined(match("r", half_close={"after": "1B"}))
     assert it.tasks == 1
@@ -254,7 +254,7 @@ async def test_when_nothing_is_pending_the_task_ends(it: House) -> None:
     assert (await it.closed()).faults == ("half_close",)
 
 
-async def test_shapes_need_no_task(it: House) -> None:
+async def test_shapes_need_no_task(it: Scene) -> None:
     """They act in the poller."""
     _, client, server = await it.joined(match("r", latency={"delay": "10ms"}))
     assert not it.tasks
@@ -265,7 +265,7 @@ async def test_shapes_need_no_task(it: House) -> None:
     assert (await it.closed()).rule == "r"
 
 
-async def test_a_hang_for_a_while(it: House) -> None:
+async def test_a_hang_for_a_while(it: Scene) -> None:
     """Nothing moves; then every byte does, and the task is gone."""
     _, client, server = await it.joined(match("r", hang={"for": "100ms"}))
     await it.reported.next(FaultInjected)
@@ -278,7 +278,7 @@ async def test_a_hang_for_a_while(it: House) -> None:
     await talk(client, server)
 
 
-async def test_a_hang_for_ever(it: House) -> None:
+async def test_a_hang_for_ever(it: Scene) -> None:
     """It needs no task, and ends when the client resets."""
     _, client, server = await it.joined(match("r", hang={}))
     await it.reported.next(FaultInjected)
@@ -291,7 +291,7 @@ async def test_a_hang_for_ever(it: House) -> None:
     assert (await it.closed()).ended_by == "client"
 
 
-async def test_a_peer_that_ends_while_a_fault_waits(it: House) -> None:
+async def test_a_peer_that_ends_while_a_fault_waits(it: Scene) -> None:
     """There is nothing to wait for any more."""
     _, client, server = await it.joined(match("r", reset={"after": "1h"}))
     assert it.tasks == 1
@@ -301,7 +301,7 @@ async def test_a_peer_that_ends_while_a_fault_waits(it: House) -> None:
     assert (closed.ended_by in {"client", "server"}, closed.faults) == (True, ())
 
 
-async def test_a_reset_while_a_fault_waits(it: House) -> None:
+async def test_a_reset_while_a_fault_waits(it: Scene) -> None:
     """It is passed on as ever."""
     _, client, server = await it.joined(match("r", reset={"after": "1h"}))
     await send_all(server, b"last words")
@@ -311,7 +311,7 @@ async def test_a_reset_while_a_fault_waits(it: House) -> None:
     assert (await it.closed()).ended_by == "server"
 
 
-async def test_what_could_not_be_done_before_the_handshake(it: House) -> None:
+async def test_what_could_not_be_done_before_the_handshake(it: Scene) -> None:
     """A refusal is a reset, a delay one of the dial, both degraded."""
     refused, client = it.connection(match("r", refuse={}), greeting=Greeting("no raw sockets"))
     refused.start()
@@ -328,7 +328,7 @@ async def test_what_could_not_be_done_before_the_handshake(it: House) -> None:
     assert reasons == [("refuse", "no raw sockets"), ("slow_connect", "no raw sockets")]
 
 
-async def test_a_dry_run(it: House) -> None:
+async def test_a_dry_run(it: Scene) -> None:
     """It is reported, and the connection goes on, without a task."""
     _, client, server = await it.joined(match("r", dry_run=True, reset={"after": "3B"}))
     await send_all(server, b"12345")
@@ -342,7 +342,7 @@ async def test_a_dry_run(it: House) -> None:
 # ---- faults that come later
 
 
-async def test_a_fault_for_an_open_connection(it: House) -> None:
+async def test_a_fault_for_an_open_connection(it: Scene) -> None:
     """One that lives in the poller gets a task, and is reset at once."""
     made, client, server = await it.joined()
     await talk(client, server)
@@ -358,7 +358,7 @@ async def test_a_fault_for_an_open_connection(it: House) -> None:
     assert it.ended == [made]
 
 
-async def test_a_fault_for_one_whose_task_waits(it: House) -> None:
+async def test_a_fault_for_one_whose_task_waits(it: Scene) -> None:
     """It is woken."""
     made, client, server = await it.joined(match("r", reset={"after": "1h"}))
     await talk(client, server)
@@ -368,7 +368,7 @@ async def test_a_fault_for_one_whose_task_waits(it: House) -> None:
     assert await read_to_the_end(server) == (b"", "EOF")
 
 
-async def test_a_fault_during_a_dial(it: House) -> None:
+async def test_a_fault_during_a_dial(it: Scene) -> None:
     """It does not wait for the server, nor is that waited for afterwards."""
     with SilentUpstream() as upstream:
         made, client = it.connection(upstream=Target.tcp("127.0.0.1", upstream.port))
@@ -381,7 +381,7 @@ async def test_a_fault_during_a_dial(it: House) -> None:
     assert (closed.ended_by, it.reported.all(UpstreamFailed)) == ("fault", [])
 
 
-async def test_a_fault_that_is_due_during_a_dial(it: House) -> None:
+async def test_a_fault_that_is_due_during_a_dial(it: Scene) -> None:
     """A time trigger does not wait for the server either, and the dial begins anew where the fault ends nothing."""
     with SilentUpstream() as upstream:
         hang = match("h", hang={"after": "20ms", "for": "20ms"})
@@ -396,7 +396,7 @@ async def test_a_fault_that_is_due_during_a_dial(it: House) -> None:
             await talk(client, server)
 
 
-async def test_shapes_for_an_open_connection(it: House) -> None:
+async def test_shapes_for_an_open_connection(it: Scene) -> None:
     """They act from then on, until there are none; a rule that matched before is not reported again."""
     made, client, server = await it.joined()
     await talk(client, server)
@@ -418,7 +418,7 @@ async def test_shapes_for_an_open_connection(it: House) -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-async def test_reset(it: House, waits: bool) -> None:
+async def test_reset(it: Scene, waits: bool) -> None:
     """Both sides, at once, be there a task or not; and the end says why."""
     made, client, server = await it.joined(*([match("r", reset={"after": "1h"})] if waits else []))
     await talk(client, server)
@@ -429,7 +429,7 @@ async def test_reset(it: House, waits: bool) -> None:
     assert (await it.closed()).ended_by == "drain"
 
 
-async def test_reset_during_a_dial(it: House) -> None:
+async def test_reset_during_a_dial(it: Scene) -> None:
     """Nobody is dialled any more."""
     with SilentUpstream() as upstream:
         made, client = it.connection(upstream=Target.tcp("127.0.0.1", upstream.port))
@@ -441,7 +441,7 @@ async def test_reset_during_a_dial(it: House) -> None:
         assert it.reported.all(UpstreamFailed) == []
 
 
-async def test_reset_when_the_dial_is_just_over(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reset_when_the_dial_is_just_over(it: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server that was reached reads EOF; nothing crashes."""
     server, ours = tcp_pair()
     made, client = it.connection(upstream=Target.tcp("redis.test", 6379))
@@ -460,7 +460,7 @@ async def test_reset_when_the_dial_is_just_over(it: House, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("waits", [True, False])
-async def test_reset_before_its_task_has_begun(it: House, waits: bool) -> None:
+async def test_reset_before_its_task_has_begun(it: Scene, waits: bool) -> None:
     """A dial that had begun is over."""
     with SilentUpstream() as upstream:
         rules = [match("r", reset={"after": "1h"})] if waits else []
@@ -471,7 +471,7 @@ async def test_reset_before_its_task_has_begun(it: House, waits: bool) -> None:
         assert (await it.closed()).ended_by == "drain"
 
 
-async def test_reset_before_it_is_started(it: House) -> None:
+async def test_reset_before_it_is_started(it: Scene) -> None:
     """It is over: opened and closed, and nobody is dialled. A server that was dialled before reads EOF."""
     server, ours = tcp_pair()
     made, client = it.connection(greeting=Greeting(server=ours))
@@ -494,7 +494,7 @@ def _broken(*_: Any, **__: Any) -> Any:
 
 
 @pytest.mark.parametrize("where", ["connection.Injector.begin", "connection.begin", "peers.Relay"])
-async def test_a_bug_at_the_start(it: House, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+async def test_a_bug_at_the_start(it: Scene, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """It is reported, and ends this connection alone."""
     _, client, server = await it.joined()
     with monkeypatch.context() as patch:
@@ -508,7 +508,7 @@ async def test_a_bug_at_the_start(it: House, monkeypatch: pytest.MonkeyPatch, wh
     await talk(client, server)
 
 
-async def test_a_bug_in_the_poller(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_in_the_poller(it: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, where both have ended."""
     _, client, server = await it.joined()
     _, other, others = await it.joined()
@@ -521,7 +521,7 @@ async def test_a_bug_in_the_poller(it: House, monkeypatch: pytest.MonkeyPatch) -
     await talk(other, others)
 
 
-async def test_a_bug_in_the_task(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_in_the_task(it: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, where a fault is injected."""
     _, other, others = await it.joined()
     monkeypatch.setattr("faultproxy.faults.reset.Reset.inject", _broken)
@@ -534,7 +534,7 @@ async def test_a_bug_in_the_task(it: House, monkeypatch: pytest.MonkeyPatch) -> 
     await talk(other, others)
 
 
-async def test_no_memory(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_memory(it: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed allocation in the relay ends this connection alone."""
     _, other, others = await it.joined()
     _, client, server = await it.joined(match("r", latency={"delay": "1ms"}))
@@ -564,7 +564,7 @@ async def test_no_memory(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["reset", "close"],
 )
-async def test_a_connection_lives_in_another_process(it: House, rule: Any, got: bytes, end: str) -> None:
+async def test_a_connection_lives_in_another_process(it: Scene, rule: Any, got: bytes, end: str) -> None:
     """A plan is pickled, and carried out where the accepted socket was handed to, with the same bytes and errno."""
     peer, ours = tcp_pair()
     client = it.keep(peer)

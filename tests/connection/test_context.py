@@ -1,7 +1,7 @@
 import pytest
 
 from faultproxy.connection.context import Greeting
-from tests.connection.connecting import house
+from tests.connection.connecting import scene
 
 
 def test_a_greeting_of_nothing() -> None:
@@ -14,6 +14,6 @@ def test_a_greeting_of_nothing() -> None:
 
 async def test_a_context_is_what_it_was() -> None:
     """An edit makes a new one, so connections see one state of their proxy from beginning to end."""
-    async with house() as it:
+    async with scene() as it:
         with pytest.raises(AttributeError):
             it.context.seed = 8  # type: ignore[misc]

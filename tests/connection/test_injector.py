@@ -15,7 +15,7 @@ from faultproxy.faults.base import Direction
 from faultproxy.kernel import sockets
 from faultproxy.relay import UNLIMITED, Pipe
 from faultproxy.rules.plan import Match
-from tests.connection.connecting import Ends, House, facts, house, match, peers_on, plan
+from tests.connection.connecting import Ends, Scene, facts, match, peers_on, plan, scene
 from tests.network import need_a_filter
 from tests.relay.relaying import is_quiet, read_exactly, read_to_the_end, send_all, until
 
@@ -26,7 +26,7 @@ UP, DOWN = Direction.UPSTREAM, Direction.DOWNSTREAM
 class Injected:
     """An injector, its peers, and what was reported."""
 
-    it: House
+    it: Scene
     two: Ends
     injector: Injector
 
@@ -45,7 +45,7 @@ class Injected:
         return self.two.peers.pipe(direction)
 
 
-def injector_on(it: House, *, at_s: float | None = None) -> Injected:
+def injector_on(it: Scene, *, at_s: float | None = None) -> Injected:
     """The server is not reached yet."""
     two = peers_on(it.context.poller)
     for sock in (two.client, two.server, two.to_server, two.peers.client):
@@ -56,7 +56,7 @@ def injector_on(it: House, *, at_s: float | None = None) -> Injected:
 
 @pytest.fixture
 async def one() -> AsyncIterator[Injected]:
-    async with house() as it:
+    async with scene() as it:
         yield injector_on(it)
 
 
@@ -240,7 +240,7 @@ async def test_idle_connections_that_may_lose_packets_cost_nothing(monkeypatch: 
     """A while after the last byte no timer is set any more, for any of them."""
     need_a_filter()
     monkeypatch.setattr(injector_module, "_LOOK_FOR_S", 0.1)
-    async with house() as it:
+    async with scene() as it:
         idle = [injector_on(it) for _ in range(20)]
         for one in idle:
             one.injector.begin(plan(lossy(1)))

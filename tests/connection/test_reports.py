@@ -16,7 +16,7 @@ from faultproxy.events.types import (
     FaultInjected,
     UpstreamFailed,
 )
-from tests.connection.connecting import Ends, House, Recorder, ends, facts, house, match
+from tests.connection.connecting import Ends, Recorder, Scene, ends, facts, match, scene
 from tests.relay.relaying import read_exactly, send_all
 
 
@@ -26,13 +26,13 @@ class Reported:
 
     reports: Reports
     reported: Recorder
-    it: House
+    it: Scene
     two: Ends
 
 
 @pytest.fixture
 async def reported() -> AsyncIterator[Reported]:
-    async with house() as it, ends() as two:
+    async with scene() as it, ends() as two:
         two.connect()
         await send_all(two.client, b"question")
         await read_exactly(two.server, 8)

@@ -321,7 +321,7 @@ def test_who_is_not_held_is_reported_as_degraded(tmp_path: Path) -> None:
         assert connect_error(("127.0.0.1", port)) is None
         reported = proxy.wait_for("fault.injected", connection="p#4097")
         assert (reported["client_sees"], reported["fidelity"]) == ("nothing", "degraded")
-        assert reported["reason"] == "it is let in at once: 4096 clients are held already"
+        assert reported["reason"] == "it is accepted at once: 4096 clients are held already"
         proxy.signal(signal.SIGTERM)
 
 
