@@ -19,7 +19,7 @@ CLIENTS = 64
 DRAWS = 10_000
 SIGMAS = 4.0
 
-Outcomes = tuple[set[tuple[str | None, str, int, str]], Counter[tuple[bytes, str]]]
+Outcomes = tuple[set[tuple[str | None, str | None, int | None, str]], Counter[tuple[bytes, str]]]
 
 SETS: dict[str, list[dict[str, Any]]] = {
     "ordinals": [

@@ -192,7 +192,7 @@ def test_the_port_stays_through_outages(tmp_path: Path, upstream: Upstream) -> N
 
 
 def test_disabling_is_like_stopping_a_server(tmp_path: Path, upstream: Upstream) -> None:
-    """Open connections are reset on both sides, new ones refused, until it is enabled again."""
+    """Open connections are reset on both sides, which is a fault of no rule; new ones are refused, until it is enabled."""
     with Faultproxy(tmp_path, with_rules(upstream)) as proxy:
         address = proxy.address("p")
         with connect(address) as client, upstream.accept() as server:
@@ -201,6 +201,11 @@ def test_disabling_is_like_stopping_a_server(tmp_path: Path, upstream: Upstream)
             assert read_to_the_end(client) == (b"", "ECONNRESET")
             assert read_to_the_end(server) == (b"", "ECONNRESET")
         assert connect_error(address) == "ECONNREFUSED"
+        (line,) = proxy.seen("fault.injected")
+        assert (line["rule"], line["fault"], line["ordinal"], line["injected"]) == (None, "disabled", None, None)
+        assert (line["client_sees"], line["fidelity"], line["trigger"]) == ("ECONNRESET", "exact", "edit")
+        closed = proxy.wait_for("connection.closed")
+        assert (closed["faults"], closed["ended_by"]) == (["disabled"], "fault")
         proxy.edit(with_rules(upstream))
         with connect(address) as client, upstream.accept() as server:
             exchange(client, server)

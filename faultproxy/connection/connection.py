@@ -106,9 +106,11 @@ class Connection:
         self._injecting().shape(matches)
 
     def reset(self, ended_by: EndedBy) -> None:
-        """Reset both sides now, as a server does that is stopped."""
+        """Reset both sides now, as a server does that is stopped; as a fault, if its proxy was disabled."""
         if self._is_over:
             return
+        if ended_by == "fault":
+            self._reports.disabled()
         self._ended_by = ended_by
         closing.reset_all(self._peers)
         if self._running is not None:

@@ -1,11 +1,14 @@
 """What is published of one connection."""
 
+from typing import Any
+
 import trio
 
 from faultproxy.addresses import host_port
 from faultproxy.connection.context import Context
 from faultproxy.connection.peers import Peers
 from faultproxy.events.types import (
+    DISABLED,
     ConnectionClosed,
     ConnectionCrashed,
     ConnectionOpened,
@@ -54,27 +57,37 @@ class Reports:
 
     def fault(self, match: Match, fault: Fault, trigger: str, sees: str, degraded: str | None = None) -> None:
         """A fault was injected; or would have been, by a rule that is a dry run."""
-        kind = FaultDryRun if match.dry_run else FaultInjected
-        if not match.dry_run:
+        if match.dry_run:
+            self._context.bus.publish(FaultDryRun(**self._of(match, fault, trigger, sees, degraded)))
+        else:
             self.faults = (*self.faults, fault.key)
-        self._context.bus.publish(
-            kind(
-                proxy=self._context.proxy,
-                connection=self.id,
-                client=self.client,
-                upstream=str(self._context.upstream),
-                rule=match.rule,
-                fault=fault.key,
-                ordinal=match.ordinal,
-                options=options(fault),
-                trigger=trigger,
-                client_sees=sees,
-                degraded=degraded,
-                bytes_upstream=self._peers.delivered(Direction.UPSTREAM),
-                bytes_downstream=self._peers.delivered(Direction.DOWNSTREAM),
-                elapsed_ms=self._elapsed_ms(),
-            )
-        )
+            self._context.bus.publish(FaultInjected(**self._of(match, fault, trigger, sees, degraded)))
+
+    def disabled(self) -> None:
+        """The connection is reset, as an edit has disabled the proxy."""
+        sees = "EPIPE" if self._peers.client_has_eof else "ECONNRESET"
+        self.faults = (*self.faults, DISABLED)
+        self._context.bus.publish(FaultInjected(**self._of(None, None, "edit", sees, None)))
+
+    def _of(
+        self, match: Match | None, fault: Fault | None, trigger: str, sees: str, degraded: str | None
+    ) -> dict[str, Any]:
+        return {
+            "proxy": self._context.proxy,
+            "connection": self.id,
+            "client": self.client,
+            "upstream": str(self._context.upstream),
+            "rule": match.rule if match is not None else None,
+            "fault": fault.key if fault is not None else DISABLED,
+            "ordinal": match.ordinal if match is not None else None,
+            "options": options(fault) if fault is not None else {},
+            "trigger": trigger,
+            "client_sees": sees,
+            "degraded": degraded,
+            "bytes_upstream": self._peers.delivered(Direction.UPSTREAM),
+            "bytes_downstream": self._peers.delivered(Direction.DOWNSTREAM),
+            "elapsed_ms": self._elapsed_ms(),
+        }
 
     def upstream_failed(self, error: str) -> None:
         """The upstream could not be reached; ``error`` is the errno's name."""

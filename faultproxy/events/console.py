@@ -51,6 +51,8 @@ def console_line(fields: Mapping[str, object], *, colours: bool) -> str:
     event, level = str(fields["event"]), str(fields["level"])
     time = datetime.fromisoformat(str(fields["timestamp"])).astimezone().strftime("%H:%M:%S.%f")[:-3]
     shown = {key: _shown(key, value) for key, value in fields.items()}
+    if fields.get("rule", "") is None:
+        shown["rule"] = "no rule"
     name = shown.get("connection") or shown.get("proxy") or "faultproxy"
     try:
         text = _TEXTS[event].format_map(shown)

@@ -26,14 +26,14 @@ class Fault:
     """A fault that was injected: the fields of ``fault.injected``.
 
     ``ordinal`` is the connection's number among those that the rule considered, ``injected`` how often faults of the
-    rule were injected, this one included. An outage, which closes the listener, is a ``refuse`` of no connection.
-    Bytes are those delivered by then.
+    rule were injected, this one included; they and ``rule`` are None where the proxy was disabled. An outage, which
+    closes the listener, is a ``refuse`` of no connection. Bytes are those delivered by then.
     """
 
     fault: str
-    rule: str
-    ordinal: int
-    injected: int
+    rule: str | None
+    ordinal: int | None
+    injected: int | None
     connection: str | None = None
     client: str | None = None
     client_sees: str
@@ -63,8 +63,8 @@ class History:
         self._faults: deque[Fault] = deque(maxlen=MOST_FAULTS)
         self._dry_runs: deque[Fault] = deque(maxlen=MOST_FAULTS)
         self._connections: deque[ConnectionClosed] = deque(maxlen=MOST_CONNECTIONS)
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._latest: dict[tuple[str, str], Fault] = {}
+        self._counts: Counter[tuple[str | None, str]] = Counter()
+        self._latest: dict[tuple[str | None, str], Fault] = {}
         self._dry_run_count = 0
         self._closed = 0
         self._failures: deque[UpstreamFailed] = deque(maxlen=_SHOWN)
@@ -75,9 +75,9 @@ class History:
         with self._lock:
             match event:
                 case FaultInjected() | OutageStarted():
-                    self._keep_fault(_fault(event, self._stats.count(event) or 0))
+                    self._keep_fault(_fault(event, self._stats.count(event)))
                 case FaultDryRun():
-                    self._dry_runs.append(_fault(event, self._stats.count(event) or 0))
+                    self._dry_runs.append(_fault(event, self._stats.count(event)))
                     self._dry_run_count += 1
                 case ConnectionClosed():
                     self._connections.append(event)
@@ -155,12 +155,12 @@ class History:
         self._latest[key] = fault
 
 
-def _is_asked_for(key: tuple[str, str], fault: str | None, rule: str | None) -> bool:
+def _is_asked_for(key: tuple[str | None, str], fault: str | None, rule: str | None) -> bool:
     its_rule, its_fault = key
     return fault in (None, its_fault) and rule in (None, its_rule)
 
 
-def _fault(event: FaultInjected | FaultDryRun | OutageStarted, injected: int) -> Fault:
+def _fault(event: FaultInjected | FaultDryRun | OutageStarted, injected: int | None) -> Fault:
     if isinstance(event, OutageStarted):
         return Fault(
             fault=event.fault,
@@ -199,7 +199,8 @@ def _fault_text(fault: Fault) -> str:
     where = f"{fault.connection} {fault.client}" if fault.connection else "every client"
     moved = f"{fault.bytes_upstream} B up, {fault.bytes_downstream} B down"
     degraded = f" (degraded: {fault.reason})" if fault.reason else ""
-    what = f"{fault.rule!r} no. {fault.ordinal}: {fault.fault}, {fault.trigger}, client sees {fault.client_sees}"
+    by = f"{fault.rule!r} no. {fault.ordinal}: " if fault.rule is not None else ""
+    what = f"{by}{fault.fault}, {fault.trigger}, client sees {fault.client_sees}"
     return f"{where}: {what}; {moved}{degraded}"
 
 

@@ -27,20 +27,20 @@ class Stats:
     def receive(self, event: Event) -> None:
         """Count it."""
         match event:
-            case FaultInjected() | OutageStarted():
-                self._injected.setdefault(event.proxy, Counter())[event.rule] += 1
-            case FaultDryRun():
-                self._dry_runs.setdefault(event.proxy, Counter())[event.rule] += 1
+            case FaultInjected(rule=str(rule)) | OutageStarted(rule=rule):
+                self._injected.setdefault(event.proxy, Counter())[rule] += 1
+            case FaultDryRun(rule=str(rule)):
+                self._dry_runs.setdefault(event.proxy, Counter())[rule] += 1
             case ConnectionClosed():
                 self.connections[event.proxy, event.ended_by] += 1
 
     def count(self, event: Event) -> int | None:
         """How many events of this kind its proxy and rule have had by now; None if it is none of a rule."""
         match event:
-            case FaultInjected() | OutageStarted():
-                return self._injected[event.proxy][event.rule]
-            case FaultDryRun():
-                return self._dry_runs[event.proxy][event.rule]
+            case FaultInjected(rule=str(rule)) | OutageStarted(rule=rule):
+                return self._injected[event.proxy][rule]
+            case FaultDryRun(rule=str(rule)):
+                return self._dry_runs[event.proxy][rule]
         return None
 
     def injected(self, proxy: str) -> dict[str, int]:

@@ -8,6 +8,8 @@ from typing import ClassVar, Literal, Self, get_args
 Level = Literal["debug", "info", "warning", "error"]
 State = Literal["open", "outage", "disabled", "failed", "draining"]
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
+DISABLED = "disabled"
+"""The fault of a connection that is reset because an edit has disabled its proxy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +32,18 @@ class ProxyStarted:
 class _Fault:
     """A fault of a connection, and how far the connection had come.
 
-    ``connection`` reads ``redis#17``; ``ordinal`` is its number among those that the rule considered. ``degraded`` is
-    None where the fault was exact, else the reason why it was not. Bytes are those delivered in each direction.
+    ``connection`` reads ``redis#17``; ``ordinal`` is its number among those that the rule considered. Both ``rule`` and
+    ``ordinal`` are None where no rule asked for it: the proxy was disabled. ``degraded`` is None where the fault was
+    exact, else the reason why it was not. Bytes are those delivered in each direction.
     """
 
     proxy: str
     connection: str
     client: str
     upstream: str
-    rule: str
+    rule: str | None
     fault: str
-    ordinal: int
+    ordinal: int | None
     options: Mapping[str, object]
     trigger: str
     client_sees: str

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 from faultproxy.config.loader import ConfigError, build
 from faultproxy.config.schema import Config
+from faultproxy.events.types import DISABLED
 from faultproxy.faults import CATALOGUE
 from faultproxy.rules.rule import BaseRule
 
@@ -80,7 +81,7 @@ class Settings:
 
     def check_awaited(self, fault: str | None, rule: str | None, count: int) -> None:
         """Raise ValueError for what can never come."""
-        keys = [kind.key for kind in CATALOGUE]
+        keys = [*(kind.key for kind in CATALOGUE), DISABLED]
         if fault is not None and fault not in keys:
             near = get_close_matches(fault, keys, 1) or [", ".join(keys)]
             raise ValueError(f"no fault is called {fault!r}; write {near[0]}")

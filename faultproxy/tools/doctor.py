@@ -106,7 +106,7 @@ def _tried(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Fau
         if isinstance(event, OutageStarted):  # to close the listener is everyone's right; to silence it takes a filter
             rule = rules[event.rule]
             yield rule, rule.faults[0], Need.NOTHING if rule.mode_for_all is ListenerMode.CLOSED else Need.FILTER, None
-        elif isinstance(event, FaultInjected):
+        elif isinstance(event, FaultInjected) and event.rule is not None:
             rule = rules[event.rule]
             fault = next(fault for fault in rule.faults if fault.key == event.fault)
             yield rule, fault, fault.needs, event.degraded

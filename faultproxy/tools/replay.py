@@ -170,6 +170,8 @@ class _LogReader:
     def _injected(self, entry: Line, proxy: _ProxyLog, number: int) -> None:
         connection = int(entry["connection"].rpartition("#")[2])
         rule, fault = entry["rule"], entry["fault"]
+        if rule is None:  # the edit that disabled the proxy cannot be replayed, and says so itself
+            return
         if fault in _SHAPES:
             its = proxy.rule(rule)
             window = its.get("when", {}).get("window") if fault not in _DELAYS else None

@@ -37,7 +37,7 @@ class Injected:
         assert self.two.peers.relay is not None
         self.two.peers.relay.start()
 
-    def reported(self) -> list[tuple[str, str, str | None]]:
+    def reported(self) -> list[tuple[str | None, str, str | None]]:
         """The faults that were injected: whose, what the client sees, and if that is less than exact, why."""
         return [(event.rule, event.client_sees, event.degraded) for event in self.it.reported.all(FaultInjected)]
 

@@ -202,6 +202,8 @@ def test_two_hundred_expected_are_two_hundred_real(tmp_path: Path) -> None:
             except OSError:
                 pass  # which one is for the tests of each fault to say
         for fault in proxy.faults:
+            assert fault.rule is not None
+            assert fault.ordinal is not None
             real[int((fault.connection or "").rpartition("#")[2])].append((fault.rule, fault.fault, fault.ordinal))
     assert {number: sorted(faults) for number, faults in real.items()} == expected
     injected = {rule for faults in real.values() for rule, _, _ in faults}

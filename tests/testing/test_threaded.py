@@ -138,6 +138,18 @@ def test_an_update_is_in_force_when_it_returns(server: str) -> None:
         assert proxy.port == port
 
 
+def test_a_connection_of_a_proxy_that_is_disabled(server: str) -> None:
+    """It is reset by no rule, and that can be waited for."""
+    with faultproxy.Proxy(server) as proxy, connect((proxy.host, proxy.port)) as client:
+        client.sendall(b"hi")
+        assert client.recv(2) == b"hi"
+        proxy.update(enabled=False)
+        fault = proxy.wait_for("disabled")
+        assert (fault.rule, fault.client_sees, fault.injected) == (None, "ECONNRESET", None)
+        assert "disabled, edit, client sees ECONNRESET" in proxy.report()
+        assert read_to_the_end(client) == (b"", "ECONNRESET")
+
+
 def test_waiting_for_a_fault_to_come(server: str) -> None:
     """It returns when the fault was injected, not before."""
     rules = [{"name": "later", "reset": {"after": "30ms"}}]

@@ -69,7 +69,10 @@ def notes(*lines: Line) -> list[str]:
 
 def refusal(*lines: Line | bytes) -> str:
     """Why a log cannot be replayed."""
-    texts = [reported if isinstance(reported, bytes) else json.dumps(reported, separators=(",", ":")).encode() for reported in lines]
+    texts = [
+        reported if isinstance(reported, bytes) else json.dumps(reported, separators=(",", ":")).encode()
+        for reported in lines
+    ]
     with pytest.raises(CannotReplay) as caught:
         read_log(texts)
     return str(caught.value)
