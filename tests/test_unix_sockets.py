@@ -133,7 +133,7 @@ def test_peek(tmp_path: Path) -> None:
 
 
 def test_an_outage(tmp_path: Path) -> None:
-    """While nobody is let in the file stays and the kernel refuses; the file goes at the end, and only then."""
+    """While the listener is closed the file stays and the kernel refuses; the file goes at the end, and only then."""
     with Scene(tmp_path, {"name": "down", "when": {"window": {"to": "300ms"}}, "refuse": None}) as scene:
         scene.proxy.wait_for("outage.started")
         with pytest.raises(ConnectionRefusedError):

@@ -108,7 +108,7 @@ def test_a_server_that_was_dialled_first_serves_the_client(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("_interception")
 def test_clients_that_never_shake_hands_hold_few_servers_and_not_for_long(tmp_path: Path) -> None:
-    """Of 300 forged SYNs 256 hold a server, for 3 s; who comes meanwhile is let in first, and served if there is one."""
+    """Of 300 forged SYNs 256 hold a server, for 3 s; a client that comes meanwhile is accepted first, and served if there is one."""
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream())
         proxy = stack.enter_context(Faultproxy(tmp_path, one(upstream.address, NEEDS_SYNS)))
@@ -132,7 +132,7 @@ def test_clients_that_never_shake_hands_hold_few_servers_and_not_for_long(tmp_pa
 
 @pytest.mark.usefixtures("_interception")
 def test_a_silent_upstream_keeps_few_clients_waiting_and_not_for_long(tmp_path: Path) -> None:
-    """Of 300 clients 256 are let in after 3 s, the others at once, if the dial may take longer than that."""
+    """Of 300 clients 256 are accepted after 3 s, the others at once, if the dial may take longer than that."""
     with SilentUpstream() as upstream, Faultproxy(tmp_path, one(upstream.address, NEEDS_SYNS)) as proxy:
         began = monotonic()
         assert connect_many(proxy.address("p"), 300) == {"connected": 300}
@@ -229,7 +229,7 @@ async def test_predialled_upstreams_are_connections(scene: Scene) -> None:
 async def test_the_fewer_clients_come_the_fewer_upstreams_are_predialled(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of forged SYNs' 256 at first, then 4; all are let in. Each decent client that comes makes it one more."""
+    """Of forged SYNs' 256 at first, then 4; all are accepted. Each decent client that comes makes it one more."""
     for port in range(300):
         scene.syn(port)
     assert scene.limit.connections == 256
@@ -253,7 +253,7 @@ async def test_the_fewer_clients_come_the_fewer_upstreams_are_predialled(
 
 
 async def test_the_last_quarter_of_the_limit_is_left_to_clients(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client is then let in before its upstream is dialled."""
+    """A client is then accepted before its upstream is dialled."""
     for _ in range(299):
         scene.limit.acquire()
     for port in range(100):

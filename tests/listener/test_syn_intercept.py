@@ -307,7 +307,7 @@ def test_forged_syns_use_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_who_is_not_held_is_reported_as_degraded(tmp_path: Path) -> None:
-    """Forged SYNs use up what may be held: who comes then is let in at once, and the log does not say otherwise."""
+    """Forged SYNs use up what may be held: a client that comes then is accepted at once, and the log does not say otherwise."""
     slow = rule("slow", slow_connect={"delay": "1m"})
     with Upstream() as upstream, Faultproxy(tmp_path, one(upstream.address, slow)) as proxy:
         _, port = proxy.address("p")

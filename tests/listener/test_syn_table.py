@@ -126,7 +126,7 @@ def test_a_doubtful_syn_is_so_until_it_comes_again(script: Script) -> None:
 
 
 def test_a_connection_is_joined_to_its_syn_once(script: Script) -> None:
-    """Whether it was let in by us or by the kernel; what was refused is not the same client."""
+    """Whether we accepted it or the kernel; what was refused is not the same client."""
     accepted, refused, unanswered = script.new(), script.new(port=1025), script.new(port=1026)
     accepted.accept()
     refused.refuse()
@@ -138,7 +138,7 @@ def test_a_connection_is_joined_to_its_syn_once(script: Script) -> None:
 
 
 def test_on_the_way(script: Script) -> None:
-    """Those let in within the last second, and not accepted yet."""
+    """Those whose handshake was let through within the last second, and that are not accepted yet."""
     script.new().accept()
     script.new(port=1025).accept()
     script.new(port=1026).refuse()

@@ -77,7 +77,7 @@ async def test_max_connections(server: str) -> None:
 
 
 async def test_an_edit_makes_room(server: str) -> None:
-    """Who waits is let in when max_connections is raised; lowered, it lets nobody in, and ends nobody."""
+    """A client that waits is accepted when max_connections is raised; lowered, it accepts and ends none."""
     async with managed({"proxies": {"p": at(server, max_connections=1)}}) as its, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(await its.connect("p")) for _ in range(3)]
         for client in clients:

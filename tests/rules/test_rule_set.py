@@ -185,15 +185,15 @@ def test_a_draw_stays_what_it_was() -> None:
 
 @pytest.mark.parametrize("probability", [0.01, 0.1, 0.5, 0.99])
 def test_chance_is_as_likely_as_it_says(probability: float) -> None:
-    """10,000 connections are hit as often as the probability says, within 4 standard deviations."""
+    """Of 10,000 connections as many match as the probability says, within 4 standard deviations."""
     connections = 10_000
-    hits = len(matched(rule_set(rule("chance", {"probability": probability})), "chance", connections))
+    count = len(matched(rule_set(rule("chance", {"probability": probability})), "chance", connections))
     sigma = sqrt(connections * probability * (1 - probability))
-    assert abs(hits - connections * probability) < 4 * sigma
+    assert abs(count - connections * probability) < 4 * sigma
 
 
 def test_never_and_always_are_certain() -> None:
-    """0% never strikes, 100% always does."""
+    """0% never matches, 100% always does."""
     assert matched(rule_set(rule("never", {"probability": "0%"})), "never", 1000) == []
     assert matched(rule_set(rule("always", {"probability": "100%"})), "always", 1000) == list(range(1, 1001))
 
@@ -311,7 +311,7 @@ def test_counts_are_kept_by_name() -> None:
 
 
 def test_a_limit_is_kept_through_an_edit() -> None:
-    """How often a rule fired is not forgotten by an edit."""
+    """How often a rule matched is not forgotten by an edit."""
     before = rule_set(rule("limited", limit=2))
     before.decide(facts(1))
     after = before.edited(42, [rule("limited", limit=3)], 10.0)

@@ -92,7 +92,7 @@ def held_bytes(running: Running, __: random.Random) -> None:
 
 @contextmanager
 def _clients(running: Running, proxy: str, count: int) -> Iterator[list[socket.socket]]:
-    """So many clients, as far as they are let in; they leave with a reset."""
+    """So many clients, as far as they are accepted; they leave with a reset."""
     with ExitStack() as stack:
         clients = [connect(running.address(proxy)) for _ in range(count)]
         for client in clients:

@@ -120,7 +120,7 @@ class Client:
 def judge(proxy: str, client: Client, log: Log) -> str | None:
     """What is wrong with what a client saw, if anything is. Waits until its connection is over."""
     if not client.name:
-        return None  # it was not let in: by a rule, an outage, an edit
+        return None  # it was not accepted: by a rule, an outage, an edit
     life = log.life(proxy, client.name)
     if life is None or life.closed is None:
         unknown_is_right = client.received == 0 and client.outcome != "complete"
