@@ -47,7 +47,7 @@ class Soak:
         time.sleep(1)  # its own start has left garbage
         before = running.usage()
         running.bystander.begin(running.address("bystander"))
-        workers = [threading.Thread(target=self.visit, args=(random.Random(r.random()),)) for _ in range(CLIENTS)]
+        workers = [threading.Thread(target=self.use_proxies, args=(random.Random(r.random()),)) for _ in range(CLIENTS)]
         workers.append(threading.Thread(target=self.attack, args=(random.Random(r.random()),)))
         for worker in workers:
             worker.start()
@@ -63,7 +63,7 @@ class Soak:
         running.end(*r.choice(((signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM))))
         print(f"at the start {before}\nat half time {settled}")
 
-    def visit(self, r: random.Random) -> None:
+    def use_proxies(self, r: random.Random) -> None:
         """Visit one proxy after the other."""
         running = self.running
         while not running.stop.is_set():
@@ -71,7 +71,7 @@ class Soak:
             if name not in running.log.addresses:
                 continue
             client = Client(r)
-            client.visit(running.address(name))
+            client.talk_to(running.address(name))
             self.outcomes[client.outcome] += 1
             wrong = judge(name, client, running.log)
             if wrong is not None:

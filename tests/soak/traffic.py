@@ -53,7 +53,7 @@ def _read(sock: socket.socket, count: int) -> bytes | None:
 
 
 class Client:
-    """One visit: what it asked for and what it saw. ``outcome`` is complete, left, EOF, silence or an errno's name."""
+    """What one client asked for and saw. ``outcome`` is complete, left, EOF, silence or an errno's name."""
 
     def __init__(self, r: random.Random) -> None:
         self.sends = r.choice((0, 1, 300, 5000, 60_000))
@@ -66,7 +66,7 @@ class Client:
         self.name = ""
         self.outcome = "complete"
 
-    def visit(self, address: Address) -> None:
+    def talk_to(self, address: Address) -> None:
         """Connect, and ask; never raises."""
         with socket.socket() as sock:
             sock.settimeout(CLIENT_PATIENCE_S)
