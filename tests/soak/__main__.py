@@ -23,7 +23,7 @@ from tests.soak.running import Running, Usage
 from tests.soak.traffic import Client, judge
 
 CLIENTS = 12
-VISITED = ["plain"] * 6 + ["named"] * 3 + ["unix"] * 3 + ["moves"] * 2 + ["intercepting", "full", "dead", "hangs-1"]
+USED = ["plain"] * 6 + ["named"] * 3 + ["unix"] * 3 + ["moves"] * 2 + ["intercepting", "full", "dead", "hangs-1"]
 MOST_WAIT_MS = 5000.0  # generous: what once went wrong took 10 s and more, and the machine may be busy
 MOST_LEFT = 2  # the last that was called is not collected yet
 MOST_GROWTH_KIB = 64 * 1024
@@ -64,10 +64,10 @@ class Soak:
         print(f"at the start {before}\nat half time {settled}")
 
     def use_proxies(self, r: random.Random) -> None:
-        """Visit one proxy after the other."""
+        """Use one proxy after the other."""
         running = self.running
         while not running.stop.is_set():
-            name = r.choice(VISITED)
+            name = r.choice(USED)
             if name not in running.log.addresses:
                 continue
             client = Client(r)

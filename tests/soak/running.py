@@ -106,8 +106,8 @@ class Running:
         """What it has of the system's, and how many objects of its own."""
         counts = self.folder / "counts"
         counts.unlink(missing_ok=True)
-        self.process.send_signal(signal.SIGUSR1)
-        assert self.wait_until(counts.exists), "it does not answer SIGUSR1"
+        self.process.send_signal(signal.SIGUSR2)
+        assert self.wait_until(counts.exists), "it does not answer SIGUSR2"
         return {
             "descriptors": len(os.listdir(f"/proc/{self.process.pid}/fd")),
             "threads": int(self._status()["Threads"]),

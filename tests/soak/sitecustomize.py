@@ -1,6 +1,6 @@
 """Is imported by the faultproxy that is tested, before all else: names that hang, and a count of what is alive.
 
-``*.hang.test`` has servers that do not answer; ``itself.test`` is this machine, which no loader can know. At SIGUSR1 how
+``*.hang.test`` has servers that do not answer; ``itself.test`` is this machine, which no loader can know. At SIGUSR2 how
 many objects there are of some kinds is written to the file that SOAK_COUNTS names.
 """
 
@@ -39,4 +39,4 @@ def write_counts(*_: object) -> None:
 
 _OURS = ("faultproxy.", "trio.")
 socket.getaddrinfo = getaddrinfo
-signal.signal(signal.SIGUSR1, write_counts)
+signal.signal(signal.SIGUSR2, write_counts)
