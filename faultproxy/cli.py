@@ -26,7 +26,7 @@ from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
 from faultproxy.control.listeners import CannotListen
-from faultproxy.control.manager import Manager, Overrides
+from faultproxy.control.manager import CommandLine, Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
@@ -126,7 +126,7 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     stands.
     """
     config = _load(file)
-    overrides = Overrides(seed, log_format, log_level)
+    overrides = CommandLine(seed, log_format, log_level)
     writer = LogWriter(complain=_complain)
     options, stats = overrides.log(config.log), Stats()
     log = Log(writer, stats, options.format, options.level)

@@ -186,7 +186,7 @@ Rate = Annotated[
     PlainSerializer(format_rate),
     WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["64KiB/s"]}),
 ]
-Probability = Annotated[
+Chance = Annotated[
     float,
     BeforeValidator(parse_probability),
     PlainSerializer(format_probability),

@@ -80,7 +80,7 @@ Keepalive = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": "off"}], "examples": ["60s"]}),
 ]
 Version = Annotated[Literal[1], BeforeValidator(_check_version)]
-Memory = Annotated[
+MemorySize = Annotated[
     PositiveSize,
     AfterValidator(_enough),
     WithJsonSchema({"type": "string", "pattern": POSITIVE_SIZE_PATTERN, "examples": ["256MiB"]}),
@@ -144,7 +144,7 @@ class Config(BaseModel):
     """How the log is written, on standard output."""
     drain: Duration = 5.0
     """How long open connections may still take at the end, before they are reset."""
-    memory: Memory | None = None
+    memory: MemorySize | None = None
     """The most bytes that are held for connections in all; without it, a quarter of what the cgroup allows."""
     proxies: Annotated[
         dict[ProxyName, ProxyConfig],

@@ -17,7 +17,7 @@ from faultproxy.rules.plan import Match
 Acting = tuple[Match, StreamShape]
 
 
-class Report(Protocol):
+class ReportShape(Protocol):
     """Is called when a shape first acts; or, with the reason, when it should, and cannot."""
 
     def __call__(self, match: Match, shape: Shape, degraded: str | None = None) -> None: ...
@@ -29,7 +29,7 @@ class Shaping:
     ``draw`` draws for a rule's name and whatever else is given. ``lines`` are what it shares with other connections.
     """
 
-    def __init__(self, peers: Peers, draw: Callable[..., float], report: Report, lines: Lines) -> None:
+    def __init__(self, peers: Peers, draw: Callable[..., float], report: ReportShape, lines: Lines) -> None:
         self._peers = peers
         self._draw = draw
         self._report = report

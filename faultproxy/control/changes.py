@@ -6,14 +6,14 @@ from faultproxy.config.schema import Config
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Difference:
     """The proxies whose configuration is another, and a line on each change."""
 
     proxies: frozenset[str]
     texts: tuple[str, ...]
 
     @classmethod
-    def between(cls, old: Config, new: Config) -> "Changes":
+    def between(cls, old: Config, new: Config) -> "Difference":
         """Compare two configurations."""
         top = [key for key in Config.model_fields if key not in {"version", "proxies"}]
         texts = [f"{key} changed" for key in top if getattr(old, key) != getattr(new, key)]

@@ -12,7 +12,7 @@ from faultproxy.kernel.port_owner import find_port_owner
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.listener.unix_listener import AnyListener, UnixListener
-from faultproxy.proxy.proxy import Proxy
+from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.proxy.schedule import Schedule
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.upstream.dial import error_name
@@ -32,7 +32,7 @@ class CannotListen(Exception):
 
 
 async def make_listeners(
-    proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy], syn_sockets: SynSockets
+    proxies: Mapping[str, ProxyConfig], running: Mapping[str, RunningProxy], syn_sockets: SynSockets
 ) -> tuple[dict[str, AnyListener], dict[str, AnyListener]]:
     """For each proxy the listener that has its address already, whoever uses it; or a new one. Returns (kept, new).
 
@@ -66,7 +66,7 @@ async def make_listeners(
     return kept, new
 
 
-def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, Proxy]) -> dict[str, AnyListener]:
+def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, RunningProxy]) -> dict[str, AnyListener]:
     by_address = {proxy.listener.configured: proxy.listener for proxy in running.values()}
     kept: dict[str, AnyListener] = {}
     for name, config in proxies.items():

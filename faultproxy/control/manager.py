@@ -9,15 +9,15 @@ import trio
 
 from faultproxy.addresses import Address, TcpAddress, UnixAddress
 from faultproxy.config.schema import Config, LogOptions
-from faultproxy.control.changes import Changes
+from faultproxy.control.changes import Difference
 from faultproxy.control.listeners import make_listeners
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConfigLoaded, ProxyStarted
 from faultproxy.kernel import memory
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.listener.unix_listener import AnyListener
-from faultproxy.proxy.proxy import Proxy
-from faultproxy.proxy.settings import Services, Settings
+from faultproxy.proxy.proxy import RunningProxy
+from faultproxy.proxy.settings import ProxySettings, Services
 from faultproxy.relay import Poller
 from faultproxy.upstream.dial import Target
 
@@ -32,7 +32,7 @@ class Ending(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Overrides:
+class CommandLine:
     """What the command line said, which stands above the file."""
 
     seed: int | None = None
@@ -60,13 +60,13 @@ class Manager:
         self,
         config: Config,
         bus: Bus,
-        overrides: Overrides = Overrides(),
+        overrides: CommandLine = CommandLine(),
         configure_log: Callable[[LogOptions], object] = lambda _: None,
     ) -> None:
         self.config = config
         self.bus = bus
         self.seed = overrides.seed_of(config, drawn=secrets.randbits(32))
-        self.proxies: dict[str, Proxy] = {}
+        self.proxies: dict[str, RunningProxy] = {}
         self._overrides = overrides
         self._configure_log = configure_log
         self._run_id = secrets.token_hex(4)
@@ -112,7 +112,7 @@ class Manager:
         """
         async with self._editing:
             config = edit(self.config)
-            changes = Changes.between(self.config, config)
+            changes = Difference.between(self.config, config)
             if self._is_draining:
                 raise Ending
             kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
@@ -191,16 +191,16 @@ class Manager:
             )
         )
         accepted = self._accepted.pop(name, 0)
-        self.proxies[name] = Proxy(name, self._settings(name), listener, self._services, accepted)
+        self.proxies[name] = RunningProxy(name, self._settings(name), listener, self._services, accepted)
 
-    def _settings(self, name: str) -> Settings:
+    def _settings(self, name: str) -> ProxySettings:
         config = self.config.proxies[name]
         keepalive_s = config.keepalive
         if isinstance(config.upstream, UnixAddress):
             upstream = Target.unix(config.upstream.path)
         else:
             upstream = Target.tcp(config.upstream.host, config.upstream.port, keepalive_s)
-        return Settings(
+        return ProxySettings(
             upstream,
             config.dial_timeout,
             config.peek_timeout,

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults.base import MAX_READ, MODEL, ClientSees, Draw, Segment, Shaper, StreamShape
-from faultproxy.units import Probability
+from faultproxy.units import Chance
 
 _BLOCK = 4096
 _MOST_CHANGES = 2048  # some 3 ms, in which no other connection is served
@@ -28,7 +28,7 @@ class Corrupt(StreamShape):
     key: ClassVar[str] = "corrupt"
     client_sees: ClassVar[ClientSees] = "change"
 
-    probability: Probability | None = None
+    probability: Chance | None = None
     """How likely each byte is to be changed."""
     at: Annotated[tuple[Annotated[StrictInt, Field(ge=0, lt=2**53)], ...], Field(min_length=1)] | None = None
     """The offsets of the bytes to change, from 0, in each direction."""

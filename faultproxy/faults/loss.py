@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from faultproxy.faults.base import PacketShape
-from faultproxy.units import Probability
+from faultproxy.units import Chance
 
 
 class Loss(PacketShape):
@@ -20,7 +20,7 @@ class Loss(PacketShape):
 
     key: ClassVar[str] = "loss"
 
-    probability: Probability
+    probability: Chance
     """How likely each packet is to be dropped."""
 
     @property

@@ -30,7 +30,7 @@ STREAM = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)  # spares an ioctl(2)
 UNIX_CLIENT = "unix"
 """What stands for the address of a client of a Unix socket."""
 
-Address = tuple[str, int] | tuple[str, int, int, int] | str
+SockAddress = tuple[str, int] | tuple[str, int, int, int] | str
 
 
 def family_of(host: str) -> int | None:
@@ -172,7 +172,7 @@ def local_host(sock: socket.socket) -> str:
     return _unmapped(host)
 
 
-def start_connect(sock: socket.socket, address: Address) -> bool:
+def start_connect(sock: socket.socket, address: SockAddress) -> bool:
     """Begin to connect a non-blocking socket; whether it is connected already, as on loopback it mostly is.
 
     Otherwise (connect(2), EINPROGRESS) wait until it is writable, and call finish_connect. Raises OSError.

@@ -17,8 +17,8 @@ from faultproxy.listener.limits import OutOfResources, ProxyLimit
 from faultproxy.listener.listener import Accepted
 from faultproxy.listener.peek import FirstBytes, peek
 from faultproxy.listener.unix_listener import AnyListener
-from faultproxy.proxy.connections import OpenConnections
-from faultproxy.proxy.settings import Services, Settings
+from faultproxy.proxy.connections import Connections
+from faultproxy.proxy.settings import ProxySettings, Services
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule_set import RuleSet
@@ -37,7 +37,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, proxy: str, services: Services, limit: ProxyLimit, connections: OpenConnections, accepted: int
+        self, proxy: str, services: Services, limit: ProxyLimit, connections: Connections, accepted: int
     ) -> None:
         self.accepted = accepted
         self.edge = math.inf
@@ -50,7 +50,7 @@ class Acceptor:
         self._lines = Lines()
         self._not_judged = Greeting()
 
-    def use(self, settings: Settings, rules: RuleSet) -> None:
+    def use(self, settings: ProxySettings, rules: RuleSet) -> None:
         """Let these decide about the clients that come from now on."""
         services = self._services
         self._rules = rules

@@ -12,7 +12,7 @@ from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 
 
-class OpenConnections:
+class Connections:
     """Connections that are not over, oldest first, and clients whose first bytes are still waited for.
 
     ``on_empty`` is called when the last is gone.

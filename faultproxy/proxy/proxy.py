@@ -8,10 +8,10 @@ from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStatus, Pr
 from faultproxy.faults.base import ListenerMode, Verdict
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.acceptor import Acceptor
-from faultproxy.proxy.connections import OpenConnections
+from faultproxy.proxy.connections import Connections
 from faultproxy.proxy.notices import Notices
 from faultproxy.proxy.schedule import Schedule
-from faultproxy.proxy.settings import Services, Settings
+from faultproxy.proxy.settings import ProxySettings, Services
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
@@ -22,7 +22,7 @@ _RETRY_LISTEN_S = 1.0
 _REST = 9  # after a look at the windows, so many times as long goes to everything else
 
 
-class Proxy:
+class RunningProxy:
     """Accepts clients until it is drained. Its connections may outlive that; ProxyStopped follows the last.
 
     Owns the listener; an edit may take it away, and give it another. ``accepted`` is how many clients an earlier proxy
@@ -30,13 +30,13 @@ class Proxy:
     """
 
     def __init__(
-        self, name: str, settings: Settings, listener: AnyListener, services: Services, accepted: int = 0
+        self, name: str, settings: ProxySettings, listener: AnyListener, services: Services, accepted: int = 0
     ) -> None:
         self.name = name
         self.listener = listener
         self._services = services
         self._limit = services.limit.add(settings.max_connections)
-        self._connections = OpenConnections(self._on_empty)
+        self._connections = Connections(self._on_empty)
         self._acceptor = Acceptor(name, services, self._limit, self._connections, accepted)
         self._notices = Notices(name, services.bus)
         self._expected: dict[str, Bounds | None] = {}
@@ -96,7 +96,7 @@ class Proxy:
         bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
         return self._services.stats.unmet(self.name, bounds)
 
-    def update(self, settings: Settings, listener: AnyListener) -> int:
+    def update(self, settings: ProxySettings, listener: AnyListener) -> int:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.
 
         Call judge_waiting() before, or hand_over() or close_listener() if the listener is another. Returns how many
@@ -156,7 +156,7 @@ class Proxy:
         if not self._connections:
             self._on_empty()
 
-    def _use(self, settings: Settings, rules: RuleSet, open_windows: frozenset[str]) -> None:
+    def _use(self, settings: ProxySettings, rules: RuleSet, open_windows: frozenset[str]) -> None:
         self._rules = rules
         self._schedule = Schedule(rules, is_enabled=settings.is_enabled, open_before=open_windows)
         self._expected |= {rule.name: rule.expect for rule in settings.rules}

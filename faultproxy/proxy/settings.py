@@ -14,7 +14,7 @@ from faultproxy.upstream.dial import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ProxySettings:
     """One proxy's configuration. ``keepalive_s`` is None for off, ``max_connections`` None for the default share."""
 
     upstream: Target

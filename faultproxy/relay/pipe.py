@@ -39,7 +39,7 @@ Change = End | MemoryError | None
 """What has happened to a pipe: its source's end was passed on, there was no memory, or its limit was reached."""
 
 
-class Matcher(Protocol):
+class PipeMatcher(Protocol):
     """Is shown the stream piece by piece, at most ``max_read`` bytes at once, and says where its match ends."""
 
     @property
@@ -49,7 +49,7 @@ class Matcher(Protocol):
         """The offset in the stream, once."""
 
 
-class Shaper(Protocol):
+class PipeShaper(Protocol):
     """What delays, cuts up or changes the bytes of one pipe; times are of time.monotonic().
 
     ``max_read`` is how many bytes it takes at once, ``max_buffered`` how many of them the pipe may keep for it, and
@@ -109,8 +109,8 @@ class Pipe:
         self._on_change = on_change
         self._recv_into = source.sock.recv_into
         self._send = sink.sock.send
-        self._shaper: Shaper | None = None
-        self._matchers: Sequence[Matcher] = ()
+        self._shaper: PipeShaper | None = None
+        self._matchers: Sequence[PipeMatcher] = ()
         self._is_transformed = False
         self._max_read = BUFFER_SIZE
         self._queue: deque[Piece] | None = None
@@ -181,11 +181,11 @@ class Pipe:
         self.limit = max(limit, self.bytes_written)
         self.flush()
 
-    def set_matchers(self, matchers: Sequence[Matcher]) -> None:
+    def set_matchers(self, matchers: Sequence[PipeMatcher]) -> None:
         """Show these every byte that is read from now on, as it will be written; an end they find is a limit."""
         self._transform(self._shaper, matchers)
 
-    def set_shaper(self, shaper: Shaper | None) -> None:
+    def set_shaper(self, shaper: PipeShaper | None) -> None:
         """Shape what is read from now on; what is held already leaves when it is due, in order."""
         self._transform(shaper, self._matchers)
         self._settle()
@@ -241,7 +241,7 @@ class Pipe:
             return False
         return not shaper.not_before or shaper.not_before <= monotonic()
 
-    def _transform(self, shaper: Shaper | None, matchers: Sequence[Matcher]) -> None:
+    def _transform(self, shaper: PipeShaper | None, matchers: Sequence[PipeMatcher]) -> None:
         self._shaper = shaper
         self._matchers = matchers
         self._is_transformed = shaper is not None or bool(matchers)

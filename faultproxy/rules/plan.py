@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from faultproxy.faults.base import Connect, ConnectDelay, Direction, Fault, PacketShape, Shape, TriggeredFault
 
 
-@dataclass(frozen=True)
-class Match:
-    """A rule that matches a connection: its name, the connection's number among those that it counted, its faults."""
+class HasFaults:
+    """The faults of one rule, told apart by what becomes of them."""
 
-    rule: str
-    ordinal: int
-    faults: tuple[Fault, ...]
-    dry_run: bool = False
+    if TYPE_CHECKING:
+
+        @property
+        def faults(self) -> tuple[Fault, ...]: ...
 
     @cached_property
     def connect(self) -> Connect | None:
@@ -35,6 +35,16 @@ class Match:
     def shapes(self) -> tuple[Shape, ...]:
         """The shapes, which act as long as the rule's window is open."""
         return tuple(fault for fault in self.faults if isinstance(fault, Shape))
+
+
+@dataclass(frozen=True)
+class Match(HasFaults):
+    """A rule that matches a connection: its name, the connection's number among those that it counted, its faults."""
+
+    rule: str
+    ordinal: int
+    faults: tuple[Fault, ...]
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

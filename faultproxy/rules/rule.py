@@ -25,6 +25,7 @@ from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Limit
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.conditions.window import Window
+from faultproxy.rules.plan import HasFaults
 from faultproxy.rules.when import BaseWhen, When
 from faultproxy.units import quote
 
@@ -58,7 +59,7 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
     }
 
 
-class BaseRule(BaseModel):
+class BaseRule(HasFaults, BaseModel):
     """What every rule has beside its faults.
 
     ``stop`` says whether the reading ends where the rule matches; by default a connect fault, a triggered fault and
@@ -92,26 +93,6 @@ class BaseRule(BaseModel):
     def faults(self) -> tuple[Fault, ...]:
         """The rule's faults, in the catalogue's order."""
         return tuple(fault for kind in CATALOGUE if (fault := getattr(self, _field(kind))) is not None)
-
-    @cached_property
-    def connect(self) -> Connect | None:
-        """The fault that keeps clients from connecting, if the rule has one."""
-        return next((fault for fault in self.faults if isinstance(fault, Connect)), None)
-
-    @cached_property
-    def connect_delay(self) -> ConnectDelay | None:
-        """What delays the handshake, if the rule does."""
-        return next((fault for fault in self.faults if isinstance(fault, ConnectDelay)), None)
-
-    @cached_property
-    def triggered(self) -> tuple[TriggeredFault, ...]:
-        """The rule's faults that wait for a trigger."""
-        return tuple(fault for fault in self.faults if isinstance(fault, TriggeredFault))
-
-    @cached_property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The rule's shapes, which act as long as its window is open."""
-        return tuple(fault for fault in self.faults if isinstance(fault, Shape))
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:

@@ -203,7 +203,7 @@ async def _serve(heard: list[bytes], stream: trio.SocketStream) -> None:
 # ---- the clients: blocking sockets, as in any program ---------------------------------------------------------------
 
 
-class Client:
+class DemoClient:
     """One connection of a client, and how far it came."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -260,8 +260,8 @@ class Client:
         return self.effect or ("EOF" if self.eof else "nothing")
 
 
-def _meet(address: tuple[str, int], act: Callable[[Client], None]) -> Seen:
-    client = Client(address)
+def _meet(address: tuple[str, int], act: Callable[[DemoClient], None]) -> Seen:
+    client = DemoClient(address)
     error = None
     with client.sock:
         try:
@@ -271,7 +271,7 @@ def _meet(address: tuple[str, int], act: Callable[[Client], None]) -> Seen:
     return Seen(client.sees(error), client.call, error, client.received, client.proof)
 
 
-def _fetch(client: Client) -> None:
+def _fetch(client: DemoClient) -> None:
     client.connect()
     client.send(_REQUEST)
     answer = client.receive(len(_REPLY))
@@ -280,13 +280,13 @@ def _fetch(client: Client) -> None:
         client.effect, client.proof = "change", f"{changed} of them changed"
 
 
-def _fetch_at_leisure(client: Client) -> None:
+def _fetch_at_leisure(client: DemoClient) -> None:
     before = time.monotonic()
     _fetch(client)
     _note_delay(client, before, "after")
 
 
-def _fetch_to_the_end(client: Client) -> None:
+def _fetch_to_the_end(client: DemoClient) -> None:
     _fetch(client)
     client.sock.shutdown(socket.SHUT_WR)
     before = time.monotonic()
@@ -294,13 +294,13 @@ def _fetch_to_the_end(client: Client) -> None:
     _note_delay(client, before, "EOF after")
 
 
-def _note_delay(client: Client, before: float, what: str) -> None:
+def _note_delay(client: DemoClient, before: float, what: str) -> None:
     took_ms = (time.monotonic() - before) * 1000
     if took_ms >= _LONG_MS:
         client.effect, client.proof = "delay", f"{what} {took_ms:.0f} ms"
 
 
-def _fetch_in_a_hurry(client: Client) -> None:
+def _fetch_in_a_hurry(client: DemoClient) -> None:
     client.connect()
     client.send(_REQUEST)
     client.receive(1)
@@ -308,7 +308,7 @@ def _fetch_in_a_hurry(client: Client) -> None:
     client.receive(len(_REPLY))
 
 
-def _call_out(client: Client) -> None:
+def _call_out(client: DemoClient) -> None:
     client.connect()
     client.send(_REQUEST)
     client.receive(1)
@@ -322,7 +322,7 @@ def _call_out(client: Client) -> None:
         client.proof = f"what it sends is {'never ' if client.unacknowledged else ''}acknowledged"
 
 
-def _talk_until_sent_again(client: Client) -> None:
+def _talk_until_sent_again(client: DemoClient) -> None:
     client.sock.settimeout(_LONG_PATIENCE_S)
     _fetch(client)
     give_up = time.monotonic() + _PATIENCE_S
@@ -335,23 +335,23 @@ def _talk_until_sent_again(client: Client) -> None:
         client.effect, client.proof = "delay", f"packets sent again: {client.sent_again}"
 
 
-def _connect_in_a_hurry(client: Client) -> None:
+def _connect_in_a_hurry(client: DemoClient) -> None:
     client.sock.settimeout(_HURRY_S)
     _fetch(client)
 
 
-def _fetch_and_stay(client: Client) -> None:
+def _fetch_and_stay(client: DemoClient) -> None:
     _fetch(client)
     client.receive()
 
 
-def _fetch_as_checker(client: Client) -> None:
+def _fetch_as_checker(client: DemoClient) -> None:
     client.sock.bind((_CHECKER, 0))
     _fetch(client)
     client.proof = f"from {_CHECKER}"
 
 
-def _write_after_eof(client: Client) -> None:
+def _write_after_eof(client: DemoClient) -> None:
     _fetch(client)
     gone = select.poll()
     gone.register(client.sock, 0)  # 0: nothing but POLLERR and POLLHUP, which come with the reset
@@ -359,12 +359,12 @@ def _write_after_eof(client: Client) -> None:
     client.send(_MORE)
 
 
-def _talk_on(client: Client) -> None:
+def _talk_on(client: DemoClient) -> None:
     _fetch(client)
     client.send(_MORE)
 
 
-def _talk_to_the_deaf(client: Client) -> None:
+def _talk_to_the_deaf(client: DemoClient) -> None:
     client.connect()
     client.send(b"hello, world\n")
     answer = client.receive().decode()
@@ -383,7 +383,7 @@ def _fetch_patiently(address: tuple[str, int]) -> list[Seen]:
     return attempts
 
 
-def once(*acts: Callable[[Client], None]) -> Callable[[tuple[str, int]], list[Seen]]:
+def once(*acts: Callable[[DemoClient], None]) -> Callable[[tuple[str, int]], list[Seen]]:
     """A client that does each of these things once, in a connection each."""
     return lambda address: [_meet(address, act) for act in acts]
 

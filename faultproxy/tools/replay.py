@@ -20,7 +20,7 @@ from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.units import format_duration, format_size, parse_duration, parse_size
 
-Line = Mapping[str, Any]
+LogLine = Mapping[str, Any]
 
 _HEAD = b'{"timestamp":'
 _SHAPES = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, Shape | ConnectDelay))
@@ -111,7 +111,7 @@ class _LogReader:
         self._proxies: dict[str, _ProxyLog] = {}
         self._notes: list[str] = []
 
-    def read(self, entry: Line, number: int) -> None:
+    def read(self, entry: LogLine, number: int) -> None:
         """Take a line. Raises CannotReplay."""
         match entry.get("event"):  # another program's line may have none
             case "proxy.started":
@@ -154,20 +154,20 @@ class _LogReader:
             raise CannotReplay(f"what it says makes no valid configuration: {error.errors[0]}") from None
         return replay
 
-    def _started(self, entry: Line, number: int) -> None:
+    def _started(self, entry: LogLine, number: int) -> None:
         if entry["run"] not in self._runs:
             self._runs[entry["run"]] = number
             self._seed = entry["seed"]
             self._proxies.clear()
         self._proxies[entry["proxy"]] = _ProxyLog(entry["config"], datetime.fromisoformat(entry["timestamp"]))
 
-    def _proxy(self, entry: Line, number: int) -> _ProxyLog:
+    def _proxy(self, entry: LogLine, number: int) -> _ProxyLog:
         if entry["proxy"] not in self._proxies:
             what = f"line {number} is about proxy {entry['proxy']}, and no line before it says that this one started"
             raise CannotReplay(f"{what}; replay needs the log from its beginning")
         return self._proxies[entry["proxy"]]
 
-    def _injected(self, entry: Line, proxy: _ProxyLog, number: int) -> None:
+    def _injected(self, entry: LogLine, proxy: _ProxyLog, number: int) -> None:
         connection = int(entry["connection"].rpartition("#")[2])
         rule, fault = entry["rule"], entry["fault"]
         if rule is None:  # the edit that disabled the proxy cannot be replayed, and says so itself
@@ -191,7 +191,7 @@ class _LogReader:
             when = proxy.rule(rule).get("when", {})
             proxy.said[connection] = {key: when[key] for key in when if key in PEEKED}
 
-    def _edited(self, entry: Line, number: int) -> None:
+    def _edited(self, entry: LogLine, number: int) -> None:
         for change in entry["changes"]:
             if change == "seed changed" or change.endswith(" removed"):
                 raise CannotReplay(f"line {number}: an edit ({change}) that one configuration cannot replay")
@@ -213,7 +213,7 @@ class _LogReader:
             )
 
 
-def _options(entry: Line, proxy: _ProxyLog) -> Any:
+def _options(entry: LogLine, proxy: _ProxyLog) -> Any:
     """A triggered fault's options; of a live one that its window's opening has injected, at that byte or time."""
     options = dict(entry["options"])
     after = options.get("after", {})
@@ -322,5 +322,5 @@ class _Names:
         return name
 
 
-def _since(proxy: _ProxyLog, entry: Line) -> float:
+def _since(proxy: _ProxyLog, entry: LogLine) -> float:
     return max(0.0, (datetime.fromisoformat(entry["timestamp"]) - proxy.started).total_seconds())

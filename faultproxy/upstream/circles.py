@@ -10,9 +10,9 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 
-from faultproxy.kernel.sockets import Address
+from faultproxy.kernel.sockets import SockAddress
 
-Note = Callable[[socket.socket, Address], None]
+Note = Callable[[socket.socket, SockAddress], None]
 _FEW = 1000
 
 
@@ -43,7 +43,7 @@ class Circles:
             raise OSError(errno.ELOOP, "it dials itself: " + " -> ".join((*through, proxy)))
         return partial(self._note, (*through, proxy)) if upstream_port in self.ports else None
 
-    def _note(self, through: tuple[str, ...], sock: socket.socket, address: Address) -> None:
+    def _note(self, through: tuple[str, ...], sock: socket.socket, address: SockAddress) -> None:
         own, peer = sock.getsockname()[:2], address[0]
         if own[0] == peer or peer.startswith("127."):
             self._dialled[own] = weakref.ref(sock), through

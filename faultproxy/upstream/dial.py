@@ -12,7 +12,7 @@ import trio
 
 from faultproxy.addresses import host_port
 from faultproxy.kernel import sockets
-from faultproxy.kernel.sockets import Address
+from faultproxy.kernel.sockets import SockAddress
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Note
 from faultproxy.upstream.resolver import resolve
@@ -32,7 +32,7 @@ class Target:
     """
 
     family: int | None
-    address: Address
+    address: SockAddress
     host: str = ""
     port: int = 0
     keepalive_s: float | None = 60.0
@@ -73,7 +73,7 @@ async def dial(target: Target, poller: Poller, begun: Attempt | None = None, not
     """
     if begun is not None:
         return await _finish(begun, poller)
-    addresses: Sequence[tuple[int, Address]]
+    addresses: Sequence[tuple[int, SockAddress]]
     if target.family is None:
         addresses = await resolve(target.host, target.port)
     else:
@@ -107,7 +107,9 @@ def error_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
-async def _connect(family: int, address: Address, target: Target, poller: Poller, note: Note | None) -> socket.socket:
+async def _connect(
+    family: int, address: SockAddress, target: Target, poller: Poller, note: Note | None
+) -> socket.socket:
     pause_s = _QUEUE_FULL_RETRY_S
     while True:
         try:
@@ -117,7 +119,7 @@ async def _connect(family: int, address: Address, target: Target, poller: Poller
             pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
 
 
-def _begin(family: int, address: Address, target: Target, note: Note | None) -> Attempt:
+def _begin(family: int, address: SockAddress, target: Target, note: Note | None) -> Attempt:
     is_unix = family == _UNIX
     sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
     try:

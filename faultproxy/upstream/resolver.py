@@ -14,13 +14,13 @@ from typing import cast
 
 import trio
 
-from faultproxy.kernel.sockets import Address, family_of
+from faultproxy.kernel.sockets import SockAddress, family_of
 
 _MOST = 100  # threads at once, each for another name; further names wait their turn
 _LOOK_AGAIN_S = 0.001
 
 
-async def resolve(host: str, port: int) -> Sequence[tuple[int, Address]]:
+async def resolve(host: str, port: int) -> Sequence[tuple[int, SockAddress]]:
     """The addresses of a name, best first, each with its family, and with this port; of an address, itself.
 
     Raises socket.gaierror (an OSError). Cancelled, it leaves the thread to the system's resolver, which cannot be
@@ -36,7 +36,7 @@ async def resolve(host: str, port: int) -> Sequence[tuple[int, Address]]:
         lookup.asked_by -= 1
     if lookup.error is not None:
         raise type(lookup.error)(*lookup.error.args)  # another for each who asked: a traceback is its own
-    return [(family, cast(Address, (address[0], port, *address[2:]))) for family, address in lookup.addresses]
+    return [(family, cast(SockAddress, (address[0], port, *address[2:]))) for family, address in lookup.addresses]
 
 
 async def lookups_over() -> None:

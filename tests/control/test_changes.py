@@ -1,20 +1,20 @@
 """What an edit changes is reported in a line each."""
 
-from faultproxy.control.changes import Changes
+from faultproxy.control.changes import Difference
 from tests.managing import at, configuration
 
 P = at("127.0.0.1:9")
 CUT = {"name": "cut", "reset": None}
 
 
-def between(before: dict[str, object], after: dict[str, object]) -> Changes:
-    return Changes.between(configuration(before), configuration(after))
+def between(before: dict[str, object], after: dict[str, object]) -> Difference:
+    return Difference.between(configuration(before), configuration(after))
 
 
 def test_nothing_has_changed() -> None:
     """Two files that say the same, one of them by its defaults."""
     spelled_out = {**P, "dial_timeout": "5000ms", "enabled": True, "rules": None}
-    assert between({"proxies": {"p": P}}, {"version": 1, "proxies": {"p": spelled_out}}) == Changes(frozenset(), ())
+    assert between({"proxies": {"p": P}}, {"version": 1, "proxies": {"p": spelled_out}}) == Difference(frozenset(), ())
 
 
 def test_each_change_is_reported() -> None:

@@ -15,7 +15,7 @@ import yaml
 from faultproxy.config import loader
 from faultproxy.config.schema import Config
 from faultproxy.control import file as file_module
-from faultproxy.control.changes import Changes
+from faultproxy.control.changes import Difference
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
 from tests.managing import Managed, ask, at, managed
 from tests.peers import Server, echo, nobody
@@ -172,7 +172,7 @@ async def test_what_runs_already_is_not_reported(server: str, file: Path) -> Non
         assert not its.record.of(ConfigRejected)
 
 
-@pytest.mark.parametrize(("where", "what"), [(Changes, "between"), (file_module, "load")])
+@pytest.mark.parametrize(("where", "what"), [(Difference, "between"), (file_module, "load")])
 async def test_a_bug_is_logged_and_ends_nothing(
     server: str, file: Path, monkeypatch: pytest.MonkeyPatch, where: object, what: str
 ) -> None:

@@ -10,8 +10,8 @@ import trio
 
 from faultproxy.config.schema import Config, LogOptions
 from faultproxy.control import manager as manager_module
-from faultproxy.control.changes import Changes
-from faultproxy.control.manager import Ending, Overrides, memory_limit
+from faultproxy.control.changes import Difference
+from faultproxy.control.manager import CommandLine, Ending, memory_limit
 from faultproxy.events.types import ConfigLoaded, ConnectionOpened, FaultInjected, ProxyStarted, ProxyStopped
 from faultproxy.kernel import memory
 from faultproxy.rules.rule_set import RuleSet
@@ -128,9 +128,9 @@ async def test_two_proxies_swap_their_listeners_while_clients_wait() -> None:
 @pytest.mark.parametrize(
     ("where", "what"),
     [
-        (Changes, "between"),
+        (Difference, "between"),
         (RuleSet, "edited"),
-        (manager_module, "Proxy"),
+        (manager_module, "RunningProxy"),
         (manager_module, "memory_limit"),
         (manager_module, "make_listeners"),
     ],
@@ -223,8 +223,8 @@ def test_the_command_line_stands_above_the_file() -> None:
     """For the seed, and for each option of the log by itself."""
     file = configuration({"seed": 7, "proxies": {"p": at("127.0.0.1:9")}})
     no_seed = file.model_copy(update={"seed": None})
-    assert [Overrides().seed_of(config, drawn=1) for config in (file, no_seed)] == [7, 1]
-    assert [Overrides(seed=0).seed_of(config, drawn=1) for config in (file, no_seed)] == [0, 0]
+    assert [CommandLine().seed_of(config, drawn=1) for config in (file, no_seed)] == [7, 1]
+    assert [CommandLine(seed=0).seed_of(config, drawn=1) for config in (file, no_seed)] == [0, 0]
     options = LogOptions(format="console", level="error")
-    assert Overrides().log(options) == options
-    assert Overrides(log_level="debug").log(options) == LogOptions(format="console", level="debug")
+    assert CommandLine().log(options) == options
+    assert CommandLine(log_level="debug").log(options) == LogOptions(format="console", level="debug")

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from faultproxy.connection.connection import Connection
-from faultproxy.proxy.connections import OpenConnections
+from faultproxy.proxy.connections import Connections
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule import Rule
@@ -46,7 +46,7 @@ class Open:
 
     def __init__(self, count: int) -> None:
         self.empty = 0
-        self.all = OpenConnections(self._on_empty)
+        self.all = Connections(self._on_empty)
         self.fakes: list[Any] = [Fake(number) for number in range(1, count + 1)]
         for fake in self.fakes:
             self.all.add(fake)

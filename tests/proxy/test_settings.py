@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from faultproxy.proxy.settings import Services, Settings
+from faultproxy.proxy.settings import ProxySettings, Services
 from tests.managing import at, managed
 from tests.peers import Server, echo
 
@@ -32,7 +32,7 @@ async def test_what_a_file_says_reaches_the_proxy(server: str) -> None:
     assert (str(q.upstream), q.keepalive_s, q.max_connections, q.is_enabled) == ("unix:/q.sock", 60.0, None, True)
 
 
-@pytest.mark.parametrize("kind", [Settings, Services])
+@pytest.mark.parametrize("kind", [ProxySettings, Services])
 def test_it_is_frozen(kind: Any) -> None:
     """A proxy that is given new settings is given all of them."""
     its = kind(**dict.fromkeys(field.name for field in fields(kind)))

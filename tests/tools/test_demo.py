@@ -78,7 +78,7 @@ def test_a_row_that_is_not_as_the_file_says_fails(
 def test_a_client_that_sees_something_else_than_the_log_says_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts is what the client caught: one that has seen nothing makes its row wrong."""
 
-    def shrug(client: demo.Client) -> None:
+    def shrug(client: demo.DemoClient) -> None:
         client.connect()
         with suppress(OSError):
             client.receive()

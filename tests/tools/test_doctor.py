@@ -78,7 +78,7 @@ def test_without_privileges() -> None:
 def test_a_client_that_sees_something_else_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's word counts, not the log's; and it is exit code 1."""
 
-    def shrug(client: demo.Client) -> None:
+    def shrug(client: demo.DemoClient) -> None:
         client.connect()
         with suppress(OSError):
             client.receive()

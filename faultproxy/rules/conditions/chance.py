@@ -7,10 +7,10 @@ from pydantic import RootModel
 from faultproxy.rules.conditions.base import ROOT, Condition, Stage
 from faultproxy.rules.conditions.counts import Count
 from faultproxy.rules.facts import ConnectionFacts, RuleState
-from faultproxy.units import Probability as Fraction
+from faultproxy.units import Chance
 
 
-class Probability(Condition, RootModel[Fraction]):
+class Probability(Condition, RootModel[Chance]):
     """So many of the connections, drawn from the seed: the same ones in every run."""
 
     model_config = ROOT
