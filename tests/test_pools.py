@@ -19,7 +19,7 @@ from tests import servers
 from tests.peers import Background, Server
 from tests.running import Faultproxy, Line, Settings, one
 
-IDLE = {"name": "load balancer", "live": True, "close": {"after": {"idle": "300ms"}}}
+IDLE = {"name": "load balancer", "live": True, "limit": 2, "close": {"after": {"idle": "300ms"}}}
 RESTART = {"name": "restart", "live": True, "limit": 2, "reset": None}
 STUCK = {"name": "stuck", "live": True, "hang": None}
 
@@ -34,14 +34,20 @@ class Edited:
     def edit(self, *rules: Settings) -> Line:
         return self.proxy.edit(one(self._upstream, *rules))
 
-    def opened(self) -> int:
-        """How many connections there have been."""
-        return len(self.proxy.seen("connection.opened"))
+    def has_opened(self, count: int) -> bool:
+        """Whether there have been so many connections, and no more."""
+        self.proxy.wait_for("connection.opened", nth=count)
+        return len(self.proxy.seen("connection.opened")) == count
 
     def injected(self, count: int) -> list[str]:
         """Wait until so many faults were injected; into which connections, in order."""
         self.proxy.wait_for("fault.injected", nth=count)
         return sorted(line["connection"] for line in self.proxy.seen("fault.injected"))
+
+    def ended(self, count: int) -> list[str]:
+        """The same, and until these connections are over: by then their client's kernel knows."""
+        self.proxy.wait_for("connection.closed", nth=count)
+        return self.injected(count)
 
 
 @contextmanager
@@ -74,12 +80,11 @@ def cache(redis_proxy: Edited) -> Iterator[Any]:
 def test_redis_restarts(redis_proxy: Edited, cache: Any) -> None:
     """Both idle connections are reset by the edit; the pool notices, and opens one that works."""
     assert cache.ping()
-    before = redis_proxy.opened()
     loaded = redis_proxy.edit(RESTART)
     assert loaded["unaffected"] == 0
-    assert redis_proxy.injected(2) == ["p#1", "p#2"]
+    assert redis_proxy.ended(2) == ["p#1", "p#2"]
     assert cache.ping()
-    assert redis_proxy.opened() == before + 1
+    assert redis_proxy.has_opened(3)
 
 
 def test_redis_is_passed_by(redis_proxy: Edited, cache: Any) -> None:
@@ -87,7 +92,7 @@ def test_redis_is_passed_by(redis_proxy: Edited, cache: Any) -> None:
     loaded = redis_proxy.edit({"name": "cut", "reset": None})
     assert loaded["unaffected"] == 2
     assert cache.ping()
-    assert redis_proxy.opened() == 2
+    assert redis_proxy.has_opened(2)
 
 
 def test_redis_is_stuck(redis_proxy: Edited, cache: Any) -> None:
@@ -104,7 +109,7 @@ def test_redis_is_stuck(redis_proxy: Edited, cache: Any) -> None:
         assert not answered.wait(0.3)
         redis_proxy.edit()
         assert answered.wait(10)
-    assert redis_proxy.opened() == 2
+    assert redis_proxy.has_opened(2)
     assert cache.get("asked") == b"1"
 
 
@@ -120,9 +125,9 @@ def test_redis_breaks_at_the_third_reply(redis_proxy: Edited, cache: Any) -> Non
 def test_redis_behind_a_load_balancer(redis_proxy: Edited, cache: Any) -> None:
     """Idle connections are closed; whoever asks again gets a new one."""
     redis_proxy.edit(IDLE)
-    assert redis_proxy.injected(2) == ["p#1", "p#2"]
+    assert redis_proxy.ended(2) == ["p#1", "p#2"]
     assert cache.ping()
-    assert redis_proxy.opened() == 3
+    assert redis_proxy.has_opened(3)
 
 
 # ---- psycopg's pool
@@ -159,7 +164,7 @@ def test_psycopg_without_a_check(database: Edited) -> None:
     with pool_of_two(database) as pool:
         assert one_of(pool) == (1,)
         database.edit(RESTART)
-        assert database.injected(2) == ["p#1", "p#2"]
+        assert database.ended(2) == ["p#1", "p#2"]
         failed = 0
         for _ in range(2):
             with pytest.raises(psycopg.OperationalError):
@@ -169,12 +174,12 @@ def test_psycopg_without_a_check(database: Edited) -> None:
         assert failed == 2
 
 
-@pytest.mark.parametrize("rule", [RESTART, {**IDLE, "limit": 2}], ids=["reset", "idle"])
+@pytest.mark.parametrize("rule", [RESTART, IDLE], ids=["reset", "idle"])
 def test_psycopg_with_a_check(database: Edited, rule: Settings) -> None:
     """The pool asks each connection before it hands it out, and nobody notices."""
     with pool_of_two(database, check=psycopg_pool.ConnectionPool.check_connection) as pool:
         database.edit(rule)
-        assert database.injected(2) == ["p#1", "p#2"]
+        assert database.ended(2) == ["p#1", "p#2"]
         assert one_of(pool) == (1,)
 
 
@@ -195,7 +200,7 @@ def test_psycopg_is_stuck(database: Edited) -> None:
         assert not answered.wait(0.3)
         database.edit()
         assert answered.wait(10)
-        assert database.opened() == 2
+        assert database.has_opened(2)
 
 
 # ---- undici, which is node's fetch
@@ -265,7 +270,7 @@ def test_undici_is_kept_alive(web: Edited, node: Node) -> None:
     assert "error" in node.fetch()
     assert node.fetch() == OK
     assert web.injected(1) == ["p#1"]
-    assert web.opened() == 2
+    assert web.has_opened(2)
 
 
 @pytest.mark.parametrize("rule", [{**RESTART, "limit": 1}, {**IDLE, "limit": 1}], ids=["reset", "idle"])
@@ -273,10 +278,10 @@ def test_undici_loses_an_idle_connection(web: Edited, node: Node, rule: Settings
     """It notices before the next request, which succeeds on another connection."""
     assert node.fetch() == OK
     web.edit(rule)
-    assert web.injected(1) == ["p#1"]
+    assert web.ended(1) == ["p#1"]
     Event().wait(0.1)  # node's event loop is to hear of it
     assert node.fetch() == OK
-    assert web.opened() == 2
+    assert web.has_opened(2)
 
 
 def test_undici_is_stuck(web: Edited, node: Node) -> None:
@@ -290,4 +295,4 @@ def test_undici_is_stuck(web: Edited, node: Node) -> None:
         assert not replies
         web.edit()
     assert replies == [OK]
-    assert web.opened() == 1
+    assert web.has_opened(1)
