@@ -43,11 +43,11 @@ def hanging_listen(running: Running, r: random.Random) -> None:
 
 
 def many_at_once(running: Running, r: random.Random) -> None:
-    """Several files and SIGHUPs, faster than they can be loaded."""
+    """Several files and signals, faster than they can be obeyed."""
     for _ in range(5):
         running.write(running.config(r), in_place=r.random() < 0.5)
         for _ in range(r.choice((0, 1, 50))):
-            running.process.send_signal(signal.SIGHUP)
+            running.process.send_signal(r.choice((signal.SIGHUP, signal.SIGUSR1)))
 
 
 def restless(running: Running, r: random.Random) -> None:

@@ -59,7 +59,7 @@ class Running:
             stack.callback(self._reader.join)
             stack.callback(self.process.kill)
             started = self.wait_until(lambda: len(self.log.addresses) == len(self.config(None)["proxies"]))
-            assert started, f"it does not start: {self.process.stderr and self.process.stderr.read()}"
+            assert started, f"it does not start: {self._errors()}"
             self._stack = stack.pop_all()
         return self
 
@@ -107,7 +107,7 @@ class Running:
         counts = self.folder / "counts"
         counts.unlink(missing_ok=True)
         self.process.send_signal(signal.SIGUSR2)
-        assert self.wait_until(counts.exists), "it does not answer SIGUSR2"
+        assert self.wait_until(counts.exists), f"it does not answer SIGUSR2: {self._errors()}"
         return {
             "descriptors": len(os.listdir(f"/proc/{self.process.pid}/fd")),
             "threads": int(self._status()["Threads"]),
@@ -121,9 +121,15 @@ class Running:
             self.process.send_signal(number)
         code = self.process.wait(PATIENCE_S)
         self._reader.join()
-        errors = self.process.stderr.read() if self.process.stderr is not None else ""
-        self.check(code == 0 and not errors, f"it ended with {code}: {errors[-3000:]}")
+        errors = self._errors()
+        self.check(code == 0 and not errors, f"it ended with {code}: {errors}")
         self.check(self.log.counts["proxy.stopped"] > 0, "the log has no end")
+
+    def _errors(self) -> str:
+        """What it has complained of. Ends it, should it still run."""
+        assert self.process.stderr is not None
+        self.process.kill()
+        return f"{self.process.stderr.read()[-3000:]}"
 
     def _status(self) -> dict[str, str]:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
