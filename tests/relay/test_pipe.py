@@ -287,7 +287,7 @@ async def test_memory_is_bounded_for_all_together() -> None:
             most = [0]
 
             async def carry(number: int, it: Relayed) -> None:
-                it.relay.upstream.set_shaper(Late(0.005))
+                it.relay.upstream.set_shaper(Late(0.05))
                 it.relay.start()
                 data = pattern(500_000, number)
                 async with trio.open_nursery() as pair:
