@@ -165,7 +165,7 @@ def test_who_loses_nothing_beside_one_who_does_is_not_reported(stage: Stage) -> 
 
 
 def test_all_is_lost(stage: Stage) -> None:
-    """At 100 % nothing comes from the client, and what the server sends still reaches it."""
+    """At 100 % upstream nothing comes from the client, and what the server sends still reaches it."""
     with stage.ends("all") as (client, server):
         server.sendall(b"still")
         assert read_exactly(client, 5) == b"still"
