@@ -30,7 +30,9 @@ def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
 def write_counts(*_: object) -> None:
     """What is alive, whole or not at all."""
     gc.collect()
-    kinds = Counter(kind.__name__ for kind in map(type, gc.get_objects()) if kind.__module__.startswith(_OURS))
+    kinds = Counter(
+        kind.__name__.lstrip("_") for kind in map(type, gc.get_objects()) if kind.__module__.startswith(_OURS)
+    )
     file = Path(os.environ["SOAK_COUNTS"])
     new = file.with_suffix(".new")
     new.write_text(json.dumps({kind.lower() + "s": kinds[kind] for kind in COUNTED}))
