@@ -1,23 +1,38 @@
 """The events. Their names, levels and fields, which are those of the log, stand here and nowhere else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from traceback import format_exception
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, Self, TypeVar, dataclass_transform
 
 Level = Literal["debug", "info", "warning", "error"]
 State = Literal["open", "outage", "disabled", "failed", "draining"]
 EndedBy = Literal["client", "server", "fault", "upstream_error", "drain"]
 DISABLED = "disabled"
 """The fault of a connection that is reset because an edit has disabled its proxy."""
+_T = TypeVar("_T", bound="Event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyStarted:
-    """A proxy listens at this real address, with so many rules. ``run`` is the same for all proxies of a process."""
+class Event:
+    """Something that happened. ``name`` is what the log calls it, ``level`` from which level up the log writes it."""
 
-    name: ClassVar[str] = "proxy.started"
-    level: ClassVar[Level] = "info"
+    name: ClassVar[str]
+    level: ClassVar[Level]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _event(name: str, level: Level = "info") -> Callable[[type[_T]], type[_T]]:
+    def make(kind: type[_T]) -> type[_T]:
+        kind.name, kind.level = name, level
+        return dataclass(frozen=True, slots=True, kw_only=True)(kind)
+
+    return make
+
+
+@_event("proxy.started")
+class ProxyStarted(Event):
+    """A proxy listens at this real address, with so many rules. ``run`` is the same for all proxies of a process."""
 
     proxy: str
     listen: str
@@ -29,7 +44,7 @@ class ProxyStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
+class _Fault(Event):
     """A fault of a connection, and how far the connection had come.
 
     ``connection`` reads ``redis#17``; ``ordinal`` is its number among those that the rule considered. Both ``rule`` and
@@ -53,28 +68,19 @@ class _Fault:
     elapsed_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event("fault.injected")
 class FaultInjected(_Fault):
     """A fault was injected; a shape acted for the first time."""
 
-    name: ClassVar[str] = "fault.injected"
-    level: ClassVar[Level] = "info"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@_event("fault.dry_run")
 class FaultDryRun(_Fault):
     """A fault of a dry-run rule would have been injected."""
 
-    name: ClassVar[str] = "fault.dry_run"
-    level: ClassVar[Level] = "info"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeekTimedOut:
+@_event("peek.timed_out", "debug")
+class PeekTimedOut(Event):
     """The client had said only so many ``bytes`` when peek_timeout was over: rules decide by those."""
-
-    name: ClassVar[str] = "peek.timed_out"
-    level: ClassVar[Level] = "debug"
 
     proxy: str
     connection: str
@@ -83,27 +89,21 @@ class PeekTimedOut:
     elapsed_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionOpened:
+@_event("connection.opened", "debug")
+class ConnectionOpened(Event):
     """A client was accepted."""
-
-    name: ClassVar[str] = "connection.opened"
-    level: ClassVar[Level] = "debug"
 
     proxy: str
     connection: str
     client: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionClosed:
+@_event("connection.closed", "debug")
+class ConnectionClosed(Event):
     """A connection is over. ``rule`` is the last that matched it, ``faults`` the keys of those injected, in order.
 
     ``bytes_changed`` is how many bytes ``corrupt`` has changed, in both directions.
     """
-
-    name: ClassVar[str] = "connection.closed"
-    level: ClassVar[Level] = "debug"
 
     proxy: str
     connection: str
@@ -117,12 +117,9 @@ class ConnectionClosed:
     ended_by: EndedBy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamFailed:
+@_event("upstream.failed", "warning")
+class UpstreamFailed(Event):
     """The upstream could not be dialled; ``error`` is the errno's name."""
-
-    name: ClassVar[str] = "upstream.failed"
-    level: ClassVar[Level] = "warning"
 
     proxy: str
     connection: str
@@ -132,85 +129,64 @@ class UpstreamFailed:
     elapsed_ms: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutageStarted:
+@_event("outage.started")
+class OutageStarted(Event):
     """The listener is closed, so every connect is refused; or silent, so none is answered."""
 
-    name: ClassVar[str] = "outage.started"
-    level: ClassVar[Level] = "info"
-
     proxy: str
     rule: str
     fault: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutageEnded:
+@_event("outage.ended")
+class OutageEnded(Event):
     """The listener is open again."""
 
-    name: ClassVar[str] = "outage.ended"
-    level: ClassVar[Level] = "info"
-
     proxy: str
     rule: str
     fault: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultUnavailable:
+@_event("fault.unavailable", "warning")
+class FaultUnavailable(Event):
     """Faults of the rules need what is not allowed here: they are degraded."""
-
-    name: ClassVar[str] = "fault.unavailable"
-    level: ClassVar[Level] = "warning"
 
     proxy: str
     faults: Sequence[str]
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenFailed:
+@_event("listen.failed", "warning")
+class ListenFailed(Event):
     """The listener could not be opened again after an outage; ``error`` is the errno's name."""
-
-    name: ClassVar[str] = "listen.failed"
-    level: ClassVar[Level] = "warning"
 
     proxy: str
     listen: str
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptPaused:
+@_event("accept.paused", "warning")
+class AcceptPaused(Event):
     """The process ran out of something that a new connection needs; so many connections are ``open``."""
 
-    name: ClassVar[str] = "accept.paused"
-    level: ClassVar[Level] = "warning"
-
     error: str
     open: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptResumed:
+@_event("accept.resumed")
+class AcceptResumed(Event):
     """What had run out is there again."""
 
-    name: ClassVar[str] = "accept.resumed"
-    level: ClassVar[Level] = "info"
-
     error: str
     open: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigLoaded:
+@_event("config.loaded")
+class ConfigLoaded(Event):
     """An edit is in force; ``config`` holds the proxies that it changed.
 
     ``unaffected`` is how many open connections new or changed triggered faults do not reach, as their rule is not live.
     """
-
-    name: ClassVar[str] = "config.loaded"
-    level: ClassVar[Level] = "info"
 
     source: Literal["file", "api", "python"]
     file: str | None
@@ -219,24 +195,18 @@ class ConfigLoaded:
     unaffected: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigRejected:
+@_event("config.rejected", "error")
+class ConfigRejected(Event):
     """An edit is not valid, or cannot be carried out, and changed nothing."""
-
-    name: ClassVar[str] = "config.rejected"
-    level: ClassVar[Level] = "error"
 
     source: Literal["file", "api", "python"]
     file: str | None
     errors: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionCrashed:
+@_event("connection.crashed", "error")
+class ConnectionCrashed(Event):
     """A bug of ours ended this connection, and no other."""
-
-    name: ClassVar[str] = "connection.crashed"
-    level: ClassVar[Level] = "error"
 
     proxy: str
     connection: str
@@ -248,40 +218,31 @@ class ConnectionCrashed:
         return cls(proxy=proxy, connection=connection, traceback="".join(format_exception(error)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyDraining:
+@_event("proxy.draining")
+class ProxyDraining(Event):
     """No more clients are accepted; so many connections are ``open`` and may still finish."""
-
-    name: ClassVar[str] = "proxy.draining"
-    level: ClassVar[Level] = "info"
 
     proxy: str
     open: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyStopped:
+@_event("proxy.stopped")
+class ProxyStopped(Event):
     """A proxy is done: how many connections it had, and how often each rule's faults were injected, also if never."""
-
-    name: ClassVar[str] = "proxy.stopped"
-    level: ClassVar[Level] = "info"
 
     proxy: str
     connections: int
     faults: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyStatus:
+@_event("proxy.status")
+class ProxyStatus(Event):
     """How a proxy stands now, as somebody asked.
 
     It is ``failed`` when its address was taken while the listener was closed. ``rules`` are in their order, each with
     how many connections it ``considered`` and ``matched``, and how many faults it ``injected``. ``next_window_edge`` is
     how long it takes until a window opens or closes, such as ``12.5s``; None if none will.
     """
-
-    name: ClassVar[str] = "proxy.status"
-    level: ClassVar[Level] = "info"
 
     proxy: str
     state: State
@@ -290,39 +251,15 @@ class ProxyStatus:
     next_window_edge: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogDropped:
+@_event("log.dropped", "warning")
+class LogDropped(Event):
     """So many lines are missing from the log here, because nobody took them. The log itself writes it."""
-
-    name: ClassVar[str] = "log.dropped"
-    level: ClassVar[Level] = "warning"
 
     count: int
 
 
-Event = (
-    ProxyStarted
-    | FaultInjected
-    | FaultDryRun
-    | PeekTimedOut
-    | ConnectionOpened
-    | ConnectionClosed
-    | UpstreamFailed
-    | OutageStarted
-    | OutageEnded
-    | ConfigLoaded
-    | ConfigRejected
-    | FaultUnavailable
-    | ListenFailed
-    | AcceptPaused
-    | AcceptResumed
-    | ConnectionCrashed
-    | ProxyDraining
-    | ProxyStopped
-    | ProxyStatus
-    | LogDropped
-)
-EVENTS: tuple[type[Event], ...] = get_args(Event)
+_KINDS = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Event)]
+EVENTS: tuple[type[Event], ...] = tuple(kind for kind in _KINDS if hasattr(kind, "name"))
 """Every kind of event."""
 
 
