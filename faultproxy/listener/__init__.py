@@ -1,5 +1,6 @@
 """Before a connection exists: the listening socket and its mode, SYNs that are judged, and how many clients get in."""
 
-from faultproxy.listener.listener import Accepted, Listener
+from faultproxy.listener.listener import Listener
+from faultproxy.listener.listening_socket import Accepted
 
 __all__ = ["Accepted", "Listener"]

@@ -5,40 +5,22 @@ On the way no client is lost: whom the kernel has accepted by then waits for acc
 judged by the rules as they are before the change.
 """
 
-import errno
 import socket
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import NamedTuple
 
 from faultproxy.addresses import TcpAddress
 from faultproxy.faults.base import ListenerMode
 from faultproxy.kernel import socket_filter, sockets
-from faultproxy.listener.limits import OutOfResources
+from faultproxy.listener.listening_socket import Accepted, ListeningSocket
 from faultproxy.listener.syn_intercept import NotAllowed, SynInterceptor, SynSockets
 from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
-from faultproxy.relay.poller import Endpoint
 
-_BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _EXPIRE_EVERY_S = 30.0
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 CLOSED, OPEN, SILENT, INTERCEPTING = ListenerMode
-
-
-class Accepted(NamedTuple):
-    """A connection that the kernel has accepted; whoever takes it closes the socket.
-
-    ``half_open`` is the client as it was judged by its SYN; None if its SYN was not heard.
-    """
-
-    sock: socket.socket
-    host: str
-    port: int
-    half_open: HalfOpen | None
 
 
 class Listener:
@@ -91,18 +73,15 @@ class Listener:
 
         Raises OutOfResources if there is no descriptor or memory for the first of the others: they wait on.
         """
-        waiting = self._socket.waiting
-        while waiting:
-            yield waiting.popleft()
-        if self.mode is not CLOSED:
-            yield from self._socket.accept(most)
+        return self._socket.accept(most)
 
     def attach(self, poller: Poller, on_acceptable: Callable[[], None], on_syn: Callable[[HalfOpen], None]) -> None:
         """Call these functions, which must not raise, when clients wait to be accepted, and for each SYN to be judged.
 
         ``on_syn`` is called for every SYN that has no answer yet, retransmissions included.
         """
-        self._socket.attach(poller, on_acceptable, on_syn)
+        self._socket.attach(poller, on_acceptable)
+        self._socket.judge(on_syn)
 
     def detach(self, most: int) -> None:
         """Call them no more. Whose SYN has come is judged first; clients that are held are accepted.
@@ -113,19 +92,16 @@ class Listener:
             _hear_syns(self._socket)
             _accept_held(self._socket)
         if self.mode is not CLOSED:
-            _drain_queue(self._socket, most)
+            self._socket.drain_queue(most)
         self._socket.detach()
 
     def pause(self) -> None:
         """Leave those who connect in the kernel's queue, until resume()."""
-        self._socket.is_paused = True
-        self._socket.ignore()
+        self._socket.pause()
 
     def resume(self) -> None:
         """Report again that clients wait to be accepted."""
-        self._socket.is_paused = False
-        if self.mode is not CLOSED:
-            self._socket.watch()
+        self._socket.resume()
 
     def close(self) -> None:
         """Give the address back, for good. Those who waited are still to be taken by accept()."""
@@ -140,73 +116,41 @@ class Listener:
         self.mode = mode
 
 
-class _Socket:
-    """What the steps act on: the socket, its filter, its interceptor, and those who waited when the mode changed."""
+class _Socket(ListeningSocket):
+    """What the steps act on: the socket, its filter, and its interceptor."""
 
     def __init__(self, sock: socket.socket, syn_sockets: SynSockets) -> None:
-        self.sock = sock
+        super().__init__(sock)
         self.table = SynTable()
         self.interceptor = SynInterceptor(sock, syn_sockets, self.table)
-        self.waiting: deque[Accepted] = deque()
         self.has_been_filtered = False
-        self.is_listening = False
-        self.is_paused = False
-        self._poller: Poller | None = None
-        self._on_acceptable: Callable[[], None] | None = None
-        self._endpoint: Endpoint | None = None
         self._is_expiring = False
 
-    def accept(self, most: int) -> Iterator[Accepted]:
-        """Accept up to so many clients who wait. Raises OutOfResources if there is nothing for the first."""
-        accepted = 0
-        try:
-            for sock, host, port in sockets.accept_waiting(self.sock, most):
-                accepted += 1
-                half_open = None
-                if self.has_been_filtered:  # accepted sockets inherit their listener's filter
-                    socket_filter.detach(sock)
-                    half_open = self._join(sock, host, port) if len(self.table) else None
-                yield Accepted(sock, host, port, half_open)
-        except OSError as error:
-            if error.errno in _OUT_OF_RESOURCES and not accepted:
-                raise OutOfResources(errno.errorcode[error.errno]) from None
+    def clients(self, most: int) -> Iterator[tuple[socket.socket, str, int, HalfOpen | None]]:
+        for sock, host, port in sockets.accept_waiting(self.sock, most):
+            half_open = None
+            if self.has_been_filtered:  # accepted sockets inherit their listener's filter
+                socket_filter.detach(sock)
+                half_open = self._join(sock, host, port) if len(self.table) else None
+            yield sock, host, port, half_open
 
-    def attach(self, poller: Poller, on_acceptable: Callable[[], None], on_syn: Callable[[HalfOpen], None]) -> None:
-        """Have the poller call these."""
-        self.detach()
-        self.is_paused = False
-        self._poller, self._on_acceptable = poller, on_acceptable
+    def judge(self, on_syn: Callable[[HalfOpen], None]) -> None:
+        """Call this function for each SYN to be judged, until detach()."""
         self.interceptor.on_syn = on_syn
-        if self.is_listening:
-            self.watch()
         if self.interceptor.queue:
             self.interceptor.serve()
         if self.interceptor.drops_syns or len(self.table):
             self.expire_later()
 
     def detach(self) -> None:
-        """Have nobody called."""
-        self.ignore()
-        self._poller = self._on_acceptable = None
+        super().detach()
         self.interceptor.on_syn = None
-
-    def watch(self) -> None:
-        """Have the poller report clients that wait, unless that is paused."""
-        if self._poller is not None and self._on_acceptable is not None and not self.is_paused:
-            self.ignore()
-            self._endpoint = self._poller.listen(self.sock, self._on_acceptable)
-
-    def ignore(self) -> None:
-        """Have the poller report no more clients."""
-        if self._poller is not None and self._endpoint is not None:
-            self._poller.ignore(self._endpoint)
-            self._endpoint = None
 
     def expire_later(self) -> None:
         """Forget SYNs now and then, until none is left and no more come."""
-        if self._poller is not None and not self._is_expiring:
+        if self.poller is not None and not self._is_expiring:
             self._is_expiring = True
-            self._poller.call_at(self.table.clock() + _EXPIRE_EVERY_S, self._expire)
+            self.poller.call_at(self.table.clock() + _EXPIRE_EVERY_S, self._expire)
 
     def _expire(self) -> None:
         self._is_expiring = False
@@ -229,20 +173,17 @@ Step = Callable[[_Socket], None]
 def _listen(state: _Socket) -> None:
     """Raises OSError: the port is another's, and so are the SYNs that come to it."""
     try:
-        state.sock.listen(_BACKLOG)
+        state.listen()
     except OSError:
         if state.interceptor.drops_syns:
             state.interceptor.stop()
         raise
-    state.is_listening = True
-    state.watch()
 
 
 def _shut_down(state: _Socket) -> None:
     """The kernel refuses from now on. Established connections live on, and listen(2) revives it."""
-    state.ignore()  # else the poller would get EPOLLHUP for ever
+    state.stop_listening()
     state.sock.shutdown(socket.SHUT_RD)
-    state.is_listening = False
 
 
 def _drop_syns(state: _Socket) -> None:
@@ -267,10 +208,9 @@ def _answer_syns(state: _Socket) -> None:
     state.interceptor.drops_syns = False
 
 
-def _drain_queue(state: _Socket, most: int = _BACKLOG) -> None:
+def _drain_queue(state: _Socket) -> None:
     """Whom the kernel has accepted has had an answer."""
-    with suppress(OutOfResources):
-        state.waiting.extend(state.accept(most))
+    state.drain_queue()
 
 
 def _intercept(state: _Socket) -> None:

@@ -14,7 +14,7 @@ from faultproxy.connection.lines import Lines
 from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut
 from faultproxy.listener.handshake import Handshake, HandshakeContext
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
-from faultproxy.listener.listener import Accepted
+from faultproxy.listener.listening_socket import Accepted
 from faultproxy.listener.peek import FirstBytes, peek
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.connections import Connections

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +12,6 @@ import pytest
 
 from faultproxy.addresses import UnixAddress
 from faultproxy.faults.base import ListenerMode
-from faultproxy.kernel import sockets
-from faultproxy.listener.limits import OutOfResources
 from faultproxy.listener.unix_listener import UnixListener
 from faultproxy.rules.facts import NO_ADDRESS
 
@@ -157,51 +155,3 @@ def test_close(path: Path) -> None:
         assert not path.exists()
         (accepted,) = listener.accept(10)
         accepted.sock.close()
-
-
-def test_out_of_resources(listener: UnixListener, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who cannot be accepted waits on."""
-
-    def none_left(*_: object) -> Iterator[None]:
-        raise OSError(errno.EMFILE, "none left")
-        yield
-
-    with connect(path), monkeypatch.context() as patch:
-        patch.setattr(sockets, "accept_unix", none_left)
-        with pytest.raises(OutOfResources, match="EMFILE"):
-            list(listener.accept(10))
-    assert len(list(map(close, listener.accept(10)))) == 1
-
-
-def close(accepted: object) -> None:
-    accepted.sock.close()  # type: ignore[attr-defined]
-
-
-class FakePoller:
-    """Notes what it watches."""
-
-    def __init__(self) -> None:
-        self.watched: list[object] = []
-
-    def listen(self, sock: socket.socket, _: Callable[[], None]) -> socket.socket:
-        self.watched.append(sock)
-        return sock
-
-    def ignore(self, sock: object) -> None:
-        self.watched.remove(sock)
-
-
-def test_the_poller(listener: UnixListener) -> None:
-    """It is watched while it is attached, open, and not paused."""
-    poller = FakePoller()
-    listener.attach(poller, lambda: None, None)  # type: ignore[arg-type]  # all that it needs of one
-    assert len(poller.watched) == 1
-    listener.pause()
-    assert not poller.watched
-    listener.set_mode(ListenerMode.CLOSED)
-    listener.resume()
-    assert not poller.watched
-    listener.set_mode(ListenerMode.OPEN)
-    assert len(poller.watched) == 1
-    listener.detach(10)
-    assert not poller.watched
