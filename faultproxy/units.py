@@ -126,7 +126,12 @@ def quote(value: object) -> str:
         return "nothing" if value is None else "a mapping" if isinstance(value, dict) else "a list"
     text = str(value).lower() if isinstance(value, bool) else str(value)
     text = text if len(text) <= 40 else text[:37] + "..."
-    return '"' + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text) + '"'
+    return f'"{one_line(text)}"'
+
+
+def one_line(text: str) -> str:
+    """The text with what cannot be printed escaped, line ends among it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _parse(value: object, kind: str, units: Mapping[str, Fraction], examples: str) -> Fraction:

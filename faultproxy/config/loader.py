@@ -27,7 +27,7 @@ from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED
-from faultproxy.units import quote
+from faultproxy.units import one_line, quote
 
 LARGEST_FILE = 2**20
 MOST_ERRORS = 100
@@ -399,7 +399,7 @@ def _refusal(name: str | None, problems: list[Problem], unsaid: int = 0) -> Conf
 def _line(name: str | None, problem: Problem) -> tuple[Place, str]:
     """A problem as a line, before it the place by which lines are sorted."""
     place, path, text = problem
-    where = f"{_one_line(name)}:{place.line}:{place.column}: " if name is not None else ""
+    where = f"{one_line(name)}:{place.line}:{place.column}: " if name is not None else ""
     return place, f"{where}{_spell(path)}{': ' if path else ''}{text}"
 
 
@@ -411,7 +411,3 @@ def _spell(path: YamlPath) -> str:
 
 def _spell_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_?<-]+", key) and len(key) <= 100 else quote(key)
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -45,6 +45,10 @@ def _say(error: ErrorDetails, node: Node, path: Path) -> str:
         text = error["msg"]
     elif error["type"] in _WORDS:
         text = _WORDS[error["type"]](error, node, path)
+    elif error["type"] in _TEXTS:
+        context = {key: str(value).replace("'", "") for key, value in error.get("ctx", {}).items()}
+        right = _flow(_example(path) or _example((*path, 0)) or 1)
+        text = _TEXTS[error["type"]].format(value=quote(error["input"]), example=right, **context)
     else:
         text = f"{quote(error['input'])} {error['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
     if node.value is None and path == error["loc"] and error["type"] != "extra_forbidden":
@@ -167,79 +171,37 @@ def _not_truth(error: ErrorDetails, _: Node, __: Path) -> str:
     return f"{quote(value)} is not true or false; write {right or 'true or false'}"
 
 
-def _not_chosen(error: ErrorDetails, _: Node, __: Path) -> str:
-    return (
-        f"{quote(error['input'])} is not one of the choices; write {_context(error)['expected'].replace(chr(39), '')}"
-    )
-
-
-def _too_small(error: ErrorDetails, _: Node, __: Path) -> str:
-    context = _context(error)
-    least = f"{context['ge']} or more" if "ge" in context else f"more than {context['gt']}"
-    return f"{quote(error['input'])} is too small; write {least}"
-
-
-def _too_large(error: ErrorDetails, _: Node, __: Path) -> str:
-    context = _context(error)
-    most = f"at most {context['le']}" if "le" in context else f"less than {context['lt']}"
-    return f"{quote(error['input'])} is too large; write {most}"
-
-
-def _too_few(error: ErrorDetails, _: Node, path: Path) -> str:
-    one = _example(path) or _example((*path, 0))
-    return f"holds nothing; write at least {_context(error)['min_length']}, such as {_flow(one)}"
-
-
-def _too_long(error: ErrorDetails, _: Node, __: Path) -> str:
-    return f"is longer than {_context(error)['max_length']}; write less"
-
-
-def _no_text(_: ErrorDetails, __: Node, path: Path) -> str:
-    return f'"" is no text; write some, such as {_flow(_example(path))}'
-
-
-def _other_form(error: ErrorDetails, _: Node, path: Path) -> str:
-    return f"{quote(error['input'])} does not have the right form; write one such as {_flow(_example(path))}"
-
-
-def _not_number(error: ErrorDetails, _: Node, path: Path) -> str:
-    return f"{quote(error['input'])} is not a number; write one such as {_example(path) or 1}"
-
-
 _WORDS: MappingProxyType[str, Callable[[ErrorDetails, Node, Path], str]] = MappingProxyType(
     {
         "extra_forbidden": _unknown_key,
         "missing": _missing,
-        "model_type": _not_mapping,
-        "model_attributes_type": _not_mapping,
-        "dict_type": _not_mapping,
-        "tuple_type": _not_list,
-        "list_type": _not_list,
+        **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), _not_mapping),
+        **dict.fromkeys(("tuple_type", "list_type"), _not_list),
         "string_type": _not_text,
-        "int_type": _not_whole,
-        "int_parsing": _not_whole,
-        "int_from_float": _not_whole,
-        "float_type": _not_number,
-        "float_parsing": _not_number,
-        "bool_type": _not_truth,
-        "bool_parsing": _not_truth,
-        "literal_error": _not_chosen,
-        "enum": _not_chosen,
-        "greater_than_equal": _too_small,
-        "greater_than": _too_small,
-        "less_than_equal": _too_large,
-        "less_than": _too_large,
-        "too_short": _too_few,
-        "too_long": _too_long,
-        "string_too_short": _no_text,
-        "string_too_long": _too_long,
-        "string_pattern_mismatch": _other_form,
+        **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _not_whole),
+        **dict.fromkeys(("bool_type", "bool_parsing"), _not_truth),
     }
 )
-
-
-def _context(error: ErrorDetails) -> dict[str, Any]:
-    return error.get("ctx", {})
+_CHOICES = "{value} is not one of the choices; write {expected}"
+_LONG = "is longer than {max_length}; write less"
+_NUMBER = "{value} is not a number; write one such as {example}"
+_TEXTS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "float_type": _NUMBER,
+        "float_parsing": _NUMBER,
+        "literal_error": _CHOICES,
+        "enum": _CHOICES,
+        "greater_than_equal": "{value} is too small; write {ge} or more",
+        "greater_than": "{value} is too small; write more than {gt}",
+        "less_than_equal": "{value} is too large; write at most {le}",
+        "less_than": "{value} is too large; write less than {lt}",
+        "too_short": "holds nothing; write at least {min_length}, such as {example}",
+        "too_long": _LONG,
+        "string_too_short": '"" is no text; write some, such as {example}',
+        "string_too_long": _LONG,
+        "string_pattern_mismatch": "{value} does not have the right form; write one such as {example}",
+    }
+)
 
 
 def _example(path: Path) -> Any:

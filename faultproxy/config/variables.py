@@ -7,6 +7,8 @@ a dollar that neither a dollar nor a brace follows is itself.
 import re
 from collections.abc import Mapping
 
+from faultproxy.units import one_line
+
 MOST_TEXT = 2**20
 """The most characters that the values of one file may become."""
 
@@ -38,7 +40,7 @@ def expand(text: str, environment: Mapping[str, str]) -> str:
             return "$"
         if name is None:
             shown = text[match.start() :].split("}", maxsplit=1)[0][:40]
-            raise CannotExpand(f'"{_one_line(shown)}" begins a variable that is none; {_FORMS}')
+            raise CannotExpand(f'"{one_line(shown)}" begins a variable that is none; {_FORMS}')
         found = environment.get(name)
         if default is not None:
             found = found or default
@@ -66,7 +68,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:  # what Python made of bytes that are no UTF-8
         return False
     return True
-
-
-def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
