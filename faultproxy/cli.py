@@ -36,7 +36,7 @@ from faultproxy.rules.explain import Forecast, Reason, forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
-from faultproxy.tools.demo import demo_console, run_demo
+from faultproxy.tools.demo import run_demo
 from faultproxy.tools.doctor import run_doctor
 from faultproxy.tools.replay import CannotReplay, read_log
 from faultproxy.units import format_duration, parse_duration, quote
@@ -46,7 +46,7 @@ _FLUSH_S = 1.0
 _ECHO_S = 0.1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
-_WIDTH = 120
+_WIDTH, _DEMO_WIDTH = 120, 110  # the demo is as wide as a screenshot
 _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
 
 
@@ -255,7 +255,7 @@ def schema() -> None:
 @main.command(short_help="Show every fault once, with nothing to set up.")
 def demo() -> None:
     """Show every fault once, with nothing to set up: for each a proxy, a real client, and what the client caught."""
-    _show(run_demo, demo_console())
+    _show(run_demo, _console(_DEMO_WIDTH))
 
 
 @main.command(short_help="Find out which faults are exact on this host.")
@@ -333,11 +333,11 @@ def _tone(reason: Reason) -> str:
     return "" if reason.holds else "dim"
 
 
-def _console() -> Console:
-    """Standard output, 120 columns wide where no terminal says how wide it is."""
+def _console(width: int = _WIDTH) -> Console:
+    """Standard output; so wide where no terminal says how wide it is."""
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDTH
+        console.width = width
     return console
 
 

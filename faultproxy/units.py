@@ -77,8 +77,7 @@ def parse_probability(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
         return float(value)
     raise PydanticCustomError(
-        "probability",
-        f"{quote(value)} is not a probability; write a percentage such as 10%, or a number from 0 to 1",
+        "probability", f"{quote(value)} is not a probability; write a percentage such as 10%, or a number from 0 to 1"
     )
 
 
@@ -163,34 +162,18 @@ def _some(size: int) -> int:
     return size
 
 
+def schema_of(pattern: str, example: str) -> WithJsonSchema:
+    """The JSON Schema of a text."""
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
 Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["10s"]}),
+    float, BeforeValidator(parse_duration), PlainSerializer(format_duration), schema_of(DURATION_PATTERN, "10s")
 ]
-PositiveDuration = Annotated[
-    Duration,
-    AfterValidator(_positive),
-    WithJsonSchema({"type": "string", "pattern": POSITIVE_DURATION_PATTERN, "examples": ["10s"]}),
-]
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    PlainSerializer(format_size),
-    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["4KiB"]}),
-]
-PositiveSize = Annotated[
-    Size,
-    AfterValidator(_some),
-    WithJsonSchema({"type": "string", "pattern": POSITIVE_SIZE_PATTERN, "examples": ["4KiB"]}),
-]
-Rate = Annotated[
-    float,
-    BeforeValidator(parse_rate),
-    PlainSerializer(format_rate),
-    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["64KiB/s"]}),
-]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive), schema_of(POSITIVE_DURATION_PATTERN, "10s")]
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size), schema_of(SIZE_PATTERN, "4KiB")]
+PositiveSize = Annotated[Size, AfterValidator(_some), schema_of(POSITIVE_SIZE_PATTERN, "4KiB")]
+Rate = Annotated[float, BeforeValidator(parse_rate), PlainSerializer(format_rate), schema_of(RATE_PATTERN, "64KiB/s")]
 Chance = Annotated[
     float,
     BeforeValidator(parse_probability),

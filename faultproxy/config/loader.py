@@ -6,7 +6,7 @@ import re
 import stat
 import sys
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from itertools import islice
@@ -284,7 +284,7 @@ def _twice_listening(root: Node) -> Iterator[Problem]:
     partly: dict[Address, str] = {}
     for proxy, node in _proxies(root):
         listen = node.child("listen")
-        address = _listen(listen.value) if listen is not None else None
+        address = _address(parse_listen, listen.value) if listen is not None else None
         if listen is None or address is None or (isinstance(address, TcpAddress) and address.port == 0):
             continue
         wider: list[Address] = []
@@ -306,8 +306,8 @@ def _circles(root: Node) -> Iterator[Problem]:
 
     What a name or another address of this host stands for is not looked up.
     """
-    listens = {name: _listen(_value(proxy, "listen")) for name, proxy in _proxies(root)}
-    upstreams = {name: _upstream(_value(proxy, "upstream")) for name, proxy in _proxies(root)}
+    listens = {name: _address(parse_listen, _value(proxy, "listen")) for name, proxy in _proxies(root)}
+    upstreams = {name: _address(parse_upstream, _value(proxy, "upstream")) for name, proxy in _proxies(root)}
     nexts = {
         name: [other for other, listen in listens.items() if listen is not None and _reaches(upstream, listen)]
         for name, upstream in upstreams.items()
@@ -362,16 +362,9 @@ def _value(node: Node, key: str) -> Any:
     return child.value if child is not None else None
 
 
-def _upstream(value: Any) -> Address | None:
+def _address(parse: Callable[[Any], Address], value: Any) -> Address | None:
     try:
-        return parse_upstream(value)
-    except PydanticCustomError:
-        return None
-
-
-def _listen(value: Any) -> Address | None:
-    try:
-        return parse_listen(value)
+        return parse(value)
     except PydanticCustomError:
         return None
 

@@ -29,6 +29,7 @@ from faultproxy.units import (
     format_size,
     parse_duration,
     quote,
+    schema_of,
 )
 
 _LONGEST_KEEPALIVE_S = 9 * 3600  # the kernel takes 32,767 s at most
@@ -80,11 +81,7 @@ Keepalive = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": "off"}], "examples": ["60s"]}),
 ]
 Version = Annotated[Literal[1], BeforeValidator(_check_version)]
-MemorySize = Annotated[
-    PositiveSize,
-    AfterValidator(_enough),
-    WithJsonSchema({"type": "string", "pattern": POSITIVE_SIZE_PATTERN, "examples": ["256MiB"]}),
-]
+MemorySize = Annotated[PositiveSize, AfterValidator(_enough), schema_of(POSITIVE_SIZE_PATTERN, "256MiB")]
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 

@@ -14,17 +14,7 @@ from faultproxy.rules.rule import BaseRule
 from faultproxy.units import format_duration, quote
 
 _SPEAKS_FIRST: Mapping[int, str] = MappingProxyType(
-    {
-        21: "FTP",
-        22: "SSH",
-        25: "SMTP",
-        110: "POP3",
-        143: "IMAP",
-        587: "SMTP",
-        3306: "MySQL",
-        5900: "VNC",
-        6667: "IRC",
-    }
+    {21: "FTP", 22: "SSH", 25: "SMTP", 110: "POP3", 143: "IMAP", 587: "SMTP", 3306: "MySQL", 5900: "VNC", 6667: "IRC"}
 )
 """Protocols whose server speaks first, by their ports."""
 

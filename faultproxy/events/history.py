@@ -3,7 +3,7 @@
 import threading  # noqa: TID251  # events come in the proxy's thread, questions in the test's
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import (
@@ -171,22 +171,9 @@ def _fault(event: FaultInjected | FaultDryRun | OutageStarted, injected: int | N
             trigger="outage",
             options={},
         )
-    return Fault(
-        fault=event.fault,
-        rule=event.rule,
-        ordinal=event.ordinal,
-        injected=injected,
-        connection=event.connection,
-        client=event.client,
-        client_sees=event.client_sees,
-        trigger=event.trigger,
-        options=event.options,
-        fidelity="exact" if event.degraded is None else "degraded",
-        reason=event.degraded,
-        bytes_upstream=event.bytes_upstream,
-        bytes_downstream=event.bytes_downstream,
-        elapsed_ms=event.elapsed_ms,
-    )
+    same = {field.name: getattr(event, field.name) for field in fields(Fault) if hasattr(event, field.name)}
+    fidelity = "exact" if event.degraded is None else "degraded"
+    return Fault(**same, injected=injected, fidelity=fidelity, reason=event.degraded)
 
 
 def _shown(what: str, texts: Iterable[str], count: int) -> Sequence[str]:

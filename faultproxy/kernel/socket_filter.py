@@ -64,10 +64,7 @@ def drop_syns(unless_mark: int | None = None) -> Program:
     A TCP socket's filter sees the TCP header first. Everything else passes, or the last ACK of a
     handshake under way would be lost.
     """
-    head = (
-        Instruction(_LOAD_BYTE, 0, 0, _FLAGS),
-        Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
-    )
+    head = (Instruction(_LOAD_BYTE, 0, 0, _FLAGS), Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK))
     if unless_mark is None:
         return *head, Instruction(_JUMP_IF_EQUAL, 0, 1, _SYN), _DROP, _KEEP
     return (
@@ -88,10 +85,7 @@ def only_syns(family: int, ports: Collection[int], unless_mark: int) -> Program:
     IPv4, the TCP header with IPv6. What is no SYN, nearly all there is, is dropped by four instructions.
     """
     if family == socket.AF_INET:
-        load_flags: Program = (
-            Instruction(_X_IS_IP_HEADER_LENGTH, 0, 0, 0),
-            Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS),
-        )
+        load_flags: Program = (Instruction(_X_IS_IP_HEADER_LENGTH, 0, 0, 0), Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS))
         load_port = Instruction(_LOAD_HALF_AT_X, 0, 0, _DESTINATION_PORT)
     else:
         load_flags = (Instruction(_LOAD_BYTE, 0, 0, _FLAGS),)

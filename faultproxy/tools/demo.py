@@ -55,7 +55,6 @@ _LOOK_AGAIN_S = 0.002
 _TCP_INFO_SIZE = 104
 _DESCRIPTORS = 200  # more than all proxies, their clients and the server have open at any time
 _LONG_MS = 90  # no client without a fault takes so long
-_WIDTH = 110
 _ENDS = {"EOF", "silence", *errno.errorcode.values()}
 _T = TypeVar("_T")
 
@@ -132,14 +131,6 @@ def demo_file() -> Path:
     package = Path(str(files("faultproxy")))
     installed = package / "demo.yaml"
     return installed if installed.exists() else package.parent / "config" / "demo.yaml"
-
-
-def demo_console() -> Console:
-    """Standard output; as wide as a screenshot where no terminal says how wide it is."""
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDTH
-    return console
 
 
 # ---- the proxies --------------------------------------------------------------------------------------------------
