@@ -15,6 +15,7 @@ from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.injector import Injector
 from faultproxy.connection.peers import Peers
 from faultproxy.connection.reports import Reports
+from faultproxy.connection.sleeper import Sleeper
 from faultproxy.events.types import EndedBy
 from faultproxy.faults.base import Side
 from faultproxy.kernel import sockets
@@ -34,7 +35,7 @@ class Connection:
 
     __slots__ = (
         "_attempt", "_context", "_dial_at", "_dialling", "_ended_by", "_greeting", "_injector", "_is_over",
-        "_make_up_for", "_on_end", "_peers", "_reports", "_running", "_sleeper", "_woken", "facts", "plan",
+        "_make_up_for", "_on_end", "_peers", "_reports", "_sleeper", "facts", "plan",
     )  # fmt: skip
 
     def __init__(
@@ -60,9 +61,7 @@ class Connection:
         self._dialling: trio.CancelScope | None = None
         self._ended_by: EndedBy = "drain"
         self._is_over = False
-        self._running: trio.CancelScope | None = None  # of the task, while there is one
-        self._sleeper: trio.lowlevel.Task | None = None
-        self._woken = False
+        self._sleeper: Sleeper | None = None  # of the task, while there is one
         self._reports.faults = tuple(greeting.faults)
         self._reports.opened()
 
@@ -87,8 +86,8 @@ class Connection:
         """Rules were changed or removed: their hangs end, and the faults of those withdrawn wait no more."""
         if self._injector is not None and not self._is_over:
             self._injector.let_go(changed, withdrawn)
-            if self._running is not None:
-                self._wake()
+            if self._sleeper is not None:
+                self._sleeper.wake()
 
     def awaits(self, rule: str) -> bool:
         """Whether a fault of this rule waits for its trigger."""
@@ -113,8 +112,8 @@ class Connection:
             self._reports.disabled()
         self._ended_by = ended_by
         closing.reset_all(self._peers)
-        if self._running is not None:
-            self._running.cancel()
+        if self._sleeper is not None:
+            self._sleeper.scope.cancel()
         else:
             self._end()
 
@@ -171,8 +170,9 @@ class Connection:
         """A peer has reset, both directions have ended, or a limit is reached."""
         try:
             relay = self._peers.relay
-            if self._running is not None or relay is None:
-                self._wake()
+            assert relay is not None  # which calls this
+            if self._sleeper is not None:
+                self._sleeper.wake()
             elif relay.error is not None:
                 raise relay.error
             elif relay.broken is not None:
@@ -190,26 +190,26 @@ class Connection:
 
     def _work(self) -> None:
         """See to what is to be waited for: wake the task, or start one."""
-        if self._running is not None:
-            self._wake()
+        if self._sleeper is not None:
+            self._sleeper.wake()
         elif not self._is_over:
-            self._running = trio.CancelScope()
-            self._context.nursery.start_soon(self._run, self._running)
+            self._sleeper = Sleeper(self._context.poller)
+            self._context.nursery.start_soon(self._run, self._sleeper)
             self._context.poller.yield_soon = True
 
-    async def _run(self, scope: trio.CancelScope) -> None:
+    async def _run(self, sleeper: Sleeper) -> None:
         is_parked = False
         try:
-            with scope:
-                is_parked = await self._live()
+            with sleeper.scope:
+                is_parked = await self._live(sleeper)
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             self._crash(error)
         finally:
-            self._running = None
+            self._sleeper = None
             if not is_parked:
                 self._end()
 
-    async def _live(self) -> bool:
+    async def _live(self, sleeper: Sleeper) -> bool:
         """Do what there is to wait for; whether the connection goes on in the poller."""
         peers = self._peers
         self._dial_at = trio.current_time()
@@ -239,7 +239,7 @@ class Connection:
             elif injector is None or not injector.has_pending:
                 return True
             else:
-                await self._sleep(injector.next_deadline())
+                await sleeper.sleep(injector.next_deadline())
         return False
 
     def _make_up(self, reason: str) -> bool:
@@ -279,45 +279,23 @@ class Connection:
         self._dialling = None
         return True
 
-    async def _sleep(self, until: float) -> None:
-        """Until _wake() is called, or until then."""
-        if self._woken:
-            self._woken = False
-            return
-
-        def forget(_raise_cancel: object) -> trio.lowlevel.Abort:
-            self._sleeper = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        with trio.CancelScope(deadline=until):
-            self._sleeper = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(forget)
-        self._woken = False
-
-    def _wake(self) -> None:
-        self._woken = True
-        self._context.poller.yield_soon = True
-        if self._sleeper is not None:
-            sleeper, self._sleeper = self._sleeper, None
-            trio.lowlevel.reschedule(sleeper)
-
     # ---- the end ----------------------------------------------------------------------------------------------------
 
     def _upstream_failed(self, error: OSError) -> None:
         self._ended_by = "upstream_error"
         self._reports.upstream_failed(error_name(error))
-        if self._running is None:
+        if self._sleeper is None:
             self._end()
 
     def _finish(self, relay: Relay) -> None:
         self._ended_by = "client" if relay.first_ended is relay.upstream else "server"
         closing.close_all(self._peers)
-        if self._running is None:
+        if self._sleeper is None:
             self._end()
 
     def _crash(self, error: Exception) -> None:
         self._reports.crashed(error)
-        if self._running is None:
+        if self._sleeper is None:
             self._end()
 
     def _end(self) -> None:

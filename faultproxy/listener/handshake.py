@@ -19,6 +19,7 @@ from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjecte
 from faultproxy.faults.base import Connect, ConnectDelay, options
 from faultproxy.kernel import sockets
 from faultproxy.listener.limits import ProxyLimit
+from faultproxy.listener.predialled import PREDIALLED_S, Predialled
 from faultproxy.listener.syn_table import HalfOpen
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
@@ -28,9 +29,6 @@ from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
 _MOST_HELD = 4096
 _TOO_MANY = f"it is accepted at once: {_MOST_HELD} clients are held already"
-_MOST_PREDIALLED = 256
-_FEWEST_PREDIALLED = 4
-_PREDIALLED_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,7 @@ class HandshakeContext:
     proxy: str
     upstream: Target
     dial_timeout_s: float
-    poller: Poller
     nursery: trio.Nursery
-    limit: ProxyLimit
     bus: Bus
     circles: Circles
     decide: Callable[[str], tuple[ConnectionFacts, Plan]]
@@ -60,7 +56,7 @@ class Judged:
     ``is_exact`` says that its faults before the handshake were carried out as asked, ``faults`` which these were.
     """
 
-    __slots__ = ("_handshake", "facts", "failure", "faults", "is_exact", "plan", "server")
+    __slots__ = ("_handshake", "facts", "failure", "faults", "is_exact", "plan")
 
     def __init__(self, handshake: "Handshake", facts: ConnectionFacts, plan: Plan) -> None:
         self._handshake = handshake
@@ -69,7 +65,6 @@ class Judged:
         self.is_exact = False
         self.faults: list[str] = []
         self.failure: str | None = None
-        self.server: socket.socket | None = None
 
     def belongs_to(self, handshake: "Handshake") -> bool:
         """Whether it was judged by this proxy."""
@@ -79,25 +74,16 @@ class Judged:
         """It is accepted after all, untouched."""
         self.facts, self.plan = replace(self.facts, judged={}), UNTOUCHED
 
-    def take_server(self) -> socket.socket | None:
-        """The upstream, if it was predialled. It is the caller's from now on."""
-        server = self.server
-        if server is not None:
-            self._handshake.take(self)
-        return server
-
 
 class Handshake:
     """Judges the clients of one proxy whose SYNs its listener has heard. ``context`` is set first, and may change."""
 
     context: HandshakeContext
 
-    def __init__(self) -> None:
+    def __init__(self, poller: Poller, limit: ProxyLimit) -> None:
+        self.predialled = Predialled(poller, limit)
+        self._poller = poller
         self._held = 0
-        self._dialling = 0
-        self._kept: dict[Judged, float] = {}
-        self._is_closing = False
-        self._most_predialled = _MOST_PREDIALLED
 
     def on_syn(self, half_open: HalfOpen) -> None:
         """Judge a SYN that has no answer yet. Never raises: a bug is reported, and the client is accepted."""
@@ -125,13 +111,6 @@ class Handshake:
         if judged.is_exact and judged.plan.refusal is not None:  # ignored, until SYNs were no longer intercepted
             judged.leave_alone()
         return judged
-
-    def take(self, judged: Judged) -> None:
-        """A predialled upstream has found its client."""
-        judged.server = None
-        if self._kept.pop(judged, None) is not None:
-            self.context.limit.release()
-            self._most_predialled = min(self._most_predialled + 1, _MOST_PREDIALLED)
 
     def _decide(self, half_open: HalfOpen, judged: Judged) -> None:
         plan = judged.plan
@@ -170,7 +149,7 @@ class Handshake:
         elif delay_s:
             self._held += 1
             half_open.hold()
-            self.context.poller.call_at(monotonic() + delay_s, partial(self._finish_delay, half_open, judged))
+            self._poller.call_at(monotonic() + delay_s, partial(self._finish_delay, half_open, judged))
         else:
             self._predial(half_open, judged)
 
@@ -196,16 +175,15 @@ class Handshake:
         except OSError as error:
             self._fail(half_open, judged, error)
             return
+        self.predialled.begin()
         if attempt is not None and attempt.is_over:  # a task would cost the client a way through trio
-            self.context.limit.acquire()
-            self._keep(half_open, judged, attempt.sock)
+            self.predialled.keep(judged, attempt.sock)
+            half_open.accept()
             return
         self._held += 1
-        self._dialling += 1
-        self.context.limit.acquire()
         half_open.hold()
         self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt, note)
-        self.context.poller.yield_soon = True
+        self._poller.yield_soon = True
 
     def _target(self, judged: Judged) -> Target:
         upstream = self.context.upstream
@@ -221,30 +199,30 @@ class Handshake:
             self._crashed(half_open, error)
         finally:
             self._held -= 1
-            self._dialling -= 1
             if server is None:
-                self.context.limit.release()
+                self.predialled.give_up()
         if server is None:
             return
         if half_open.is_answered:  # the listener's mode has changed meanwhile
             sockets.end(server)
-            self.context.limit.release()
+            self.predialled.give_up()
         else:
-            self._keep(half_open, judged, server)
+            self.predialled.keep(judged, server)
+            half_open.accept()
 
     async def _dial(
         self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
     ) -> socket.socket | None:
         """The upstream; None if it is not reached in time, or not at all: the client has got the error."""
         timeout_s = self.context.dial_timeout_s
-        patience = trio.move_on_after(min(timeout_s, _PREDIALLED_S))
+        patience = trio.move_on_after(min(timeout_s, PREDIALLED_S))
         try:
             with patience:
-                return await dial(self._target(judged), self.context.poller, attempt, note)
+                return await dial(self._target(judged), self._poller, attempt, note)
         except OSError as error:
             self._fail(half_open, judged, error)
         if patience.cancelled_caught and not half_open.is_answered:
-            if timeout_s > _PREDIALLED_S:
+            if timeout_s > PREDIALLED_S:
                 half_open.accept()
             else:
                 half_open.ignore()
@@ -269,37 +247,10 @@ class Handshake:
         self._publish_failure(half_open, judged, error_name(error))
 
     def _may_predial(self, judged: Judged) -> bool:
-        if len(self._kept) + self._dialling >= self._most_predialled or self.context.limit.is_tight():
+        if not self.predialled.has_room():
             return False
         faults = (fault for match in judged.plan.matches for fault in match.triggered)
         return not any(fault.after.at_once and not fault.touches_server for fault in faults)
-
-    def _keep(self, half_open: HalfOpen, judged: Judged, server: socket.socket) -> None:
-        """Accept the client, and keep its upstream until it has shaken hands, or for some seconds."""
-        judged.server = server
-        close_at = monotonic() + _PREDIALLED_S
-        if not self._is_closing:
-            self._is_closing = True
-            self.context.poller.call_at(close_at, self._close_abandoned)
-        self._kept[judged] = close_at
-        half_open.accept()
-
-    def _close_abandoned(self) -> None:
-        """Close what no client came for. The more there are, as of forged SYNs, the fewer are predialled."""
-        now = monotonic()
-        self._is_closing = False
-        while self._kept:
-            judged, close_at = next(iter(self._kept.items()))
-            if close_at > now:
-                self._is_closing = True
-                self.context.poller.call_at(close_at, self._close_abandoned)
-                return
-            del self._kept[judged]
-            self.context.limit.release()
-            self._most_predialled = max(self._most_predialled * 3 // 4, _FEWEST_PREDIALLED)
-            server, judged.server = judged.server, None
-            if server is not None:
-                sockets.end(server)
 
     def _publish_failure(self, half_open: HalfOpen, judged: Judged, error: str) -> None:
         """Once for a connection, however often its SYN comes again."""

@@ -46,7 +46,7 @@ class Acceptor:
         self._limit = limit
         self._connections = connections
         self._shortage: str | None = None
-        self._handshake = Handshake()
+        self._handshake = Handshake(services.poller, limit)
         self._lines = Lines()
         self._not_judged = Greeting()
 
@@ -71,9 +71,7 @@ class Acceptor:
             self._proxy,
             settings.upstream,
             settings.dial_timeout_s,
-            services.poller,
             services.nursery,
-            self._limit,
             services.bus,
             services.circles,
             self._decide_on_syn,
@@ -140,7 +138,9 @@ class Acceptor:
             else:
                 facts = replace(judged.facts, at_s=trio.current_time(), client_port=accepted.port)
                 not_intercepted = None if judged.is_exact else _TOO_EARLY
-                greeting = Greeting(not_intercepted, tuple(judged.faults), judged.take_server(), through=through)
+                greeting = Greeting(
+                    not_intercepted, tuple(judged.faults), self._handshake.predialled.take(judged), through=through
+                )
                 plan = self._decide(facts) if facts.judged else judged.plan
             if plan is not None:
                 self._connection(accepted.sock, facts, plan, greeting).start()

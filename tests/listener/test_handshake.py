@@ -14,7 +14,7 @@ from faultproxy.events.bus import Bus
 from faultproxy.faults.refuse import Refuse
 from faultproxy.faults.slow_connect import SlowConnect
 from faultproxy.kernel import raw_socket, raw_tcp
-from faultproxy.listener import handshake
+from faultproxy.listener import predialled
 from faultproxy.listener.handshake import Handshake, HandshakeContext
 from faultproxy.listener.limits import ConnectionLimit
 from faultproxy.listener.syn_table import HalfOpen, SynTable
@@ -164,14 +164,12 @@ class Scene:
         self.limit = ConnectionLimit().add(max_connections=400)
         self.plan = UNTOUCHED
         self.count = 0
-        self.handshake = Handshake()
+        self.handshake = Handshake(self.poller, self.limit)
         self.handshake.context = HandshakeContext(
             proxy="p",
             upstream=upstream,
             dial_timeout_s=5,
-            poller=self.poller,
             nursery=nursery,
-            limit=self.limit,
             bus=Bus(),
             circles=Circles(),
             decide=self.decide,
@@ -197,7 +195,7 @@ class Scene:
         """Time passes, and none of the clients comes."""
         with monkeypatch.context() as patch:
             later = monotonic() + 4
-            patch.setattr(handshake, "monotonic", lambda: later)
+            patch.setattr(predialled, "monotonic", lambda: later)
             due, self.timers = self.timers, []
             for callback in due:
                 callback()
@@ -218,10 +216,10 @@ async def test_predialled_upstreams_are_connections(scene: Scene) -> None:
     for client in clients:
         judged = scene.handshake.lookup(client)
         assert judged is not None
-        server = judged.take_server()
+        server = scene.handshake.predialled.take(judged)
         assert server is not None
         server.close()
-        assert judged.take_server() is None
+        assert scene.handshake.predialled.take(judged) is None
     assert scene.limit.connections == 0
     assert scene.sent == [True] * 10
 
@@ -243,7 +241,7 @@ async def test_the_fewer_clients_come_the_fewer_upstreams_are_predialled(
     for port in range(600, 610):
         judged = scene.handshake.lookup(scene.syn(port))
         assert judged is not None
-        server = judged.take_server()
+        server = scene.handshake.predialled.take(judged)
         assert server is not None
         server.close()
     for port in range(700, 800):
