@@ -100,6 +100,8 @@ def test_faults(scene: Scene, fault: str) -> None:
     assert " ".join(seen) == sees
     line = scene.proxy.wait_for("fault.injected", fault=fault)
     assert (line["client"], line.get("reason", "")) == (f"unix:{os.getpid()}", reason)
+    if fault in {"reset", "abort"}:
+        assert line["client_sees"] == "EOF"
 
 
 def errno_name(error: OSError) -> str:

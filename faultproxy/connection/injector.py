@@ -55,7 +55,7 @@ class Injector:
         if plan.verdict is not None and plan.refusal is not None:
             degraded = f"the connection is accepted, then reset: {reason}"
             self._peers.stop()
-            self._reports.fault(plan.verdict, plan.refusal, "connect", "ECONNRESET", degraded)
+            self._reports.fault(plan.verdict, plan.refusal, "connect", self._peers.client_on_rst(), degraded)
             self._peers.rst(Side.CLIENT)
             return None
         delay_s = 0.0

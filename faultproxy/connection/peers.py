@@ -8,7 +8,7 @@ import trio
 
 from faultproxy.connection import host
 from faultproxy.connection.packets import PacketFilter
-from faultproxy.faults.base import Direction, Side
+from faultproxy.faults.base import ClientSees, Direction, Side
 from faultproxy.kernel import sock_diag, sockets
 from faultproxy.relay import Pipe, Poller, Relay
 
@@ -115,6 +115,16 @@ class Peers:
     def why_no_rst(self, side: Side) -> str | None:
         sock = self._open(side)
         return _NO_RST if sock is not None and sock.family == socket.AF_UNIX else None
+
+    def client_on_rst(self) -> ClientSees:
+        if self.client_has_eof:
+            return "EPIPE"
+        if self.client.family != socket.AF_UNIX or self.client.fileno() < 0:
+            return "ECONNRESET"
+        try:
+            return "ECONNRESET" if sockets.peek(self.client, 1) else "EOF"
+        except OSError:  # the client itself has gone
+            return "EOF"
 
     def destroy_client(self) -> str | None:
         try:

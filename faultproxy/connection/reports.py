@@ -65,7 +65,7 @@ class Reports:
 
     def disabled(self) -> None:
         """The connection is reset, as an edit has disabled the proxy."""
-        sees = "EPIPE" if self._peers.client_has_eof else "ECONNRESET"
+        sees = self._peers.client_on_rst()
         self.faults = (*self.faults, DISABLED)
         self._context.bus.publish(FaultInjected(**self._of(None, None, "edit", sees, None)))
 

@@ -28,7 +28,7 @@ class Abort(TriggeredFault):
         return "EOF" if peers.client_has_eof else "ECONNABORTED"
 
     def client_sees_instead(self, peers: Peers) -> ClientSees:
-        return "EPIPE" if peers.client_has_eof else "ECONNRESET"
+        return peers.client_on_rst()
 
     async def inject(self, peers: Peers, report: Report, until: float) -> None:
         peers.stop()

@@ -193,6 +193,9 @@ class Peers(Protocol):
     def why_no_rst(self, side: Side) -> str | None:
         """Why a side cannot be reset, if it cannot."""
 
+    def client_on_rst(self) -> ClientSees:
+        """What a client that is reset now sees. On a Unix socket it reads EOF if all that it sent has been read."""
+
     def destroy_client(self) -> str | None:
         """Destroy the client's own socket; if that is not possible here, why."""
 

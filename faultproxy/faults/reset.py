@@ -25,7 +25,7 @@ class Reset(TriggeredFault):
     def client_sees(self, peers: Peers) -> ClientSees:
         if self.to == "server":
             return "nothing" if peers.client_has_eof else "EOF"
-        return "EPIPE" if peers.client_has_eof else "ECONNRESET"
+        return peers.client_on_rst()
 
     async def inject(self, peers: Peers, report: Report, until: float) -> None:
         peers.stop()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from faultproxy.faults.base import Direction, Side, TriggeredFault
+from faultproxy.faults.base import ClientSees, Direction, Side, TriggeredFault
 
 Step = tuple[object, ...]
 
@@ -50,6 +50,9 @@ class RecordingPeers:
 
     def why_no_rst(self, side: Side) -> str | None:
         return self.no_rst if side is Side.SERVER else None
+
+    def client_on_rst(self) -> ClientSees:
+        return "EPIPE" if self.client_has_eof else "ECONNRESET"
 
     def destroy_client(self) -> str | None:
         self.steps.append(("destroy_client",))
