@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, ValidationError
 
 from faultproxy.config.json_schema import example, required_keys, valid_keys
 from faultproxy.config.yaml_tree import Node, Path, Problem
@@ -130,8 +130,18 @@ def _not_options(value: Any, path: Path, options: list[str]) -> str:
     if value is True:
         return f'"true" is no option of {fault}; write {fault}: {{{option}: {_example((*path, option))}}}'
     if option in options and re.match("[0-9]", str(value)):
-        return f"{quote(value)} is not a mapping; write {fault}: {{{option}: {value}}}"
+        right = value if _is_valid(fault, option, value) else "4KiB" if option == "after" else _example((*path, option))
+        return f"{quote(value)} is not a mapping; write {fault}: {{{option}: {right}}}"
     return f"{quote(value)} is not a mapping; write any of {', '.join(options)} below it"
+
+
+def _is_valid(fault: Any, option: str, value: Any) -> bool:
+    """Whether it could be that option of the fault: ``100`` is no delay, as it has no unit."""
+    try:
+        next(kind for kind in CATALOGUE if kind.key == fault).model_validate({option: value})
+    except ValidationError:
+        return False
+    return True
 
 
 def _not_list(error: ErrorDetails, node: Node, path: Path) -> str:
