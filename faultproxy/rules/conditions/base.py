@@ -11,9 +11,6 @@ from pydantic import ConfigDict, WithJsonSchema
 
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 
-ROOT = ConfigDict(frozen=True, hide_input_in_errors=True)
-"""For conditions whose value is no mapping."""
-
 
 class Stage(IntEnum):
     """When a condition is judged. A connection is counted when FACTS and FIRST_BYTES hold; the others then choose."""
@@ -28,6 +25,7 @@ class Stage(IntEnum):
 class Condition:
     """What must hold for a rule to match a connection."""
 
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, hide_input_in_errors=True)
     key: ClassVar[str]
     stage: ClassVar[Stage] = Stage.FACTS
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import RootModel
 
-from faultproxy.rules.conditions.base import ROOT, Condition, Stage
+from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.counts import Count
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.units import Chance
@@ -13,7 +13,6 @@ from faultproxy.units import Chance
 class Probability(Condition, RootModel[Chance]):
     """So many of the connections, drawn from the seed: the same ones in every run."""
 
-    model_config = ROOT
     key: ClassVar[str] = "probability"
     stage: ClassVar[Stage] = Stage.CHANCE
 
@@ -27,7 +26,6 @@ class Probability(Condition, RootModel[Chance]):
 class Limit(Condition, RootModel[Count]):
     """The rule matches at most so many connections. It stands beside ``when``, not in it."""
 
-    model_config = ROOT
     key: ClassVar[str] = "limit"
     stage: ClassVar[Stage] = Stage.LIMIT
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, PlainSerializer, RootModel
 from pydantic_core import PydanticCustomError
 
-from faultproxy.rules.conditions.base import ROOT, Condition, either, one_or_list
+from faultproxy.rules.conditions.base import Condition, either, one_or_list
 from faultproxy.rules.facts import NO_ADDRESS, ConnectionFacts, RuleState
 from faultproxy.units import one_or_many, quote
 
@@ -61,7 +61,6 @@ class Client(Condition, RootModel[Networks]):
     Clients of a Unix socket have none.
     """
 
-    model_config = ROOT
     key: ClassVar[str] = "client"
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, S
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults.base import MODEL
-from faultproxy.rules.conditions.base import ROOT, Condition, either, one_or_list
+from faultproxy.rules.conditions.base import Condition, either, one_or_list
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.units import one_or_many
 
@@ -67,7 +67,6 @@ class OpenConnections(Condition, Bounds):
 class ConnectionNumber(Condition, RootModel[Numbers]):
     """The connections with these numbers of the proxy's own, from 1: 17 for what the log calls redis#17."""
 
-    model_config = ROOT
     key: ClassVar[str] = "connection"
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:

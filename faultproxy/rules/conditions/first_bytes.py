@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from faultproxy.faults.base import MODEL
 from faultproxy.faults.pattern import Pattern, Regex
 from faultproxy.rules.client_hello import NotYet, server_name
-from faultproxy.rules.conditions.base import ROOT, Condition, Stage, one_or_list
+from faultproxy.rules.conditions.base import Condition, Stage, one_or_list
 from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts, RuleState
 from faultproxy.units import one_or_many, quote
 
@@ -94,7 +94,6 @@ class StartsWith(Condition, BaseModel):
 class Matches(Condition, RootModel[Pattern]):
     """Clients whose first bytes hold a match of a regular expression."""
 
-    model_config = ROOT
     key: ClassVar[str] = "matches"
     stage: ClassVar[Stage] = Stage.FIRST_BYTES
 
@@ -120,7 +119,6 @@ ServerNames = Annotated[
 class ServerName(Condition, RootModel[ServerNames]):
     """Clients that ask for one of these server names in a TLS ClientHello; ``*`` stands for any characters."""
 
-    model_config = ROOT
     key: ClassVar[str] = "sni"
     stage: ClassVar[Stage] = Stage.FIRST_BYTES
 

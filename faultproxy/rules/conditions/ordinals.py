@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import RootModel
 
-from faultproxy.rules.conditions.base import ROOT, Condition, Stage, either, nth
+from faultproxy.rules.conditions.base import Condition, Stage, either, nth
 from faultproxy.rules.conditions.counts import Count, Numbers
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 
@@ -12,7 +12,6 @@ from faultproxy.rules.facts import ConnectionFacts, RuleState
 class First(Condition, RootModel[Count]):
     """The first so many of the connections that the rule counts."""
 
-    model_config = ROOT
     key: ClassVar[str] = "first"
     stage: ClassVar[Stage] = Stage.ORDINAL
 
@@ -26,7 +25,6 @@ class First(Condition, RootModel[Count]):
 class Skip(Condition, RootModel[Count]):
     """All but the first so many of the connections that the rule counts."""
 
-    model_config = ROOT
     key: ClassVar[str] = "skip"
     stage: ClassVar[Stage] = Stage.ORDINAL
 
@@ -40,7 +38,6 @@ class Skip(Condition, RootModel[Count]):
 class Nth(Condition, RootModel[Numbers]):
     """The connections with these places among those that the rule counts, from 1."""
 
-    model_config = ROOT
     key: ClassVar[str] = "nth"
     stage: ClassVar[Stage] = Stage.ORDINAL
 
@@ -54,7 +51,6 @@ class Nth(Condition, RootModel[Numbers]):
 class Every(Condition, RootModel[Count]):
     """Each so-many-th of the connections that the rule counts: with 3 the 3rd, 6th, 9th, ..."""
 
-    model_config = ROOT
     key: ClassVar[str] = "every"
     stage: ClassVar[Stage] = Stage.ORDINAL
 
