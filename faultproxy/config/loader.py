@@ -290,8 +290,8 @@ def _twice_listening(root: Node) -> Iterator[Problem]:
         wider: list[Address] = []
         if isinstance(address, TcpAddress):
             wider = [TcpAddress(host, address.port) for host in _wider(address.host)]
-        holders = [taken.get(address), partly.get(address), *map(taken.get, wider)]
-        other = next((holder for holder in holders if holder is not None), None)
+        owners = [taken.get(address), partly.get(address), *map(taken.get, wider)]
+        other = next((owner for owner in owners if owner is not None), None)
         if other is not None:
             text = f"{quote(listen.value)} is where proxy {other} listens already"
             right = f"give this one a {'port' if isinstance(address, TcpAddress) else 'path'} of its own"

@@ -201,7 +201,7 @@ class Connection:
         is_parked = False
         try:
             with sleeper.scope:
-                is_parked = await self._live(sleeper)
+                is_parked = await self._work_until_parked(sleeper)
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             self._crash(error)
         finally:
@@ -209,7 +209,7 @@ class Connection:
             if not is_parked:
                 self._end()
 
-    async def _live(self, sleeper: Sleeper) -> bool:
+    async def _work_until_parked(self, sleeper: Sleeper) -> bool:
         """Do what there is to wait for; whether the connection goes on in the poller."""
         peers = self._peers
         self._dial_at = trio.current_time()

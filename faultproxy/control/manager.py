@@ -27,7 +27,7 @@ Edit = Callable[[Config], Config]
 Source = Literal["file", "api", "python"]
 
 
-class Ending(Exception):
+class Draining(Exception):
     """No edit takes effect any more: the proxies are being drained."""
 
 
@@ -108,18 +108,18 @@ class Manager:
         """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
 
         ``edit`` returns the new configuration for the one that runs; what it raises is passed on. Raises CannotListen,
-        and Ending once drain() was called. Nothing has changed then.
+        and Draining once drain() was called. Nothing has changed then.
         """
         async with self._editing:
             config = edit(self.config)
             changes = Difference.between(self.config, config)
             if self._is_draining:
-                raise Ending
+                raise Draining
             kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
             if self._is_draining:
                 for listener in new.values():
                     listener.close()
-                raise Ending
+                raise Draining
             moved = [
                 f"proxy {name}: now at {listener.address}"
                 for name, listener in new.items()

@@ -37,7 +37,7 @@ class Corrupt(StreamShape):
         return _Corrupted(self, draw)
 
     @model_validator(mode="after")
-    def _hits_something(self) -> "Corrupt":
+    def _changes_something(self) -> "Corrupt":
         if (self.probability is None) == (self.at is None):
             raise PydanticCustomError("corrupt", "needs exactly one of probability and at, such as {probability: 0.1%}")
         return self
@@ -58,7 +58,7 @@ class _Corrupted:
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
         changed: bytearray | None = None
-        for position, mask in self._hits(offset, offset + len(data)):
+        for position, mask in self._changes(offset, offset + len(data)):
             changed = changed or bytearray(data)
             changed[position - offset] ^= mask
             self.changed += 1
@@ -67,7 +67,7 @@ class _Corrupted:
     def end(self, due: float, *, fin: bool) -> float:
         return due
 
-    def _hits(self, start: int, stop: int) -> list[tuple[int, int]]:
+    def _changes(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The offsets in [start, stop) whose bytes change, each with the bits that change."""
         if self._probability is None:
             picked = self._at[bisect_left(self._at, start) : bisect_left(self._at, stop)]

@@ -70,7 +70,7 @@ class Judged:
         """Whether it was judged by this proxy."""
         return self._handshake is handshake
 
-    def leave_alone(self) -> None:
+    def let_through(self) -> None:
         """It is accepted after all, untouched."""
         self.facts, self.plan = replace(self.facts, judged={}), UNTOUCHED
 
@@ -109,7 +109,7 @@ class Handshake:
         if not isinstance(judged, Judged) or not judged.belongs_to(self):
             return None
         if judged.is_exact and judged.plan.refusal is not None:  # ignored, until SYNs were no longer intercepted
-            judged.leave_alone()
+            judged.let_through()
         return judged
 
     def _decide(self, half_open: HalfOpen, judged: Judged) -> None:
@@ -140,7 +140,7 @@ class Handshake:
             if self.context.still_refuses(verdict):
                 half_open.ignore()
                 return
-            judged.leave_alone()  # an edit has taken away what kept the client out
+            judged.let_through()  # an edit has taken away what kept the client out
         self._hold(half_open, judged, 0.0)
 
     def _hold(self, half_open: HalfOpen, judged: Judged, delay_s: float) -> None:

@@ -54,7 +54,7 @@ def _unavailable(
     by_reason: dict[str, list[str]] = {}
     for rule, fault, need in needs:
         reason = why_not_intercepting if need is Need.INTERCEPTION else host.why_missing(need)
-        is_silenced = has_syns and rule.meets_everybody and rule.mode_for_all is ListenerMode.SILENT
+        is_silenced = has_syns and rule.applies_to_all and rule.mode_for_all is ListenerMode.SILENT
         if reason is None or (is_silenced and host.why_missing(Need.FILTER) is None):
             continue
         faults = by_reason.setdefault(reason, [])

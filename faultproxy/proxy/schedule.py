@@ -19,7 +19,7 @@ class Schedule:
         self._windowed = [
             rule
             for rule in rules.rules
-            if rule.window is not None and (rule.live or rule.meets_everybody or rule.shapes)
+            if rule.window is not None and (rule.live or rule.applies_to_all or rule.shapes)
         ]
         self._live = [rule for rule in rules.rules if rule.live]
         self.open_windows = open_before

@@ -88,7 +88,7 @@ class Pipe:
 
     __slots__ = (
         "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_max_read", "_memory", "_on_change",
-        "_poller", "_queue", "_recv_into", "_send", "_shaper", "_tell_reset", "bytes_read", "bytes_written",
+        "_poller", "_queue", "_recv_into", "_report_reset", "_send", "_shaper", "bytes_read", "bytes_written",
         "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
         "written_at_s",
     )  # fmt: skip
@@ -116,7 +116,7 @@ class Pipe:
         self._queue: deque[Piece] | None = None
         self._held = 0
         self._flush_at = 0.0
-        self._tell_reset = False
+        self._report_reset = False
         self._is_started = False
         self.bytes_read = 0
         self.bytes_written = 0
@@ -190,10 +190,10 @@ class Pipe:
         self._transform(shaper, self._matchers)
         self._settle()
 
-    def freeze(self, *, tell_reset: bool = False) -> None:
-        """Read nothing and send nothing; ``tell_reset``: but call ``on_change`` if the source is reset meanwhile."""
+    def freeze(self, *, report_reset: bool = False) -> None:
+        """Read nothing and send nothing; ``report_reset``: but call ``on_change`` if the source is reset meanwhile."""
         self.is_frozen = True
-        self._tell_reset = tell_reset
+        self._report_reset = report_reset
         self._settle(is_blocked=False)
 
     def thaw(self) -> None:
@@ -339,7 +339,7 @@ class Pipe:
 
     def _source_failed(self, events: int) -> None:
         """The source has an error, or both its directions have ended, while it is not read."""
-        if self.is_frozen and self._tell_reset:
+        if self.is_frozen and self._report_reset:
             self._on_change(self, End.RST)
         elif self.has_ended and events & select.EPOLLERR and sockets.take_error(self.source.sock):
             self._source_ended(End.RST)

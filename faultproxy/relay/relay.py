@@ -42,7 +42,7 @@ class Relay:
 
     def freeze(self, *, for_ever: bool) -> None:
         """Move nothing. If it is for ever, a reset of the client's is reported at once; else when it goes on."""
-        self.upstream.freeze(tell_reset=for_ever)
+        self.upstream.freeze(report_reset=for_ever)
         self.downstream.freeze()
 
     def thaw(self) -> None:
@@ -76,9 +76,9 @@ class Relay:
                 one.clear()
         if not self._is_changed:
             self._is_changed = True
-            self._poller.call_soon(self._tell)
+            self._poller.call_soon(self._report)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._is_changed = False
         if self._on_change is not None:
             self._on_change()

@@ -132,14 +132,14 @@ class BaseRule(HasFaults, BaseModel):
         return any(not isinstance(fault, (Shape, ConnectDelay)) for fault in self.faults)
 
     @cached_property
-    def meets_everybody(self) -> bool:
+    def applies_to_all(self) -> bool:
         """Whether its connect fault is for every client while its window is open, unless a verdict is above it."""
         return not self.dry_run and self.connect is not None and self.conditions in ((), (self.window,))
 
     @property
     def mode_for_all(self) -> ListenerMode | None:
         """The mode in which the listener does to every client what the rule says; None if there is none."""
-        return self.connect.mode_for_all if self.connect is not None and self.meets_everybody else None
+        return self.connect.mode_for_all if self.connect is not None and self.applies_to_all else None
 
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""

@@ -127,7 +127,7 @@ class RuleSet:
     def lockout(self, at_s: float) -> BaseRule | None:
         """The rule whose connect fault is now for every client, if there is one: the listener's mode can inject it."""
         for rule in self.rules:
-            if rule.meets_everybody:
+            if rule.applies_to_all:
                 if self._is_open(rule, at_s):
                     return rule if rule.mode_for_all is not None else None
             elif rule.holds_verdict:

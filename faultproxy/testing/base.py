@@ -7,7 +7,7 @@ from typing import Self, Unpack
 
 from faultproxy.addresses import Address, TcpAddress
 from faultproxy.config.loader import ConfigError, load
-from faultproxy.control.manager import Ending, Manager
+from faultproxy.control.manager import Draining, Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
@@ -177,7 +177,7 @@ class BaseProxy:
         config = self._settings.config(changes)
         try:
             await self._manager.apply(lambda _: config, "python")
-        except Ending:
+        except Draining:
             raise RuntimeError(NOT_RUNNING) from None
         self._settings.adopt(config, changes)
 

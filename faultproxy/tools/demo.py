@@ -251,7 +251,7 @@ class DemoClient:
         return self.effect or ("EOF" if self.eof else "nothing")
 
 
-def _meet(address: tuple[str, int], act: Callable[[DemoClient], None]) -> Seen:
+def _play(address: tuple[str, int], act: Callable[[DemoClient], None]) -> Seen:
     client = DemoClient(address)
     error = None
     with client.sock:
@@ -367,7 +367,7 @@ def _fetch_patiently(address: tuple[str, int]) -> list[Seen]:
     """Exponential backoff: 20, 40, 80 ms, and so on, for at most six attempts."""
     attempts: list[Seen] = []
     while len(attempts) < 6:
-        attempts.append(_meet(address, _fetch))
+        attempts.append(_play(address, _fetch))
         if attempts[-1].error is None:
             break
         time.sleep(0.01 * 2 ** len(attempts))  # noqa: TID251  # a client has its own thread
@@ -376,7 +376,7 @@ def _fetch_patiently(address: tuple[str, int]) -> list[Seen]:
 
 def once(*acts: Callable[[DemoClient], None]) -> Callable[[tuple[str, int]], list[Seen]]:
     """A client that does each of these things once, in a connection each."""
-    return lambda address: [_meet(address, act) for act in acts]
+    return lambda address: [_play(address, act) for act in acts]
 
 
 CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {

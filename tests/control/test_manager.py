@@ -11,7 +11,7 @@ import trio
 from faultproxy.config.schema import Config, LogOptions
 from faultproxy.control import manager as manager_module
 from faultproxy.control.changes import Difference
-from faultproxy.control.manager import CommandLine, Ending, memory_limit
+from faultproxy.control.manager import CommandLine, Draining, memory_limit
 from faultproxy.events.types import ConfigLoaded, ConnectionOpened, FaultInjected, ProxyStarted, ProxyStopped
 from faultproxy.kernel import memory
 from faultproxy.rules.rule_set import RuleSet
@@ -177,7 +177,7 @@ async def test_an_edit_that_the_end_overtakes_opens_nothing(server: str) -> None
             listen = f"localhost:{free.rpartition(':')[2]}"
 
         async def edit() -> None:
-            with pytest.raises(Ending):
+            with pytest.raises(Draining):
                 await its.edit(p=at(server, CUT), q=at(server, listen=listen))
 
         async with trio.open_nursery() as nursery:
