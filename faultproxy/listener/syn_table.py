@@ -35,17 +35,8 @@ class HalfOpen:
     """
 
     __slots__ = (
-        "_answer",
-        "_syn",
-        "_table",
-        "heard_at",
-        "is_accepted",
-        "is_doubtful",
-        "key",
-        "note",
-        "send",
-        "sequence",
-    )
+        "_answer", "_syn", "_table", "heard_at", "is_accepted", "is_doubtful", "key", "note", "send", "sequence",
+    )  # fmt: skip
 
     def __init__(self, table: "SynTable", key: Key, sequence: int, send: Send) -> None:
         self.key = key

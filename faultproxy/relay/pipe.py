@@ -96,11 +96,7 @@ class Pipe:
     reverse: "Pipe"
 
     def __init__(
-        self,
-        poller: Poller,
-        source: Endpoint,
-        sink: Endpoint,
-        on_change: Callable[["Pipe", "Change"], None],
+        self, poller: Poller, source: Endpoint, sink: Endpoint, on_change: Callable[["Pipe", Change], None]
     ) -> None:
         self._poller = poller
         self._memory = poller.memory
