@@ -4,7 +4,7 @@ For tests there are ``faultproxy.Proxy`` and, for asyncio, trio and anyio, ``fau
 shows both.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as type checkers know it; importing typing would delay the moment from which signals are minded
 
 if TYPE_CHECKING:
     from faultproxy.config.loader import ConfigError
