@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from faultproxy.events.types import ConnectionClosed, Event, FaultDryRun, FaultInjected, OutageStarted
+from faultproxy.events.types import Event, FaultDryRun, FaultInjected, OutageStarted
 
 Expected = tuple[int | None, int | None]
 """At least, at most; None where there is no bound."""
@@ -12,15 +12,12 @@ Expected = tuple[int | None, int | None]
 class Stats:
     """A subscriber that counts injected faults and dry runs by proxy and rule. An outage is one fault of its rule.
 
-    It subscribes before all who ask it for the count of an event that they are handed. Connections are counted, by
-    proxy and by who ended them, if that is asked for: else nobody need make events of them.
+    It subscribes before all who ask it for the count of an event that they are handed.
     """
 
-    def __init__(self, *, counts_connections: bool = False) -> None:
-        self.wants: frozenset[type[Event]] = frozenset({FaultInjected, FaultDryRun, OutageStarted})
-        if counts_connections:
-            self.wants |= {ConnectionClosed}
-        self.connections: Counter[tuple[str, str]] = Counter()
+    wants: frozenset[type[Event]] = frozenset({FaultInjected, FaultDryRun, OutageStarted})
+
+    def __init__(self) -> None:
         self._injected: dict[str, Counter[str]] = {}
         self._dry_runs: dict[str, Counter[str]] = {}
 
@@ -31,8 +28,6 @@ class Stats:
                 self._injected.setdefault(event.proxy, Counter())[rule] += 1
             case FaultDryRun(rule=str(rule)):
                 self._dry_runs.setdefault(event.proxy, Counter())[rule] += 1
-            case ConnectionClosed():
-                self.connections[event.proxy, event.ended_by] += 1
 
     def count(self, event: Event) -> int | None:
         """How many events of this kind its proxy and rule have had by now; None if it is none of a rule."""

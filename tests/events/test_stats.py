@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from faultproxy.events.stats import Stats
-from faultproxy.events.types import ConnectionClosed, Event
-from tests.events.samples import DRY_RUN, FAULT, OPENED, OUTAGE, SAMPLES
+from faultproxy.events.types import Event
+from tests.events.samples import DRY_RUN, FAULT, OPENED, OUTAGE
 
 COLD_START = replace(FAULT, rule="cold start")
 
@@ -42,16 +42,6 @@ def test_counts_do_not_change_in_the_hands_of_who_asked() -> None:
     stats = reported(FAULT)
     stats.injected("redis")["cut"] = 7
     assert stats.injected("redis") == {"cut": 1}
-
-
-def test_connections_are_counted_if_that_is_asked_for() -> None:
-    """By proxy and by who ended them; else no event of them is wanted."""
-    assert ConnectionClosed not in Stats().wants
-    stats = Stats(counts_connections=True)
-    assert ConnectionClosed in stats.wants
-    for _ in range(2):
-        stats.receive(SAMPLES[ConnectionClosed])
-    assert stats.connections == {("redis", "fault"): 2}
 
 
 def test_too_few_is_said() -> None:
