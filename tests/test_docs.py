@@ -23,6 +23,7 @@ import faultproxy
 from faultproxy.cli import main
 from faultproxy.config.loader import examine, load
 from faultproxy.faults import CATALOGUE
+from tests.locked import need_locked
 from tests.peers import Server, connect_and_read, pattern
 
 ROOT = Path(__file__).parent.parent
@@ -254,6 +255,7 @@ def test_the_log_line_on_its_page_is_a_log_line(tmp_path: Path, shop: int) -> No
 
 def test_the_rows_of_the_demo_are_the_demos(tmp_path: Path) -> None:
     """The README shows four rows as the demo prints them, and says how many there are."""
+    need_locked("rich")
     (table,) = (block.text for block in blocks(README, "text") if "the client caught" in block.text)
     env = {**environment(tmp_path), "COLUMNS": "100"}
     done = subprocess.run(["faultproxy", "demo"], check=False, env=env, capture_output=True, text=True)

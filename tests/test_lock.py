@@ -2,23 +2,17 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
+from tests.locked import ROOT, locked
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN = PROJECT["project"]["dependencies"]
 BUILD = PROJECT["build-system"]["requires"]
 DEV = PROJECT["project"]["optional-dependencies"]["dev"]
-
-
-def locked(name: str) -> dict[str, str]:
-    """The version of each package in a file of the lock."""
-    pins = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements" / f"{name}.txt").read_text(), re.MULTILINE)
-    return {canonicalize_name(package): version for package, version in pins}
 
 
 @pytest.mark.parametrize(("name", "asked"), [("run", RUN), ("build", BUILD), ("test", [*RUN, *BUILD, *DEV])])
