@@ -4,6 +4,8 @@ For tests there are ``faultproxy.Proxy`` and, for asyncio, trio and anyio, ``fau
 shows both.
 """
 
+from faultproxy.version import __version__
+
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay the moment from which signals are minded
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from faultproxy.testing.base import ExpectationUnmet, FaultNotSeen
     from faultproxy.testing.threaded import Proxy
 
-__version__ = "0.1.0"
+
 __all__ = [
     "AsyncProxy",
     "CannotListen",
@@ -25,6 +27,7 @@ __all__ = [
     "Fault",
     "FaultNotSeen",
     "Proxy",
+    "__version__",
 ]
 
 if not TYPE_CHECKING:

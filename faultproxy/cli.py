@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from faultproxy import __version__, daemon, failures
+from faultproxy.addresses import Address, parse_listen
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
@@ -82,6 +83,13 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
+def _listen(_: click.Context, __: click.Parameter, value: str | None) -> Address | None:
+    try:
+        return parse_listen(value) if value is not None else None
+    except PydanticCustomError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 class _Commands(click.Group):
     """The commands. What the system refuses ends one with a sentence on standard error and exit code 1."""
 
@@ -119,7 +127,10 @@ def main() -> None:
 @click.option(
     "--expect", is_flag=True, help="Exit with 3 if a rule injected fewer or more faults than its expect says."
 )
-def run(file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool) -> None:
+@click.option("--api", metavar="ADDRESS", callback=_listen, help="Serve the API at HOST:PORT or unix:/path.")
+def run(
+    file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool, api: Address | None
+) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT. A second signal ends the run at once.
 
     Edits of FILE take effect while it runs. If FILE is -, standard input is read, once. SIGUSR1 logs how each proxy
@@ -135,7 +146,7 @@ def run(file: Path, seed: int | None, log_format: str | None, log_level: str | N
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        trio.run(_run, manager, stats, None if file == STANDARD_INPUT else file)
+        trio.run(_run, manager, stats, None if file == STANDARD_INPUT else file, api or config.api)
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     finally:
@@ -274,14 +285,14 @@ def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
         sys.exit(_COULD_NOT_RUN)
 
 
-async def _run(manager: Manager, stats: Stats, file: Path | None) -> None:
+async def _run(manager: Manager, stats: Stats, file: Path | None, api: Address | None) -> None:
     early: list[int] = []  # until somebody listens; and what comes when nobody listens any more changes nothing
     for number in _SIGNALS:
         signal.signal(number, lambda came, _: early.append(came))
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         for came in tuple(early):
             signal.raise_signal(came)
-        await daemon.run(manager, stats, _without_echoes(signals), file=file)
+        await daemon.run(manager, stats, _without_echoes(signals), file=file, api=api)
 
 
 async def _without_echoes(signals: AsyncIterator[int]) -> AsyncIterator[int]:

@@ -6,7 +6,9 @@ from signal import SIGHUP, SIGUSR1
 
 import trio
 
+from faultproxy.addresses import Address
 from faultproxy.control.file import WatchedFile
+from faultproxy.control.http import api as http_api
 from faultproxy.control.manager import Manager, memory_limit
 from faultproxy.events.stats import Stats
 from faultproxy.listener.limits import ConnectionLimit
@@ -21,16 +23,18 @@ async def run(
     signals: AsyncIterator[int],
     *,
     file: Path | None = None,
+    api: Address | None = None,
     ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; another one ends it at once.
 
-    ``file`` is followed, if given; SIGHUP looks at it again. SIGUSR1 reports how each proxy stands. ``ready`` is called
-    once clients may come. Raises CannotListen at the start.
+    ``file`` is followed, if given; SIGHUP looks at it again. ``api`` is where the API listens, if it is asked for.
+    SIGUSR1 reports how each proxy stands. ``ready`` is called once clients may come. Raises CannotListen at the start.
     """
     with Poller(memory_limit(manager.config)) as poller:
         limit = ConnectionLimit()
         await manager.listen(poller)
+        api_listener = await http_api.listen(api) if api is not None else None
         async with trio.open_nursery() as background:
             async with trio.open_nursery() as connections:
                 manager.start(Services(poller, manager.bus, stats, limit, connections, Circles()))
@@ -43,6 +47,8 @@ async def run(
                         )
                         if watched is not None:
                             serving.start_soon(watched.watch)
+                        if api_listener is not None:
+                            serving.start_soon(http_api.run, manager, api_listener)
                         ready()
                         await trio.sleep_forever()
                 finally:  # also when the second signal came right behind the first

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import trio
 
 from faultproxy import daemon
+from faultproxy.addresses import Address as ListenAddress
 from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import build
 from faultproxy.config.schema import Config
@@ -81,7 +82,9 @@ class Managed:
 
 
 @asynccontextmanager
-async def managed(config: Mapping[str, Any], *, file: Path | None = None) -> AsyncIterator[Managed]:
+async def managed(
+    config: Mapping[str, Any], *, file: Path | None = None, api: ListenAddress | None = None
+) -> AsyncIterator[Managed]:
     """Run this configuration; at the end nothing must have crashed."""
     its = Managed(configuration(config))
     ready = trio.Event()
@@ -89,7 +92,7 @@ async def managed(config: Mapping[str, Any], *, file: Path | None = None) -> Asy
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
-                await daemon.run(its.manager, its.stats, its.signals, file=file, ready=ready.set)
+                await daemon.run(its.manager, its.stats, its.signals, file=file, api=api, ready=ready.set)
 
             nursery.start_soon(run)
             await ready.wait()

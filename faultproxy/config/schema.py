@@ -139,6 +139,8 @@ class Config(BaseModel):
     """What all draws are made from; without it one is drawn and logged, so that any run can be repeated."""
     log: LogOptions = LogOptions()
     """How the log is written, on standard output."""
+    api: Listen | None = None
+    """Where the API listens: HOST:PORT or unix:/path; nothing listens without it."""
     drain: Duration = 5.0
     """How long open connections may still take at the end, before they are reset."""
     memory: MemorySize | None = None

@@ -69,6 +69,7 @@ SECTIONS: tuple[Section, ...] = (
             "version": "1",
             "seed": "42",
             "log": "{format: console, level: debug}",
+            "api": "127.0.0.1:8474",
             "drain": "5s",
             "memory": "256MiB",
             "proxies": '{redis: {listen: "127.0.0.1:16379", upstream: "redis:6379"}}',
