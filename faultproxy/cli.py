@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -26,6 +27,7 @@ from faultproxy.addresses import Address, parse_listen
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
+from faultproxy.control.http.security import Access, BadToken, read_token
 from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import CommandLine, Manager
 from faultproxy.events.bus import Bus
@@ -90,6 +92,13 @@ def _listen(_: click.Context, __: click.Parameter, value: str | None) -> Address
         raise click.BadParameter(str(error)) from None
 
 
+def _token(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        return read_token(Path(value)) if value is not None else None
+    except BadToken as error:
+        raise click.BadParameter(str(error)) from None
+
+
 class _Commands(click.Group):
     """The commands. What the system refuses ends one with a sentence on standard error and exit code 1."""
 
@@ -128,8 +137,29 @@ def main() -> None:
     "--expect", is_flag=True, help="Exit with 3 if a rule injected fewer or more faults than its expect says."
 )
 @click.option("--api", metavar="ADDRESS", callback=_listen, help="Serve the API at HOST:PORT or unix:/path.")
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Let the API be asked for by this name of the host too; may be given several times.",
+)
+@click.option(
+    "--api-token-file",
+    "token",
+    metavar="FILE",
+    callback=_token,
+    help="Ask the API's clients for the token in FILE (Authorization: Bearer).",
+)
 def run(
-    file: Path, seed: int | None, log_format: str | None, log_level: str | None, expect: bool, api: Address | None
+    file: Path,
+    seed: int | None,
+    log_format: str | None,
+    log_level: str | None,
+    expect: bool,
+    api: Address | None,
+    allowed_hosts: tuple[str, ...],
+    token: str | None,
 ) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT. A second signal ends the run at once.
 
@@ -146,7 +176,17 @@ def run(
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        trio.run(_run, manager, stats, None if file == STANDARD_INPUT else file, api or config.api)
+        trio.run(
+            partial(
+                _run,
+                manager,
+                stats,
+                file=None if file == STANDARD_INPUT else file,
+                api=api or config.api,
+                access=Access(frozenset(name.lower() for name in allowed_hosts), token),
+                announce=_complain if api is not None else lambda _: None,
+            )
+        )
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     finally:
@@ -285,14 +325,14 @@ def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
         sys.exit(_COULD_NOT_RUN)
 
 
-async def _run(manager: Manager, stats: Stats, file: Path | None, api: Address | None) -> None:
+async def _run(manager: Manager, stats: Stats, **options: Any) -> None:
     early: list[int] = []  # until somebody listens; and what comes when nobody listens any more changes nothing
     for number in _SIGNALS:
         signal.signal(number, lambda came, _: early.append(came))
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         for came in tuple(early):
             signal.raise_signal(came)
-        await daemon.run(manager, stats, _without_echoes(signals), file=file, api=api)
+        await daemon.run(manager, stats, _without_echoes(signals), **options)
 
 
 async def _without_echoes(signals: AsyncIterator[int]) -> AsyncIterator[int]:

@@ -1,20 +1,25 @@
 """The daemon: the tree of tasks, signals, and the end of it all."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGHUP, SIGUSR1
+from typing import TYPE_CHECKING
 
 import trio
 
 from faultproxy.addresses import Address
 from faultproxy.control.file import WatchedFile
-from faultproxy.control.http import api as http_api
+from faultproxy.control.http.security import ANYBODY, Access
 from faultproxy.control.manager import Manager, memory_limit
 from faultproxy.events.stats import Stats
 from faultproxy.listener.limits import ConnectionLimit
 from faultproxy.proxy.settings import Services
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles
+
+if TYPE_CHECKING:
+    from faultproxy.control.http.api import Api
 
 
 async def run(
@@ -24,20 +29,26 @@ async def run(
     *,
     file: Path | None = None,
     api: Address | None = None,
+    access: Access = ANYBODY,
+    announce: Callable[[str], object] = lambda _: None,
     ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; another one ends it at once.
 
-    ``file`` is followed, if given; SIGHUP looks at it again. ``api`` is where the API listens, if it is asked for.
-    SIGUSR1 reports how each proxy stands. ``ready`` is called once clients may come. Raises CannotListen at the start.
+    ``file`` is followed, if given; SIGHUP looks at it again. ``api`` is where the API listens, if it is asked for,
+    and ``access`` is who may use it; ``announce`` is called with its URL. SIGUSR1 reports how each proxy stands.
+    ``ready`` is called once clients may come. Raises CannotListen at the start.
     """
-    with Poller(memory_limit(manager.config)) as poller:
-        limit = ConnectionLimit()
+    with Poller(memory_limit(manager.config)) as poller, ExitStack() as stack:
+        served = await _listen(api) if api is not None else None
+        if served is not None:
+            stack.callback(served.close)
+        limit = ConnectionLimit(served.descriptors if served is not None else 0)
+        circles = Circles(served.port if served is not None else None)
         await manager.listen(poller)
-        api_listener = await http_api.listen(api) if api is not None else None
         async with trio.open_nursery() as background:
             async with trio.open_nursery() as connections:
-                manager.start(Services(poller, manager.bus, stats, limit, connections, Circles()))
+                manager.start(Services(poller, manager.bus, stats, limit, connections, circles))
                 background.start_soon(poller.run)
                 try:
                     async with trio.open_nursery() as serving:
@@ -47,14 +58,21 @@ async def run(
                         )
                         if watched is not None:
                             serving.start_soon(watched.watch)
-                        if api_listener is not None:
-                            serving.start_soon(http_api.run, manager, api_listener)
+                        if served is not None:
+                            serving.start_soon(served.run, manager, access, circles, connections)
+                            announce(served.url)
                         ready()
                         await trio.sleep_forever()
                 finally:  # also when the second signal came right behind the first
                     connections.cancel_scope.deadline = trio.current_time() + manager.config.drain
                     manager.drain()
             background.cancel_scope.cancel()
+
+
+async def _listen(api: Address) -> "Api":
+    from faultproxy.control.http.api import listen  # noqa: PLC0415  # who has no API does not pay for it
+
+    return await listen(api)
 
 
 async def _obey(

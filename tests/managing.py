@@ -14,10 +14,11 @@ from faultproxy.addresses import Address as ListenAddress
 from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import build
 from faultproxy.config.schema import Config
+from faultproxy.control.http.security import ANYBODY, Access
 from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
-from faultproxy.events.types import EVENTS, ConnectionCrashed, Event
+from faultproxy.events.types import EVENTS, ApiCrashed, ApiStarted, ConnectionCrashed, Event
 from tests.peers import PATIENCE_S, Address, name_of
 
 E = TypeVar("E", bound=Event)
@@ -76,6 +77,12 @@ class Managed:
         assert isinstance(address, TcpAddress)
         return address.host or "127.0.0.1", address.port
 
+    @property
+    def api(self) -> str:
+        """The URL of its API, at a port."""
+        (started,) = self.record.of(ApiStarted)
+        return f"http://{started.listen}"
+
     async def connect(self, proxy: str) -> trio.SocketStream:
         """A client of this proxy."""
         return await connect(self.address(proxy))
@@ -83,7 +90,11 @@ class Managed:
 
 @asynccontextmanager
 async def managed(
-    config: Mapping[str, Any], *, file: Path | None = None, api: ListenAddress | None = None
+    config: Mapping[str, Any],
+    *,
+    file: Path | None = None,
+    api: ListenAddress | None = None,
+    access: Access = ANYBODY,
 ) -> AsyncIterator[Managed]:
     """Run this configuration; at the end nothing must have crashed."""
     its = Managed(configuration(config))
@@ -92,13 +103,17 @@ async def managed(
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
-                await daemon.run(its.manager, its.stats, its.signals, file=file, api=api, ready=ready.set)
+                await daemon.run(
+                    its.manager, its.stats, its.signals, file=file, api=api, access=access, ready=ready.set
+                )
 
             nursery.start_soon(run)
             await ready.wait()
+            if api is not None:
+                await its.record.wait_for(ApiStarted)
             yield its
             its.signal.send_nowait(SIGTERM)
-    crashes = its.record.of(ConnectionCrashed)
+    crashes: list[ConnectionCrashed | ApiCrashed] = [*its.record.of(ConnectionCrashed), *its.record.of(ApiCrashed)]
     assert not crashes, crashes[0].traceback
 
 

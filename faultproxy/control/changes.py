@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from faultproxy.config.schema import Config
 
+_LATER = {"api": ": takes effect at the next start"}
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -16,7 +18,7 @@ class Difference:
     def between(cls, old: Config, new: Config) -> "Difference":
         """Compare two configurations."""
         top = [key for key in Config.model_fields if key not in {"version", "proxies"}]
-        texts = [f"{key} changed" for key in top if getattr(old, key) != getattr(new, key)]
+        texts = [f"{key} changed{_LATER.get(key, '')}" for key in top if getattr(old, key) != getattr(new, key)]
         changed = set()
         for name in [*old.proxies, *(name for name in new.proxies if name not in old.proxies)]:
             before, after = old.proxies.get(name), new.proxies.get(name)

@@ -41,7 +41,7 @@ async def make_listeners(
     """
     kept = _kept(proxies, running)
     missing = {name: config for name, config in proxies.items() if name not in kept}
-    hosts = {name: await _resolve(name, config.listen) for name, config in missing.items()}
+    hosts = {name: await resolve_listen(_key(name), config.listen) for name, config in missing.items()}
     ports = {_port(config.listen) for config in missing.values()} - {None}
     in_the_way = [
         proxy
@@ -61,7 +61,7 @@ async def make_listeners(
         for proxy in in_the_way:
             proxy.resume()
         if isinstance(error, OSError) and name in missing:
-            raise await _cannot_listen(name, missing[name].listen, error) from error
+            raise await cannot_listen(_key(name), missing[name].listen, error) from error
         raise
     return kept, new
 
@@ -99,23 +99,31 @@ def _listen(config: ProxyConfig, host: str, syn_sockets: SynSockets) -> AnyListe
     return listener
 
 
-async def _resolve(name: str, listen: Address) -> str:
-    """The IP address of the host to listen at; empty for all, and for a Unix socket. Raises CannotListen."""
+def _key(name: str) -> str:
+    return f"proxies.{name}.listen"
+
+
+async def resolve_listen(key: str, listen: Address) -> str:
+    """The IP address of the host to listen at; empty for all, and for a Unix socket. Raises CannotListen.
+
+    ``key`` is what the text of the error begins with: where the address stands in the file.
+    """
     if isinstance(listen, UnixAddress) or not listen.host:
         return ""
     try:
         with trio.fail_after(_RESOLVE_WITHIN_S):
             (_, address), *_ = await resolve(listen.host, listen.port)
     except trio.TooSlowError:
-        text = f"proxies.{name}.listen: nobody says within {_RESOLVE_WITHIN_S:g} s which address {listen.host} is"
+        text = f"{key}: nobody says within {_RESOLVE_WITHIN_S:g} s which address {listen.host} is"
         raise CannotListen(f"{text}; write the address", may_pass=True) from None
     except OSError as error:
-        raise await _cannot_listen(name, listen, error) from error
+        raise await cannot_listen(key, listen, error) from error
     return str(address[0])
 
 
-async def _cannot_listen(name: str, listen: Address, error: OSError) -> CannotListen:
-    text = f"proxies.{name}.listen: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
+async def cannot_listen(key: str, listen: Address, error: OSError) -> CannotListen:
+    """The error that says which address could not be had, why, who may hold it, and what to do about it."""
+    text = f"{key}: cannot listen on {listen}: {error.strerror or error} ({error_name(error)})"
     cure = await _cure_of_tcp(listen, error) if isinstance(listen, TcpAddress) else _cure_of_unix(listen, error)
     if error.errno == errno.EMFILE:
         cure = "raise the limit of open files with ulimit -n"

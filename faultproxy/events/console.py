@@ -27,6 +27,11 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "accept.resumed": "clients are accepted again: {error} is over",
         "config.loaded": "{file} in force: {changes}",
         "config.rejected": "rejected; what ran before goes on:\n{errors}",
+        "api.started": "the API listens on {listen}; token: {token}",
+        "api.exposed": "whoever reaches {listen} may change what runs: give the API a token with --api-token-file",
+        "api.paused": "clients of the API wait: {error}, with {open} connections open",
+        "api.resumed": "clients of the API are accepted again",
+        "api.crashed": "a bug in faultproxy, at {request}; please report it:\n{traceback}",
         "log.dropped": "{count} lines are missing here: nobody took them",
     }
 )

@@ -251,6 +251,49 @@ class ProxyStatus(Event):
     next_window_edge: str | None
 
 
+@_event("api.started")
+class ApiStarted(Event):
+    """The API listens at this real address; ``token``: whether it asks for one."""
+
+    listen: str
+    token: bool
+
+
+@_event("api.exposed", "warning")
+class ApiExposed(Event):
+    """The API listens where other hosts reach it, and asks for no token: any of them may change what runs."""
+
+    listen: str
+
+
+@_event("api.paused", "warning")
+class ApiPaused(Event):
+    """The process ran out of something that a new client of the API needs; so many of them are ``open``."""
+
+    error: str
+    open: int
+
+
+@_event("api.resumed")
+class ApiResumed(Event):
+    """Clients of the API are accepted again."""
+
+    open: int
+
+
+@_event("api.crashed", "error")
+class ApiCrashed(Event):
+    """A bug of ours kept a request from being answered; ``request`` is its method and path."""
+
+    request: str
+    traceback: str
+
+    @classmethod
+    def because_of(cls, error: BaseException, *, request: str) -> Self:
+        """The event of this error."""
+        return cls(request=request, traceback="".join(format_exception(error)))
+
+
 @_event("log.dropped", "warning")
 class LogDropped(Event):
     """So many lines are missing from the log here, because nobody took them. The log itself writes it."""

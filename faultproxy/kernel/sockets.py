@@ -117,6 +117,15 @@ def _is_left_behind(path: str) -> bool:
     return True
 
 
+def file_identity(path: str) -> tuple[int, int, int]:
+    """What a file keeps while its owner, group and mode change, and its successor does not have: numbers are reused.
+
+    Raises OSError.
+    """
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
 def tcp_socket(family: int) -> socket.socket:
     """A non-blocking TCP socket to carry bytes of others: without Nagle, urgent data in line (tcp(7), socket(7)).
 
@@ -143,7 +152,7 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
             continue
         sock = socket.socket(_INET if len(address) == 2 else _INET6, _STREAM, 0, fileno=fd)
         sock.setblocking(False)
-        yield sock, _unmapped(address[0]), address[1]
+        yield sock, unmapped(address[0]), address[1]
 
 
 def accept_unix(listener: socket.socket, most: int) -> Iterator[tuple[socket.socket, str, int]]:
@@ -169,7 +178,7 @@ def peer_pid(sock: socket.socket) -> int:
 def local_host(sock: socket.socket) -> str:
     """The address at which a socket's peer reaches it; an IPv4-mapped one as IPv4 (getsockname(2)). Raises OSError."""
     host: str = sock.getsockname()[0]
-    return _unmapped(host)
+    return unmapped(host)
 
 
 def start_connect(sock: socket.socket, address: SockAddress) -> bool:
@@ -316,6 +325,15 @@ def set_user_timeout(sock: socket.socket, *, for_ever: bool) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _LONGEST_MS if for_ever else 0)
 
 
+def give_up_after(sock: socket.socket, timeout_s: float) -> None:
+    """Have a peer fail with ETIMEDOUT that acknowledges nothing, or has no room, so long (tcp(7), TCP_USER_TIMEOUT).
+
+    What is accepted from a listener inherits it. A Unix socket's peer cannot vanish.
+    """
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
+
+
 def dropped(sock: socket.socket) -> int:
     """Packets for this socket that the kernel has dropped, a filter's included (sock_diag(7), SK_MEMINFO_DROPS)."""
     return int(_MEMORY.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[-1])
@@ -325,5 +343,6 @@ def _state(sock: socket.socket) -> int:
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
 
 
-def _unmapped(host: str) -> str:
+def unmapped(host: str) -> str:
+    """An IPv4-mapped address of IPv6 as IPv4; any other as it is."""
     return host.removeprefix("::ffff:") if "." in host else host

@@ -21,11 +21,15 @@ class OutOfResources(Exception):
 
 
 class ConnectionLimit:
-    """The limit on descriptors (getrlimit(2), RLIMIT_NOFILE), shared by the proxies."""
+    """The limit on descriptors (getrlimit(2), RLIMIT_NOFILE), shared by the proxies.
 
-    def __init__(self) -> None:
+    So many as are ``reserved``, but never more than half, are left to others.
+    """
+
+    def __init__(self, reserved: int = 0) -> None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._free = limit - len(os.listdir("/proc/self/fd")) - _SPARE
+        free = limit - len(os.listdir("/proc/self/fd")) - _SPARE
+        self._free = free - min(reserved, free // 2)
         self._listeners = 0
         self._proxies: dict[ProxyLimit, None] = {}
         self.guaranteed = 0

@@ -3,7 +3,6 @@
 While it is CLOSED its file stays, and the kernel refuses who connects. The file goes when the listener does.
 """
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -81,12 +80,12 @@ class UnixListener:
         self.detach(0)
         self._socket.sock.close()
         with suppress(OSError):
-            if _identity(self.configured.path) == self._file:
+            if sockets.file_identity(self.configured.path) == self._file:
                 Path(self.configured.path).unlink()
 
     def _bind(self) -> socket.socket:
         sock = sockets.bind_unix(self.configured.path)
-        self._file = _identity(self.configured.path)
+        self._file = sockets.file_identity(self.configured.path)
         return sock
 
 
@@ -96,9 +95,3 @@ class _UnixSocket(ListeningSocket):
 
 
 AnyListener = Listener | UnixListener
-
-
-def _identity(path: str) -> tuple[int, int, int]:
-    """What a file keeps while its owner, group and mode change, and its successor does not have: numbers are reused."""
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino, status.st_mtime_ns

@@ -19,11 +19,12 @@ _FEW = 1000
 class Circles:
     """The sockets with which proxies dial proxies of this process, and the proxies through which their clients came.
 
-    ``ports`` are those that the proxies listen at.
+    ``ports`` are those that the proxies listen at, ``api`` is where the API does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, api: int | None = None) -> None:
         self.ports: frozenset[int] = frozenset()
+        self._api = api
         self._dialled: dict[tuple[str, int], tuple[weakref.ref[socket.socket], tuple[str, ...]]] = {}
         self._tidy_at = _FEW
 
@@ -41,7 +42,9 @@ class Circles:
         """
         if proxy in through:
             raise OSError(errno.ELOOP, "it dials itself: " + " -> ".join((*through, proxy)))
-        return partial(self._note, (*through, proxy)) if upstream_port in self.ports else None
+        if upstream_port in self.ports or upstream_port == self._api:
+            return partial(self._note, (*through, proxy))
+        return None
 
     def _note(self, through: tuple[str, ...], sock: socket.socket, address: SockAddress) -> None:
         own, peer = sock.getsockname()[:2], address[0]

@@ -6,6 +6,11 @@ from typing import Any
 from faultproxy.events.types import (
     AcceptPaused,
     AcceptResumed,
+    ApiCrashed,
+    ApiExposed,
+    ApiPaused,
+    ApiResumed,
+    ApiStarted,
     ConfigLoaded,
     ConfigRejected,
     ConnectionClosed,
@@ -93,6 +98,11 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
         "rules": {"cut": {"considered": 9, "matched": 3, "injected": 2}},
         "next_window_edge": "12.5s",
     },
+    ApiStarted: {"listen": "127.0.0.1:8474", "token": False},
+    ApiExposed: {"listen": ":8474"},
+    ApiPaused: _SHORTAGE,
+    ApiResumed: {"open": 3},
+    ApiCrashed: {"request": "GET /v1/status", "traceback": "Traceback"},
     LogDropped: {"count": 12},
 }
 SAMPLES: Mapping[type[Event], Event] = {kind: kind(**fields) for kind, fields in FIELDS.items()}

@@ -9,8 +9,16 @@ from faultproxy.events.types import EVENTS, ConnectionCrashed, Event, FaultDryRu
 from tests.events.samples import DRY_RUN, FAULT, FIELDS, SAMPLES
 
 DEBUG = {"peek.timed_out", "connection.opened", "connection.closed"}
-WARNING = {"upstream.failed", "fault.unavailable", "listen.failed", "accept.paused", "log.dropped"}
-ERROR = {"config.rejected", "connection.crashed"}
+WARNING = {
+    "upstream.failed",
+    "fault.unavailable",
+    "listen.failed",
+    "accept.paused",
+    "api.exposed",
+    "api.paused",
+    "log.dropped",
+}
+ERROR = {"config.rejected", "connection.crashed", "api.crashed"}
 
 
 def test_every_kind_has_its_name_and_level() -> None:

@@ -61,16 +61,24 @@ Handler = Callable[[Request], Awaitable[Response | EventStream]]
 class HttpProblem(Exception):
     """Why a request was refused, as RFC 9457 has it; ``errors`` are the lines that the command line would print."""
 
-    def __init__(self, status: int, title: str, detail: str = "", errors: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        errors: Sequence[str] = (),
+        headers: Mapping[str, str] = _NONE,
+    ) -> None:
         super().__init__(detail or title)
         self.status = status
         self.title = title
         self.detail = detail
         self.errors = tuple(errors)
+        self.headers = headers
 
     def response(self) -> Response:
         """The answer, application/problem+json."""
         said: dict[str, Any] = {"title": self.title, "status": self.status}
         said |= {"detail": self.detail} if self.detail else {}
         said |= {"errors": self.errors} if self.errors else {}
-        return Response(self.status, orjson.dumps(said), {"content-type": "application/problem+json"})
+        return Response(self.status, orjson.dumps(said), {**self.headers, "content-type": "application/problem+json"})

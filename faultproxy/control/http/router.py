@@ -1,20 +1,27 @@
 """Which handler answers which request."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote
 
 from pydantic import BaseModel
 
 from faultproxy.control.http.messages import EventStream, Handler, HttpProblem, Request, Response
+from faultproxy.control.http.security import ANYBODY, Access
+
+Dialect = Literal["native", "toxiproxy"]
+Renderer = Callable[[HttpProblem], Response]
+_NATIVE_ONLY: Mapping[Dialect, Renderer] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """A method and a template of paths, ``/v1/proxies/{name}``, whose parameters match one segment each.
 
-    ``summary`` is one sentence; ``body`` and ``answer`` are the models of what comes in and goes out.
+    ``summary`` is one sentence; ``body`` and ``answer`` are the models of what comes in and goes out. ``dialect`` is
+    how its problems are told. ``is_public``: it is answered without a token, as it tells nothing and changes nothing.
     """
 
     method: str
@@ -23,39 +30,68 @@ class Route:
     summary: str
     body: type[BaseModel] | None = None
     answer: type[BaseModel] | None = None
-    dialect: Literal["native", "toxiproxy"] = "native"
+    dialect: Dialect = "native"
+    is_public: bool = False
 
 
 class Router:
-    """Finds the route of a request by its path's segments; a fixed segment goes before a parameter."""
+    """Finds the route of a request by its path's segments; a fixed segment goes before a parameter.
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    ``access`` is asked before the handler is. ``renderers`` tell the problems of other dialects than the native.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        access: Access = ANYBODY,
+        renderers: Mapping[Dialect, Renderer] = _NATIVE_ONLY,
+    ) -> None:
         self.routes = tuple(routes)
+        self._access = access
+        self._renderers = renderers
         self._by_length: dict[int, list[tuple[tuple[str, ...], Route]]] = {}
-        for route in sorted(routes, key=lambda route: "{" in route.template):
+        for route in sorted(routes, key=lambda route: route.template.count("{")):
             segments = tuple(route.template.split("/"))
             self._by_length.setdefault(len(segments), []).append((segments, route))
 
     async def answer(self, request: Request) -> Response | EventStream:
-        """Have its handler answer. Raises HttpProblem (404, 405) where there is none, or what the handler raises."""
-        sent = request.path.split("/")
-        matching = [
+        """Have its handler answer; a HEAD as a GET. What is refused is told in the dialect of the path."""
+        matching = self._matching(request.path)
+        method = "GET" if request.method == "HEAD" else request.method
+        found = next(((route, given) for route, given in matching if route.method == method), None)
+        try:
+            self._access.check(request, needs_token=found is None or not found[0].is_public)
+            if found is not None:
+                route, parameters = found
+                return await route.handler(replace(request, parameters=parameters))
+            raise _nothing_there(request, [route for route, _ in matching])
+        except HttpProblem as problem:
+            dialect = matching[0][0].dialect if matching else "native"
+            render = self._renderers.get(dialect, HttpProblem.response)
+            return render(problem)
+
+    def _matching(self, path: str) -> list[tuple[Route, Mapping[str, str]]]:
+        sent = path.split("/")
+        return [
             (route, parameters)
             for segments, route in self._by_length.get(len(sent), ())
             if (parameters := _match(segments, sent)) is not None
         ]
-        for route, parameters in matching:
-            if route.method == request.method:
-                return await route.handler(replace(request, parameters=parameters))
-        if matching:
-            raise HttpProblem(405, "Method not allowed")
-        raise HttpProblem(404, "Not found", f"there is nothing at {request.path[:200]}")
+
+
+def _nothing_there(request: Request, routes: Sequence[Route]) -> HttpProblem:
+    if not routes:
+        return HttpProblem(404, "Not Found", f"there is nothing at {request.path[:200]}; GET /v1/openapi.json has all")
+    methods = {route.method for route in routes}
+    allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    return HttpProblem(405, "Method Not Allowed", f"{request.path[:200]} takes {allowed}", headers={"allow": allowed})
 
 
 def _match(segments: Sequence[str], sent: Sequence[str]) -> Mapping[str, str] | None:
+    """The parameters of a path, decoded only now: ``%2F`` is part of a name. An empty one is none."""
     parameters = {}
     for segment, part in zip(segments, sent, strict=True):
-        if segment.startswith("{"):
+        if segment.startswith("{") and part:
             parameters[segment[1:-1]] = unquote(part)
         elif segment != part:
             return None
