@@ -65,12 +65,15 @@ def _enough(size: int) -> int:
 
 def _check_proxy_name(name: str) -> str:
     if not re.fullmatch(PROXY_NAME_PATTERN, name):
-        right = "write at most 100 letters, digits, _ . and -, not . or - first"
+        right = "write 1 to 200 characters of one line, no space first or last, and not . or .."
         raise PydanticCustomError("proxy_name", f"{quote(name)} cannot name a proxy; {right}")
     return name
 
 
-PROXY_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+# A name stands in log lines (`redis#17`), and percent-encoded in the API's paths, where . and .. mean other things.
+# Toxiproxy takes any; its users have names such as `redis:6379` and `shop/orders`.
+_OF_A_LINE = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]"
+PROXY_NAME_PATTERN = rf"^(?!\.{{1,2}}$)(?! ){_OF_A_LINE}{{0,199}}(?! ){_OF_A_LINE}$"
 ProxyName = Annotated[
     str, AfterValidator(_check_proxy_name), WithJsonSchema({"type": "string", "pattern": PROXY_NAME_PATTERN})
 ]

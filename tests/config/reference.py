@@ -78,7 +78,7 @@ SECTIONS: tuple[Section, ...] = (
     ("log", "", LogOptions, {"format": "console", "level": "debug"}),
     (
         "A proxy",
-        "Below `proxies`, under a name of at most 100 letters, digits, `_`, `.` and `-`.",
+        'Below `proxies`, under a name of at most 200 characters of one line. Quoted it may hold what YAML reads otherwise: `"shop: orders #2"`.',
         ProxyConfig,
         {
             "listen": "127.0.0.1:16379",

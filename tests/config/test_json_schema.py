@@ -79,6 +79,10 @@ def rule(**settings: Any) -> dict[str, Any]:
 
 
 GOOD = [
+    *(
+        {"proxies": {name: {"listen": ":1", "upstream": "a:1"}}}
+        for name in ("a b", "redis:6379", "shop/orders#2", ".b")
+    ),
     proxy(rules=None),
     proxy(rules=[]),
     rule(refuse=None),
@@ -206,7 +210,11 @@ def test_good_values(data: Any) -> None:
         {"memory": 256, **proxy()},
         proxy(listen="5432:54"),
         proxy(enabled="on"),
-        {"proxies": {"a b": {"listen": ":1", "upstream": "a:1"}}},
+        *(
+            {"proxies": {name: {"listen": ":1", "upstream": "a:1"}}}
+            for name in ("", ".", "..", "a ", "a\tb", "x" * 201)
+        ),
+        {"proxies": {" a b": {"listen": ":1", "upstream": "a:1"}}},
         {"version": True, **proxy()},
     ],
 )

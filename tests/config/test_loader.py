@@ -149,7 +149,7 @@ def test_all_errors_at_once() -> None:
 sead: 42
 log: {format: jsn}
 proxies:
-  .b:
+  ..:
     listen: ":1"
     listen: ":2"
     upstream: b:2
@@ -160,11 +160,11 @@ proxies:
     assert errors_of(text) == (
         '1:1: sead: "sead" is not a key here; write seed',
         '2:15: log.format: "jsn" is not one of the choices; write json or console',
-        '4:3: proxies.".b": ".b" cannot name a proxy; write at most 100 letters, digits, _ . and -, not . or - first',
-        '6:5: proxies.".b".listen: "listen" stands twice in one mapping, first at line 5, column 5; keep one',
-        '9:9: proxies.".b".rules[0]: refuse comes before there is a connection, so reset cannot be injected; use two rules',
-        '10:16: proxies.".b".rules[1].name: "a" already names the rule at line 9; give this one another name',
-        '10:34: proxies.".b".rules[1].close.after: "x" is neither a size nor a duration; write 4KiB or 2s',
+        '4:3: proxies."..": ".." cannot name a proxy; write 1 to 200 characters of one line, no space first or last, and not . or ..',
+        '6:5: proxies."..".listen: "listen" stands twice in one mapping, first at line 5, column 5; keep one',
+        '9:9: proxies."..".rules[0]: refuse comes before there is a connection, so reset cannot be injected; use two rules',
+        '10:16: proxies."..".rules[1].name: "a" already names the rule at line 9; give this one another name',
+        '10:34: proxies."..".rules[1].close.after: "x" is neither a size nor a duration; write 4KiB or 2s',
     )
 
 
