@@ -1,0 +1,1 @@
+"""Toxiproxy's dialect: its routes, fields, texts and quirks, on our rules."""
