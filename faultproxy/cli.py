@@ -121,7 +121,7 @@ def main() -> None:
 
 
 @main.command(short_help="Run the proxies of a file.")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_FILE, required=False)
 @click.option("--seed", type=_SEED, help=_SEED_HELP)
 @click.option(
     "--log-format",
@@ -152,7 +152,7 @@ def main() -> None:
     help="Ask the API's clients for the token in FILE (Authorization: Bearer).",
 )
 def run(
-    file: Path,
+    file: Path | None,
     seed: int | None,
     log_format: str | None,
     log_level: str | None,
@@ -163,10 +163,12 @@ def run(
 ) -> None:
     """Run the proxies of FILE until SIGTERM or SIGINT. A second signal ends the run at once.
 
-    Edits of FILE take effect while it runs. If FILE is -, standard input is read, once. SIGUSR1 logs how each proxy
-    stands.
+    Edits of FILE take effect while it runs. If FILE is -, standard input is read, once. Without FILE, the API begins
+    with no proxies. SIGUSR1 logs how each proxy stands.
     """
-    config = _load(file)
+    if file is None and api is None:
+        raise click.UsageError("Missing argument 'FILE'; without one, write --api ADDRESS.")
+    config = _load(file, has_api=api is not None) if file is not None else Config()
     overrides = CommandLine(seed, log_format, log_level)
     writer = LogWriter(complain=_complain)
     options, stats = overrides.log(config.log), Stats()
@@ -189,6 +191,8 @@ def run(
         )
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
+    except ConfigError as error:
+        _fail("\n".join(error.errors), _BAD_CONFIG)
     finally:
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the log's last lines are still to be written
@@ -392,9 +396,9 @@ def _console(width: int = _WIDTH) -> Console:
     return console
 
 
-def _load(file: Path) -> Config:
+def _load(file: Path, *, has_api: bool = False) -> Config:
     try:
-        return load(file)
+        return load(file, has_api=has_api)
     except ConfigError as error:
         _fail("\n".join(error.errors), _BAD_CONFIG)
 

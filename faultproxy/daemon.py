@@ -37,12 +37,14 @@ async def run(
 
     ``file`` is followed, if given; SIGHUP looks at it again. ``api`` is where the API listens, if it is asked for,
     and ``access`` is who may use it; ``announce`` is called with its URL. SIGUSR1 reports how each proxy stands.
-    ``ready`` is called once clients may come. Raises CannotListen at the start.
+    ``ready`` is called once clients may come. Raises CannotListen at the start, and ConfigError for a proxy that dials
+    the API.
     """
     with Poller(memory_limit(manager.config)) as poller, ExitStack() as stack:
         served = await _listen(api) if api is not None else None
         if served is not None:
             stack.callback(served.close)
+            manager.note_api(served.address)
         limit = ConnectionLimit(served.descriptors if served is not None else 0)
         circles = Circles(served.port if served is not None else None)
         await manager.listen(poller)

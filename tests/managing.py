@@ -14,6 +14,7 @@ from faultproxy.addresses import Address as ListenAddress
 from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import build
 from faultproxy.config.schema import Config
+from faultproxy.control.edits import rebase
 from faultproxy.control.http.security import ANYBODY, Access
 from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
@@ -69,7 +70,7 @@ class Managed:
 
     async def apply(self, config: Mapping[str, Any]) -> None:
         """Have this configuration run."""
-        await self.manager.apply(lambda _: configuration(config), "python")
+        await self.manager.apply(rebase(configuration(config)), "python")
 
     def address(self, proxy: str) -> Address:
         """Where it really listens."""

@@ -8,7 +8,6 @@ import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +16,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from faultproxy.addresses import Address, TcpAddress, parse_listen, parse_upstream
+from faultproxy.addresses import Address, parse_listen, parse_upstream
 from faultproxy.config import messages
 from faultproxy.config.json_schema import IGNORED
-from faultproxy.config.schema import Config
+from faultproxy.config.schema import Config, ProxyConfig
+from faultproxy.config.together import clashes
 from faultproxy.config.warnings import warnings
 from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant, read_tree
 from faultproxy.config.yaml_tree import Path as YamlPath
@@ -40,8 +40,6 @@ _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
 _TOO_LARGE = "the file is larger than 1 MiB; write a smaller one"
 _MAY_PASS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-_LOOPBACK = MappingProxyType({"localhost": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1",)})
-"""What is dialled by a name, and by the address that means all of this host's."""
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
 _CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, (Connect, ConnectDelay)))
 _VERDICTS = frozenset(kind.key for kind in CATALOGUE if not issubclass(kind, Shape))
@@ -60,13 +58,14 @@ class ConfigError(Exception):
         self.errors = errors
 
 
-def load(path: Path) -> Config:
+def load(path: Path, *, has_api: bool = False) -> Config:
     """Read and validate a file, with the variables of this process's environment. ``-`` is standard input.
 
-    Opens nothing but a regular file, and reads no more than 1 MiB of it. Raises ConfigError.
+    Opens nothing but a regular file, and reads no more than 1 MiB of it. With an API, of which the command line may
+    know alone, it needs no proxies. Raises ConfigError.
     """
     name, data = _content(path)
-    return parse(data, name, os.environ)
+    return parse(data, name, os.environ, has_api=has_api)
 
 
 def examine(path: Path) -> tuple[Config, list[str]]:
@@ -77,23 +76,48 @@ def examine(path: Path) -> tuple[Config, list[str]]:
     return config, [text for _, text in sorted(lines)]
 
 
-def parse(data: bytes, name: str, environment: Mapping[str, str] = MappingProxyType({})) -> Config:
+def parse(
+    data: bytes, name: str, environment: Mapping[str, str] = MappingProxyType({}), *, has_api: bool = False
+) -> Config:
     """Validate the content of a file; ``name`` is what its errors call it, ``environment`` what its variables hold.
 
     Raises ConfigError.
     """
-    return _read_config(data, name, environment)[0]
+    return _read_config(data, name, environment, has_api=has_api)[0]
 
 
-def build(value: object) -> Config:
+def build(value: object, *, has_api: bool = False) -> Config:
     """Validate a configuration that is held in mappings and lists; its errors name paths, and no file.
 
     Raises ConfigError.
     """
-    return _config(plant(value), None, [])
+    return _config(plant(value), None, [], has_api=has_api)
 
 
-def _read_config(data: bytes, name: str, environment: Mapping[str, str]) -> tuple[Config, Node]:
+def build_proxy(name: str, value: object) -> ProxyConfig:
+    """Validate one proxy that is held in mappings and lists, by itself: see check_together().
+
+    Its errors name paths, from ``proxies`` on. Raises ConfigError.
+    """
+    return build({"proxies": {name: value}}).proxies[name]
+
+
+def check_together(config: Config, api: Address | None = None) -> None:
+    """Raise ConfigError if proxies, each of which is valid by itself, cannot be beside one another or the API."""
+    listens = {name: proxy.listen for name, proxy in config.proxies.items()}
+    upstreams = {name: proxy.upstream for name, proxy in config.proxies.items()}
+    found = clashes(listens, upstreams, api)
+    problems = [
+        Problem(Place(0, number), ("proxies", name, key), f"{quote(str(getattr(config.proxies[name], key)))} {text}")
+        for number, (name, key, text) in enumerate(found)
+    ]
+    if problems:
+        raise _refusal(None, problems)
+
+
+def _read_config(
+    data: bytes, name: str, environment: Mapping[str, str], *, has_api: bool = False
+) -> tuple[Config, Node]:
     try:
         root, problems = read_tree(_decode(data), environment)
         if not isinstance(root.value, dict):
@@ -101,15 +125,17 @@ def _read_config(data: bytes, name: str, environment: Mapping[str, str]) -> tupl
             raise Unreadable(root.place, (), f"{what}; start with proxies:")
     except Unreadable as error:
         raise _refusal(name, [error.problem]) from None
-    return _config(root, name, problems), root
+    return _config(root, name, problems, has_api=has_api), root
 
 
-def _config(root: Node, name: str | None, problems: list[Problem]) -> Config:
+def _config(root: Node, name: str | None, problems: list[Problem], *, has_api: bool) -> Config:
     if isinstance(root.value, dict):
         for key in [key for key in root.value if key.startswith(IGNORED)]:
             del root.value[key]
+    if not has_api and root.child("api") is None:
+        problems += _no_proxies(root)
     config, wrong, unsaid = _validate(root)
-    problems += [*wrong, *_twice_named(root), *_too_late(root), *_twice_listening(root), *_circles(root)]
+    problems += [*wrong, *_twice_named(root), *_too_late(root), *_clashes(root)]
     if config is None or problems:
         raise _refusal(name, problems, unsaid)
     return config
@@ -226,6 +252,16 @@ def _is_gap(path: YamlPath, node: Node) -> bool:
     return True
 
 
+def _no_proxies(root: Node) -> Iterator[Problem]:
+    """A file that has none; only where there is an API, proxies may come later."""
+    proxies = root.child("proxies")
+    if proxies is None:
+        yield messages.missing("proxies", root)
+    elif proxies.value == {}:
+        text = f"holds nothing; write at least 1, such as {messages.sample('proxies')}"
+        yield Problem(proxies.place, ("proxies",), text)
+
+
 def _proxies(root: Node) -> Iterator[tuple[str, Node]]:
     proxies = root.child("proxies")
     if proxies is not None and isinstance(proxies.value, dict):
@@ -278,83 +314,15 @@ def _ends_reading(rule: Node) -> bool:
     return _value(rule, "dry_run") is not True and (stop if isinstance(stop, bool) else bool(_keys(rule) & _VERDICTS))
 
 
-def _twice_listening(root: Node) -> Iterator[Problem]:
-    """Proxies that listen where one above them does, be it among all addresses. Port 0 is another port each time."""
-    taken: dict[Address, str] = {}
-    partly: dict[Address, str] = {}
-    for proxy, node in _proxies(root):
-        listen = node.child("listen")
-        address = _address(parse_listen, listen.value) if listen is not None else None
-        if listen is None or address is None or (isinstance(address, TcpAddress) and address.port == 0):
-            continue
-        wider: list[Address] = []
-        if isinstance(address, TcpAddress):
-            wider = [TcpAddress(host, address.port) for host in _wider(address.host)]
-        owners = [taken.get(address), partly.get(address), *map(taken.get, wider)]
-        other = next((owner for owner in owners if owner is not None), None)
-        if other is not None:
-            text = f"{quote(listen.value)} is where proxy {other} listens already"
-            right = f"give this one a {'port' if isinstance(address, TcpAddress) else 'path'} of its own"
-            yield Problem(listen.place, ("proxies", proxy, "listen"), f"{text}; {right}")
-        taken.setdefault(address, proxy)
-        for wide in wider:
-            partly.setdefault(wide, proxy)
-
-
-def _circles(root: Node) -> Iterator[Problem]:
-    """Proxies that dial themselves, or one another in a circle: one client would take every descriptor there is.
-
-    What a name or another address of this host stands for is not looked up.
-    """
-    listens = {name: _address(parse_listen, _value(proxy, "listen")) for name, proxy in _proxies(root)}
-    upstreams = {name: _address(parse_upstream, _value(proxy, "upstream")) for name, proxy in _proxies(root)}
-    nexts = {
-        name: [other for other, listen in listens.items() if listen is not None and _reaches(upstream, listen)]
-        for name, upstream in upstreams.items()
-    }
-    reported: set[str] = set()
-    for name, proxy in _proxies(root):
-        circle = _way_back(name, nexts)
-        node = proxy.child("upstream")
-        if node is None or not circle or reported & set(circle):
-            continue
-        reported |= set(circle)
-        where = "this proxy itself listens"
-        if len(circle) > 1:
-            where = f"proxy {circle[1]} listens, and {' -> '.join([*circle, name])} is a circle"
-        text = f"{quote(node.value)} is where {where}; write the address of the server"
-        yield Problem(node.place, ("proxies", name, "upstream"), text)
-
-
-def _way_back(start: str, nexts: dict[str, list[str]]) -> list[str]:
-    """The proxies that a connection goes through from one until it is back there; none if it never is."""
-    ways, seen = [[start]], {start}
-    for way in ways:
-        for following in nexts[way[-1]]:
-            if following == start:
-                return way
-            if following not in seen:
-                seen.add(following)
-                ways.append([*way, following])
-    return []
-
-
-def _reaches(upstream: Address | None, listen: Address) -> bool:
-    """Whether what is dialled is, as far as can be seen, where a proxy listens."""
-    if not isinstance(upstream, TcpAddress) or not isinstance(listen, TcpAddress):
-        return upstream == listen
-    if upstream.port != listen.port:
-        return False
-    dialled = _LOOPBACK.get(upstream.host.lower(), (upstream.host.lower(),))
-    listening = ("127.0.0.1", "::1") if listen.host.lower() == "localhost" else (listen.host.lower(),)
-    return any(host in listening or (_is_loopback(host) and listen.host in _wider(host)) for host in dialled)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _clashes(root: Node) -> Iterator[Problem]:
+    """Proxies that listen at one place, or where the API does, or dial one another in a circle, or the API."""
+    proxies = dict(_proxies(root))
+    listens = {name: _address(parse_listen, _value(proxy, "listen")) for name, proxy in proxies.items()}
+    upstreams = {name: _address(parse_upstream, _value(proxy, "upstream")) for name, proxy in proxies.items()}
+    for proxy, key, text in clashes(listens, upstreams, _address(parse_listen, _value(root, "api"))):
+        node = proxies[proxy].child(key)
+        assert node is not None  # it has an address
+        yield Problem(node.place, ("proxies", proxy, key), f"{quote(node.value)} {text}")
 
 
 def _value(node: Node, key: str) -> Any:
@@ -367,16 +335,6 @@ def _address(parse: Callable[[Any], Address], value: Any) -> Address | None:
         return parse(value)
     except PydanticCustomError:
         return None
-
-
-def _wider(host: str) -> tuple[str, ...]:
-    """The hosts that stand for all addresses, this one among them."""
-    if host in {"", "0.0.0.0", "::"}:
-        return ("",) if host else ()
-    try:
-        return ("", "::" if ip_address(host).version == 6 else "0.0.0.0")
-    except ValueError:
-        return ("",)
 
 
 def _refusal(name: str | None, problems: list[Problem], unsaid: int = 0) -> ConfigError:

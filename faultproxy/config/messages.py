@@ -39,6 +39,16 @@ def empty(node: Node, path: Path) -> Problem:
     return Problem(node.place, path, f"is empty; {_any_value(path)}")
 
 
+def missing(key: str, root: Node) -> Problem:
+    """A key that is not at the top, and has to be."""
+    return Problem(root.place, (), f"{key} is missing; add {_flow({key: _example((key,))})}")
+
+
+def sample(key: str) -> str:
+    """A value of a key at the top, as YAML."""
+    return _flow(_example((key,)))
+
+
 def _say(error: ErrorDetails, node: Node, path: Path) -> str:
     # Only pydantic's own errors have a url; the text of ours is for users already.
     if "url" not in error:

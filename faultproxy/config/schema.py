@@ -7,6 +7,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     StrictBool,
@@ -134,7 +135,13 @@ class ProxyConfig(BaseModel):
 class Config(BaseModel):
     """A whole file. What rules and proxies must not be to one another is for the loader to see."""
 
-    model_config = MODEL
+    model_config = ConfigDict(
+        **MODEL,
+        json_schema_extra={
+            "if": {"not": {"required": ["api"]}},
+            "then": {"required": ["proxies"], "properties": {"proxies": {"minProperties": 1}}},
+        },
+    )
 
     version: Version = 1
     """The version of this format."""
@@ -150,6 +157,14 @@ class Config(BaseModel):
     """The most bytes that are held for connections in all; without it, a quarter of what the cgroup allows."""
     proxies: Annotated[
         dict[ProxyName, ProxyConfig],
-        Field(min_length=1, examples=[{"redis": {"listen": "127.0.0.1:16379", "upstream": "redis:6379"}}]),
-    ]
-    """The proxies by their names, which every log line carries."""
+        Field(examples=[{"redis": {"listen": "127.0.0.1:16379", "upstream": "redis:6379"}}]),
+    ] = Field(default_factory=dict)
+    """The proxies by their names, which every log line carries; only beside an API there may be none."""
+
+    def dump(self) -> dict[str, Any]:
+        """The file as it would stand in YAML, what is left at its default left out, but for the proxies' own."""
+        top = self.model_dump(mode="json", exclude={"proxies"}, exclude_unset=True)
+        return {
+            **{key: value for key, value in top.items() if value is not None},
+            "proxies": {name: proxy.dump() for name, proxy in self.proxies.items()},
+        }

@@ -22,7 +22,7 @@ class Difference:
         changed = set()
         for name in [*old.proxies, *(name for name in new.proxies if name not in old.proxies)]:
             before, after = old.proxies.get(name), new.proxies.get(name)
-            if before == after:
+            if before is after or before == after:
                 continue
             if after is not None:
                 changed.add(name)

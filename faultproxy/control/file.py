@@ -4,12 +4,14 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
 from faultproxy.config.loader import ConfigError, load
+from faultproxy.control.edits import rebase
 from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Manager
 from faultproxy.events.types import ConfigRejected
@@ -62,10 +64,10 @@ class WatchedFile:
         ``quietly``: nothing is logged if it is what runs already. ``again``: a reason is not logged a second time.
         """
         try:
-            config = await _in_thread(load, self._path)
-            if quietly and config == self._manager.config:
+            config = await _in_thread(partial(load, has_api=self._manager.api is not None), self._path)
+            if quietly and config == self._manager.layers.base:
                 return False
-            await self._manager.apply(lambda _: config, source="file", file=str(self._path))
+            await self._manager.apply(rebase(config), source="file", file=str(self._path))
         except (ConfigError, CannotListen) as error:
             if not again:
                 self._reject(error.errors if isinstance(error, ConfigError) else [str(error)])

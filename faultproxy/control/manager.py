@@ -1,18 +1,21 @@
 """The proxies that run, and the one way to change them."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
 import trio
 
 from faultproxy.addresses import Address, TcpAddress, UnixAddress
-from faultproxy.config.schema import Config, LogOptions
+from faultproxy.config.loader import ConfigError, check_together
+from faultproxy.config.schema import Config, LogOptions, ProxyConfig
 from faultproxy.control.changes import Difference
-from faultproxy.control.listeners import make_listeners
+from faultproxy.control.edits import Edit
+from faultproxy.control.layers import Layers
+from faultproxy.control.listeners import CannotListen, make_listeners
 from faultproxy.events.bus import Bus
-from faultproxy.events.types import ConfigLoaded, ProxyStarted
+from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.kernel import memory
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.listener.unix_listener import AnyListener
@@ -23,12 +26,15 @@ from faultproxy.upstream.dial import Target
 
 _SHARE_OF_MEMORY = 4
 
-Edit = Callable[[Config], Config]
 Source = Literal["file", "api", "python"]
 
 
 class Draining(Exception):
     """No edit takes effect any more: the proxies are being drained."""
+
+
+class Conflict(Exception):
+    """What runs is no longer what the edit was meant for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,9 @@ class CommandLine:
 class Manager:
     """Runs the proxies of a configuration. apply() changes what runs, whoever asks for it.
 
-    ``configure_log`` is called with the log's options at each edit.
+    ``layers`` are what runs, ``revision`` is the number of the edits that have changed them. ``api`` is where the API
+    really listens, if it does: no proxy may dial it. ``run_id`` is of this run alone. ``configure_log`` is called with
+    the log's options at each edit.
     """
 
     def __init__(
@@ -63,16 +71,23 @@ class Manager:
         overrides: CommandLine = CommandLine(),
         configure_log: Callable[[LogOptions], object] = lambda _: None,
     ) -> None:
-        self.config = config
+        self.layers = Layers.of(config)
+        self.revision = 0
+        self.api: Address | None = None
+        self.run_id = secrets.token_hex(4)
         self.bus = bus
         self.seed = overrides.seed_of(config, drawn=secrets.randbits(32))
         self.proxies: dict[str, RunningProxy] = {}
         self._overrides = overrides
         self._configure_log = configure_log
-        self._run_id = secrets.token_hex(4)
         self._accepted: dict[str, int] = {}  # by proxies that were removed: whoever takes the name goes on numbering
         self._editing = trio.Lock()
         self._is_draining = False
+
+    @property
+    def config(self) -> Config:
+        """The sum of the layers: what runs."""
+        return self.layers.config
 
     @property
     def addresses(self) -> dict[str, Address]:
@@ -97,6 +112,11 @@ class Manager:
         self._syn_sockets = SynSockets(poller)
         _, self._listeners = await make_listeners(self.config.proxies, {}, self._syn_sockets)
 
+    def note_api(self, address: Address) -> None:
+        """The API really listens here. Raises ConfigError if a proxy dials it."""
+        check_together(self.config, address)
+        self.api = address
+
     def start(self, services: Services) -> None:
         """Begin to accept."""
         self._services = services
@@ -104,42 +124,58 @@ class Manager:
             self._add(name, listener)
         self._note_listeners()
 
-    async def apply(self, edit: Edit, source: Source, file: str | None = None) -> None:
+    async def apply(
+        self, edit: Edit, source: Source, file: str | None = None, *, revisions: Collection[int] | None = None
+    ) -> None:
         """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
 
-        ``edit`` returns the new configuration for the one that runs; what it raises is passed on. Raises CannotListen,
-        and Draining once drain() was called. Nothing has changed then.
+        ``edit`` returns the new layers for those that run; what it raises is passed on. Raises ConfigError if they are
+        not valid, CannotListen, Conflict if ``revision`` is none of ``revisions``, and Draining once drain() was
+        called. Nothing has changed then. What the API asks for in vain is logged; of a file, the caller does it.
         """
-        async with self._editing:
-            config = edit(self.config)
-            changes = Difference.between(self.config, config)
-            if self._is_draining:
-                raise Draining
-            kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
-            if self._is_draining:
-                for listener in new.values():
+        try:
+            async with self._editing:
+                if revisions is not None and self.revision not in revisions:
+                    raise Conflict
+                await self._apply(edit, source, file)
+        except (ConfigError, CannotListen) as error:
+            if source == "api":
+                errors = error.errors if isinstance(error, ConfigError) else (str(error),)
+                self.bus.publish(ConfigRejected(source=source, file=file, errors=errors))
+            raise
+
+    async def _apply(self, edit: Edit, source: Source, file: str | None) -> None:
+        layers = edit(self.layers)
+        config = layers.config
+        check_together(config, self.api)
+        changes = Difference.between(self.config, config)
+        if self._is_draining:
+            raise Draining
+        kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
+        if self._is_draining:
+            for listener in new.values():
+                listener.close()
+            raise Draining
+        moved = [
+            f"proxy {name}: now at {listener.address}"
+            for name, listener in new.items()
+            if listener.address != listener.configured and name in self.proxies
+        ]
+        before = self.layers
+        try:
+            unaffected = self._swap(layers, kept | new, changes.proxies)
+        except Exception:  # a bug: what runs goes on as far as it can
+            self.layers = before
+            for proxy in self.proxies.values():
+                proxy.take_back()
+            for listener in new.values():
+                if all(proxy.listener is not listener for proxy in self.proxies.values()):
                     listener.close()
-                raise Draining
-            moved = [
-                f"proxy {name}: now at {listener.address}"
-                for name, listener in new.items()
-                if listener.address != listener.configured and name in self.proxies
-            ]
-            before = self.config
-            try:
-                unaffected = self._swap(config, kept | new)
-            except Exception:  # a bug: what runs goes on as far as it can
-                self.config = before
-                for proxy in self.proxies.values():
-                    proxy.take_back()
-                for listener in new.values():
-                    if all(proxy.listener is not listener for proxy in self.proxies.values()):
-                        listener.close()
-                raise
-            dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
-            texts = (*changes.texts, *moved)
-            loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
-            self.bus.publish(loaded)
+            raise
+        self.revision += layers != before
+        dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
+        texts = (*changes.texts, *moved)
+        self.bus.publish(ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected))
 
     def drain(self) -> None:
         """Give the addresses back and accept no more; open connections go on in the services' nursery."""
@@ -148,16 +184,26 @@ class Manager:
             proxy.close_listener()
             proxy.drain()
 
-    def _swap(self, config: Config, listeners: Mapping[str, AnyListener]) -> int:
+    def _swap(self, layers: Layers, listeners: Mapping[str, AnyListener], changed: Set[str]) -> int:
         """Have the proxies of this configuration run at these listeners. There is no checkpoint in between.
 
-        Returns how many open connections the changed triggered faults do not reach.
+        Those that are not ``changed``, and have the same listener and seed, are left alone. Returns how many open
+        connections the changed triggered faults do not reach.
         """
-        kept = {id(listener) for listener in listeners.values()}
+        config = layers.config
+        seed = self._overrides.seed_of(config, drawn=self.seed)
+        in_use = {id(listener) for listener in listeners.values()}
+        same = {
+            name
+            for name, proxy in self.proxies.items()
+            if name not in changed and listeners.get(name) is proxy.listener and seed == self.seed
+        }
         for name, proxy in tuple(self.proxies.items()):
+            if name in same:
+                continue
             if listeners.get(name) is proxy.listener:
                 proxy.judge_waiting()
-            elif id(proxy.listener) in kept:
+            elif id(proxy.listener) in in_use:
                 proxy.hand_over()
             else:
                 proxy.close_listener()
@@ -165,15 +211,16 @@ class Manager:
                 del self.proxies[name]
                 proxy.drain()
                 self._accepted[name] = proxy.accepted
-        self.config, self.seed = config, self._overrides.seed_of(config, drawn=self.seed)
+        self.layers, self.seed = layers, seed
         self._configure_log(self._overrides.log(config.log))
         self._services.poller.memory.limit = memory_limit(config)
         unaffected = 0
         for name in config.proxies:
-            if name in self.proxies:
-                unaffected += self.proxies[name].update(self._settings(name), listeners[name])
-            else:
+            if name not in self.proxies:
                 self._add(name, listeners[name])
+            elif name not in same:
+                settings = proxy_settings(config.proxies[name], seed)
+                unaffected += self.proxies[name].update(settings, listeners[name])
         self._note_listeners()
         return unaffected
 
@@ -186,30 +233,12 @@ class Manager:
                 upstream=str(config.upstream),
                 rules=len(config.rules),
                 seed=self.seed,
-                run=self._run_id,
+                run=self.run_id,
                 config=config.dump(),
             )
         )
         accepted = self._accepted.pop(name, 0)
-        self.proxies[name] = RunningProxy(name, self._settings(name), listener, self._services, accepted)
-
-    def _settings(self, name: str) -> ProxySettings:
-        config = self.config.proxies[name]
-        keepalive_s = config.keepalive
-        if isinstance(config.upstream, UnixAddress):
-            upstream = Target.unix(config.upstream.path)
-        else:
-            upstream = Target.tcp(config.upstream.host, config.upstream.port, keepalive_s)
-        return ProxySettings(
-            upstream,
-            config.dial_timeout,
-            config.peek_timeout,
-            keepalive_s,
-            config.max_connections,
-            config.enabled,
-            self.seed,
-            config.rules,
-        )
+        self.proxies[name] = RunningProxy(name, proxy_settings(config, self.seed), listener, self._services, accepted)
 
     def _note_listeners(self) -> None:
         listeners = [proxy.listener for proxy in self.proxies.values()]
@@ -217,6 +246,25 @@ class Manager:
         self._services.circles.ports = frozenset(
             address.port for listener in listeners if isinstance(address := listener.address, TcpAddress)
         )
+
+
+def proxy_settings(config: ProxyConfig, seed: int) -> ProxySettings:
+    """What a proxy is given of its configuration."""
+    keepalive_s = config.keepalive
+    if isinstance(config.upstream, UnixAddress):
+        upstream = Target.unix(config.upstream.path)
+    else:
+        upstream = Target.tcp(config.upstream.host, config.upstream.port, keepalive_s)
+    return ProxySettings(
+        upstream,
+        config.dial_timeout,
+        config.peek_timeout,
+        keepalive_s,
+        config.max_connections,
+        config.enabled,
+        seed,
+        config.rules,
+    )
 
 
 def memory_limit(config: Config) -> int:

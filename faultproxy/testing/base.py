@@ -7,6 +7,7 @@ from typing import Self, Unpack
 
 from faultproxy.addresses import Address, TcpAddress
 from faultproxy.config.loader import ConfigError, load
+from faultproxy.control.edits import rebase
 from faultproxy.control.manager import Draining, Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.history import Fault, History
@@ -176,7 +177,7 @@ class BaseProxy:
         """Change what is given. Runs in the proxy's thread, one at a time."""
         config = self._settings.config(changes)
         try:
-            await self._manager.apply(lambda _: config, "python")
+            await self._manager.apply(rebase(config), "python")
         except Draining:
             raise RuntimeError(NOT_RUNNING) from None
         self._settings.adopt(config, changes)

@@ -128,9 +128,9 @@ async def test_an_error_in_the_file_is_not_tried_again(
     """Only what may pass is: a file that is wrong stays wrong."""
     loads = []
 
-    def count(path: Path) -> Config:
+    def count(path: Path, *, has_api: bool) -> Config:
         loads.append(path)
-        return loader.load(path)
+        return loader.load(path, has_api=has_api)
 
     monkeypatch.setattr(file_module, "load", count)
     async with watched(file, p=at(server)) as its:
@@ -178,7 +178,7 @@ async def test_a_bug_is_logged_and_ends_nothing(
 ) -> None:
     """With its traceback; the next edit takes effect."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh")
 
     async with watched(file, p=at(server)) as its:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import trio
 
-from faultproxy.config.schema import Config, LogOptions
+from faultproxy.config.schema import LogOptions
 from faultproxy.control import manager as manager_module
 from faultproxy.control.changes import Difference
+from faultproxy.control.edits import rebase
+from faultproxy.control.layers import Layers
 from faultproxy.control.manager import CommandLine, Draining, memory_limit
 from faultproxy.events.types import ConfigLoaded, ConnectionOpened, FaultInjected, ProxyStarted, ProxyStopped
 from faultproxy.kernel import memory
@@ -43,17 +45,16 @@ async def test_edits_wait_for_one_another(server: str) -> None:
     file = configuration({"proxies": {"p": at(server, NOBODY), "file": at(server, listen="localhost:0")}})
     addition = configuration({"proxies": {"python": at(server, CUT, listen="localhost:0")}}).proxies
 
-    def from_file(_: Config) -> Config:
-        return file
+    from_file = rebase(file)
 
-    def from_python(config: Config) -> Config:
-        return config.model_copy(update={"proxies": {**config.proxies, **addition}})
+    def from_python(layers: Layers) -> Layers:
+        return layers.with_proxies({**layers.config.proxies, **addition})
 
     seen = set()
     async with managed({"proxies": {"p": at(server)}}) as its:
         for number in range(200):
             random = Random(number)
-            await its.manager.apply(lambda _: start, "python")
+            await its.manager.apply(lambda _: Layers.of(start), "python")
             before = len(its.record.events)
 
             async def apply(source: Any, edit: Any, turns: int) -> None:
@@ -67,13 +68,12 @@ async def test_edits_wait_for_one_another(server: str) -> None:
             loaded = [event for event in its.record.events[before:] if isinstance(event, ConfigLoaded)]
             order = tuple(event.source for event in loaded)
             seen.add(order)
-            expected = from_python(file) if order == ("file", "api") else file
-            assert its.manager.config == expected
-            assert its.manager.proxies.keys() == expected.proxies.keys()
+            expected = from_python(Layers.of(file))  # in either order
+            assert its.manager.layers == expected
+            assert its.manager.proxies.keys() == expected.config.proxies.keys()
             assert its.manager.matched("p") == ({"nobody": 0})
             assert [await ask(its.address(name)) for name in ("p", "file")] == [b"hi"] * 2
-            if "python" in expected.proxies:
-                assert await ask(its.address("python")) == "ECONNRESET"
+            assert await ask(its.address("python")) == "ECONNRESET"
     assert seen == {("file", "api"), ("api", "file")}
 
 
@@ -110,10 +110,10 @@ async def test_two_proxies_swap_their_listeners_while_clients_wait() -> None:
             for turn in range(10):
                 owners = "ab" if turn % 2 == 0 else "ba"
 
-                def edit(_: Config, turn: int = turn) -> Config:
+                def edit(_: Layers, turn: int = turn) -> Layers:
                     # From here to the swap there is no checkpoint: who connects now waits in the queue.
                     waiting.extend(connect(place) for place in places * 3)
-                    return configuration(edition(*((y, x) if turn % 2 == 0 else (x, y))))
+                    return Layers.of(configuration(edition(*((y, x) if turn % 2 == 0 else (x, y)))))
 
                 await its.manager.apply(edit, "python")
                 expected += list(owners * 3)
@@ -196,7 +196,7 @@ async def test_what_is_logged_of_an_edit(server: str) -> None:
     """Who asked, what has changed, and the whole mapping of each proxy that has; a new port that the kernel chose."""
     async with managed({"proxies": {"p": at(server, listen="localhost:0"), "q": at(server)}}) as its:
         await its.manager.apply(
-            lambda _: configuration({"proxies": {"p": at(server, CUT), "q": at(server)}}), "file", "f.yaml"
+            rebase(configuration({"proxies": {"p": at(server, CUT), "q": at(server)}})), "file", "f.yaml"
         )
         (loaded,) = its.record.of(ConfigLoaded)
         assert (loaded.source, loaded.file, list(loaded.config)) == ("file", "f.yaml", ["p"])

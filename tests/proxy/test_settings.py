@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from faultproxy.control.manager import proxy_settings
 from faultproxy.proxy.settings import ProxySettings, Services
 from tests.managing import at, managed
 from tests.peers import Server, echo
@@ -25,7 +26,7 @@ async def test_what_a_file_says_reaches_the_proxy(server: str) -> None:
         "dial_timeout": "2s", "peek_timeout": "3ms", "keepalive": "4s", "max_connections": 5, "enabled": False,
     }  # fmt: skip
     async with managed({"seed": 6, "proxies": {"p": at(server, CUT, **keys), "q": at("unix:/q.sock")}}) as its:
-        p, q = (its.manager._settings(name) for name in "pq")
+        p, q = (proxy_settings(its.manager.config.proxies[name], its.manager.seed) for name in "pq")
     assert (p.dial_timeout_s, p.peek_timeout_s, p.keepalive_s, p.max_connections) == (2.0, 0.003, 4.0, 5)
     assert (p.is_enabled, p.seed, [rule.name for rule in p.rules]) == (False, 6, ["cut"])
     assert (str(p.upstream), p.upstream.keepalive_s) == (server, 4.0)

@@ -1,0 +1,136 @@
+"""Changes to what runs, as values: each function returns an edit for Manager.apply().
+
+An edit lays its change over the base, whole or not at all. Values are what a file has in mappings and lists; they are
+validated as a file is, and their errors name paths (ConfigError). Rules that keep their name keep their counts.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any, Literal
+
+from faultproxy.config.loader import build, build_proxy
+from faultproxy.config.schema import Config, ProxyConfig
+from faultproxy.control.layers import Layers
+from faultproxy.rules.rule import BaseRule
+from faultproxy.units import quote
+
+Edit = Callable[[Layers], Layers]
+Kind = Literal["proxy", "rule"]
+
+
+class NotFound(Exception):
+    """An edit is about a proxy or a rule that there is not."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        super().__init__(f"there is no {kind} {quote(name)}")
+        self.kind = kind
+        self.name = name
+
+
+class Exists(Exception):
+    """An edit makes a proxy or a rule that there is already."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        super().__init__(f"there is a {kind} {quote(name)} already")
+        self.kind = kind
+        self.name = name
+
+
+def rebase(config: Config) -> Edit:
+    """Another base under the same overlay: a file was saved."""
+    return lambda layers: layers.rebased(config)
+
+
+def replace(config: Mapping[str, Any]) -> Edit:
+    """Run this configuration instead."""
+    return lambda layers: layers.edited(build(config, has_api=True))
+
+
+def drop_overlay() -> Edit:
+    """Back to the base."""
+    return lambda layers: Layers.of(layers.base)
+
+
+def put_proxy(name: str, value: object, *, new: bool = False) -> Edit:
+    """Make a proxy, or make one what ``value`` says. Raises Exists if it must be ``new`` and is not."""
+
+    def edit(layers: Layers) -> Layers:
+        if new and name in layers.config.proxies:
+            raise Exists("proxy", name)
+        return _with(layers, name, value)
+
+    return edit
+
+
+def patch_proxy(name: str, value: Mapping[str, Any]) -> Edit:
+    """Give a proxy the keys of ``value``, and leave it the others; None gives a key its default. Raises NotFound."""
+
+    def edit(layers: Layers) -> Layers:
+        merged = {**_proxy(layers, name).dump(), **value}
+        defaults = {key for key in merged.keys() & ProxyConfig.model_fields if merged[key] is None}
+        return _with(layers, name, {key: inner for key, inner in merged.items() if key not in defaults})
+
+    return edit
+
+
+def delete_proxy(name: str) -> Edit:
+    """Remove a proxy, whoever made it. Raises NotFound."""
+
+    def edit(layers: Layers) -> Layers:
+        _proxy(layers, name)
+        return layers.with_proxies({key: proxy for key, proxy in layers.config.proxies.items() if key != name})
+
+    return edit
+
+
+def put_rule(proxy: str, rule: Mapping[str, Any], before: str | None = None, *, new: bool = False) -> Edit:
+    """Give a proxy a rule, or another one of the same name. A new one stands first, another in the same place.
+
+    With ``before``, it stands before that rule, new or not. Raises NotFound, also for ``before``, and Exists if the
+    rule must be ``new`` and is not.
+    """
+
+    def edit(layers: Layers) -> Layers:
+        value = _proxy(layers, proxy).dump()
+        rules, name = value["rules"], rule.get("name")
+        names = [each["name"] for each in rules]
+        if new and name in names:
+            raise Exists("rule", str(name))
+        at = names.index(name) if name in names else 0
+        rest = [each for each in rules if each["name"] != name]
+        if before is not None and before != name:
+            if before not in names:
+                raise NotFound("rule", before)
+            at = next(number for number, each in enumerate(rest) if each["name"] == before)
+        return _with(layers, proxy, {**value, "rules": [*rest[:at], rule, *rest[at:]]})
+
+    return edit
+
+
+def delete_rule(proxy: str, rule: str) -> Edit:
+    """Take a rule from a proxy. Raises NotFound."""
+
+    def edit(layers: Layers) -> Layers:
+        running = _proxy(layers, proxy)
+        rules: tuple[BaseRule, ...] = running.rules
+        rest = tuple(each for each in rules if each.name != rule)
+        if len(rest) == len(rules):
+            raise NotFound("rule", rule)
+        return layers.with_proxies({**layers.config.proxies, proxy: running.model_copy(update={"rules": rest})})
+
+    return edit
+
+
+def all_of(*edits: Edit) -> Edit:
+    """One after the other, as one edit: if one raises, none takes effect."""
+    return lambda layers: reduce(lambda result, edit: edit(result), edits, layers)
+
+
+def _proxy(layers: Layers, name: str) -> ProxyConfig:
+    if name not in layers.config.proxies:
+        raise NotFound("proxy", name)
+    return layers.config.proxies[name]
+
+
+def _with(layers: Layers, name: str, value: object) -> Layers:
+    return layers.with_proxies({**layers.config.proxies, name: build_proxy(name, value)})
