@@ -40,7 +40,7 @@ DURATION_PATTERN = rf"^{NUMBER} ?(?:us|ms|s|m|h)$"
 POSITIVE_DURATION_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:us|ms|s|m|h)$"
 SIZE_PATTERN = rf"^{NUMBER} ?(?:B|kB|MB|GB|KiB|MiB|GiB)$"
 POSITIVE_SIZE_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:B|kB|MB|GB|KiB|MiB|GiB)$"
-RATE_PATTERN = rf"^(?=[0-9.]*[1-9]){NUMBER} ?(?:(?:B|kB|MB|GB|KiB|MiB|GiB)/s|(?:k|M|G)?bit/s)$"
+RATE_PATTERN = rf"^{NUMBER} ?(?:(?:B|kB|MB|GB|KiB|MiB|GiB)/s|(?:k|M|G)?bit/s)$"
 PERCENT_PATTERN = r"^(?:100(?:\.0{1,9})?|(?:0|[1-9][0-9]?)(?:\.[0-9]{1,9})?) ?%$"
 
 
@@ -63,10 +63,10 @@ def parse_size(value: object) -> int:
 
 
 def parse_rate(value: object) -> float:
-    """Bytes a second, from ``64KiB/s``, ``1MB/s`` or ``8Mbit/s``; more than none."""
+    """Bytes a second, from ``64KiB/s``, ``1MB/s`` or ``8Mbit/s``; 0 is none."""
     rate = _parse(value, "rate", _BYTES_A_SECOND, "{0}B/s, {0}KiB/s or {0}Mbit/s")
-    if not 0 < rate <= _LARGEST_B:
-        raise PydanticCustomError("rate", f"{quote(value)} is no rate that can be kept; write one such as 64KiB/s")
+    if rate > _LARGEST_B:
+        raise PydanticCustomError("rate", f"{quote(value)} is more than 8 PiB/s; write a lower rate")
     return float(rate)
 
 

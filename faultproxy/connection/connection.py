@@ -6,13 +6,14 @@ that is not acknowledged yet) is done by a task, which ends when there is nothin
 
 import errno
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import trio
 
 from faultproxy.connection import closing
 from faultproxy.connection.context import Context, Greeting
-from faultproxy.connection.injector import Injector
+from faultproxy.connection.injector import Edited, Injector
 from faultproxy.connection.peers import Peers
 from faultproxy.connection.reports import Reports
 from faultproxy.connection.sleeper import Sleeper
@@ -82,12 +83,16 @@ class Connection:
                 self._dialling.cancel()  # a fault that is due does not wait for the server
             self._work()
 
-    def let_go(self, changed: Collection[str], withdrawn: Collection[str]) -> None:
-        """Rules were changed or removed: their hangs end, and the faults of those withdrawn wait no more."""
+    def let_go(self, edited: Edited) -> None:
+        """Rules were changed or removed: what they did ends, as far as it can."""
+        answers = self.plan.answers
+        if any(rule in answers for rule in edited.rejudged):
+            kept = {rule: answer for rule, answer in answers.items() if rule not in edited.rejudged}
+            self.plan = replace(self.plan, answers=kept)
         if self._injector is not None and not self._is_over:
-            self._injector.let_go(changed, withdrawn)
-            if self._sleeper is not None:
-                self._sleeper.wake()
+            self._injector.let_go(edited)
+            if self._sleeper is not None or self._injector.has_pending:
+                self._work()
 
     def awaits(self, rule: str) -> bool:
         """Whether a fault of this rule waits for its trigger."""

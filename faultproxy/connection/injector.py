@@ -1,7 +1,7 @@
 """Carries out the faults of the rules that match a connection: shapes from now on, the others at their triggers."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -11,7 +11,7 @@ from faultproxy.connection.context import Context
 from faultproxy.connection.peers import Peers
 from faultproxy.connection.reports import Reports
 from faultproxy.connection.shaping import Shaping
-from faultproxy.connection.triggers import Delivered, Pending, Triggers
+from faultproxy.connection.triggers import NEVER, Delivered, LastByte, Pending, Triggers
 from faultproxy.faults.base import Direction, Shape, Side
 from faultproxy.relay import BUFFER_SIZE, UNLIMITED
 from faultproxy.rules.draw import draw
@@ -22,12 +22,26 @@ _LOOK_S = 0.05
 _LOOK_FOR_S = 2.0  # after the last byte: a lost packet is sent again within a second, and is then a byte
 
 
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """The names of the rules that an edit has changed or removed; of these those that are gone, and that are live.
+
+    A rule counts as live if it was before the edit, or is since. ``rejudged`` are live ones that are gone, or whose
+    conditions are others: what they have said of a connection no longer holds.
+    """
+
+    rules: frozenset[str]
+    removed: frozenset[str]
+    live: frozenset[str]
+    rejudged: frozenset[str]
+
+
 class Injector:
     """The faults of one connection. ``install`` is to be called once the relay exists."""
 
     __slots__ = (
-        "_context", "_facts", "_hung_by", "_look_until", "_looks", "_peers", "_reports", "_revoked", "_shaping",
-        "_triggers",
+        "_context", "_discarding", "_facts", "_hung_by", "_incomplete", "_look_until", "_looks", "_peers", "_reports",
+        "_revoked", "_shaping", "_triggers",
     )  # fmt: skip
 
     def __init__(self, context: Context, facts: ConnectionFacts, peers: Peers, reports: Reports) -> None:
@@ -38,6 +52,8 @@ class Injector:
         self._triggers = Triggers(facts.at_s)
         self._shaping = Shaping(peers, self._draw, self._report_shape, context.lines)
         self._hung_by: str | None = None
+        self._discarding: dict[str, frozenset[Direction]] = {}
+        self._incomplete: dict[str, frozenset[Direction]] = {}  # what rules threw away that are changed or gone now
         self._revoked: frozenset[str] = frozenset()
         self._look_until = 0.0
         self._looks = False
@@ -77,17 +93,22 @@ class Injector:
         self.install()
 
     def add(self, matches: Iterable[Match]) -> None:
-        """Let the triggered faults of these rules wait for their triggers too."""
-        self._triggers.add(matches, trio.current_time())
+        """Let the triggered faults of these rules wait for their triggers too, which count from now on."""
+        delivered = {direction: self._peers.delivered(direction) for direction in Direction}
+        self._triggers.add(matches, trio.current_time(), delivered)
         self._set_limits()
 
-    def let_go(self, changed: Collection[str], withdrawn: Collection[str]) -> None:
-        """End a hang of changed rules, even one that only begins now: every byte goes on.
+    def let_go(self, edited: Edited) -> None:
+        """End a hang of edited rules, even one that only begins now: every byte goes on.
 
-        Wait no more for the triggers of those that are withdrawn.
+        Where they have thrown bytes away the connection is closed, unless they go on with it. What live ones hold goes
+        on at once, and their triggers are waited for no more.
         """
-        self._revoked = frozenset(changed)
-        self._triggers.withdraw(withdrawn)
+        self._revoked = edited.rules
+        self._incomplete |= {rule: ways for rule, ways in self._discarding.items() if rule in edited.rules}
+        self._triggers.withdraw(edited.live)
+        self._triggers.forget(edited.removed)
+        self._shaping.release(edited.live)
         self._set_limits()
         self._end_revoked_hang()
 
@@ -109,10 +130,12 @@ class Injector:
     @property
     def has_pending(self) -> bool:
         """Whether a fault waits for its trigger, or a hang for its end."""
-        return bool(self._triggers) or self._peers.frozen_until not in (None, math.inf)
+        return bool(self._triggers or self._incomplete) or self._peers.frozen_until not in (None, math.inf)
 
     def next_deadline(self) -> float:
         """When inject_due() is to be called next, whatever happens; infinity for never."""
+        if self._incomplete:
+            return -math.inf
         frozen_until = self._peers.frozen_until
         triggered_at = self._triggers.next_deadline(self._last_byte_at())
         return triggered_at if frozen_until is None else min(triggered_at, frozen_until)
@@ -124,6 +147,8 @@ class Injector:
             peers.thaw()
         while peers.is_open and (pending := self._take_due()) is not None:
             await self._inject(pending)
+        if self._incomplete and peers.is_open:
+            peers.stop()
         if peers.is_open:
             self._set_limits()
 
@@ -150,6 +175,10 @@ class Injector:
         self._revoked = frozenset()
         until = self._triggers.next_deadline(self._last_byte_at(), dry_runs=False)
         await fault.inject(peers, report, until)
+        if fault.discards:
+            self._discarding[match.rule] = fault.discards
+            if fault.discards >= self._incomplete.get(match.rule, fault.discards):
+                self._incomplete.pop(match.rule, None)
         if peers.frozen_until is not None:
             self._hung_by = match.rule
             self._end_revoked_hang()  # by an edit meanwhile
@@ -161,12 +190,12 @@ class Injector:
     def _take_due(self) -> Pending | None:
         return self._triggers.take_due(trio.current_time(), self._delivered(), self._last_byte_at())
 
-    def _last_byte_at(self) -> float:
-        """When the last byte was delivered, if a fault waits for idle time."""
+    def _last_byte_at(self) -> LastByte:
+        """When the last byte was delivered each way, if a fault waits for idle time."""
         if self._peers.relay is None or not self._triggers.await_idle:
-            return -math.inf
-        written_at_s = max(self._peers.pipe(direction).written_at_s for direction in Direction)
-        return trio.current_time() - (monotonic() - written_at_s)
+            return NEVER
+        offset_s = trio.current_time() - monotonic()
+        return {direction: self._peers.pipe(direction).written_at_s + offset_s for direction in Direction}
 
     def _delivered(self) -> Delivered | None:
         if self._peers.relay is None:

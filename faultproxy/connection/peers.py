@@ -30,7 +30,18 @@ class Peers:
     until when none is, infinity for ever.
     """
 
-    __slots__ = ("_ended", "_keepalive_s", "_poller", "client", "frozen_until", "is_open", "packets", "relay", "server")
+    __slots__ = (
+        "_discards",
+        "_ended",
+        "_keepalive_s",
+        "_poller",
+        "client",
+        "frozen_until",
+        "is_open",
+        "packets",
+        "relay",
+        "server",
+    )
 
     def __init__(self, poller: Poller, client: socket.socket) -> None:
         self.client = client
@@ -41,6 +52,7 @@ class Peers:
         self.frozen_until: float | None = None
         self._poller = poller
         self._ended = _NEITHER
+        self._discards = _NEITHER
         self._keepalive_s: float | None = None  # of the client's socket, when a hang for ever is over
 
     def connect(self, server: socket.socket, on_change: Callable[[], None]) -> Relay:
@@ -49,6 +61,8 @@ class Peers:
         self.relay = relay = Relay(self._poller, self.client, server, on_change)
         for direction in self._ended:
             self.pipe(direction).shut_down()
+        for direction in self._discards:
+            self.pipe(direction).discard()
         if self.frozen_until is not None:
             relay.freeze(for_ever=self.frozen_until == math.inf)
         if self.packets is not None:
@@ -142,6 +156,11 @@ class Peers:
             sockets.shut_write(self.client)
         self._ended |= {direction}
         return True
+
+    def discard(self, direction: Direction) -> None:
+        self._discards |= {direction}
+        if self.relay is not None and not self.pipe(direction).is_shut:
+            self.pipe(direction).discard()
 
     def freeze(self, for_s: float | None) -> None:
         if for_s is None and self.frozen_until != math.inf:

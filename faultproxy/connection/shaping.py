@@ -1,8 +1,8 @@
 """The shapes of one connection: which act, how far each has come, and that each is reported once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from math import prod
+from math import inf, prod
 from socket import AF_UNIX
 from typing import Protocol
 
@@ -60,6 +60,19 @@ class Shaping:
                 acting = [(match, shape) for match, shape in self._streams if shape.acts_on(direction)]
                 shapers = [self._shaper(match, shape, direction) for match, shape in acting]
                 pipe.set_shaper(Chain(shapers, pipe.bytes_read, partial(self._acted, acting)) if shapers else None)
+                for (match, shape), shaper in zip(acting, shapers, strict=True):
+                    if shaper.rate == 0:
+                        self._report_once(match, shape)
+
+    def release(self, rules: Collection[str]) -> None:
+        """Let what the shapes of these rules hold go on at once, through the other shapes that have it too."""
+        for direction in Direction:
+            keys = [(match.rule, shape.key, direction) for match, shape in self._streams if shape.acts_on(direction)]
+            going = [key for key in keys if key[0] in rules and key in self._at_work]
+            if going:
+                held_s = sum(self._at_work[key][1].delay_s for key in going)
+                self._peers.pipe(direction).hurry(held_s if len(going) < len(keys) else inf)
+        self._reported = {one for one in self._reported if one[0] not in rules}
 
     @property
     def bytes_changed(self) -> int:

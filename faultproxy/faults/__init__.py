@@ -3,6 +3,7 @@
 from faultproxy.faults.abort import Abort
 from faultproxy.faults.bandwidth import Bandwidth
 from faultproxy.faults.base import Fault
+from faultproxy.faults.blackhole import Blackhole
 from faultproxy.faults.broken_pipe import BrokenPipe
 from faultproxy.faults.close import Close
 from faultproxy.faults.connect_timeout import ConnectTimeout
@@ -12,6 +13,7 @@ from faultproxy.faults.half_close import HalfClose
 from faultproxy.faults.hang import Hang
 from faultproxy.faults.latency import Latency
 from faultproxy.faults.loss import Loss
+from faultproxy.faults.noop import Noop
 from faultproxy.faults.refuse import Refuse
 from faultproxy.faults.reset import Reset
 from faultproxy.faults.slice import Slice
@@ -30,12 +32,14 @@ CATALOGUE: tuple[type[Fault], ...] = (
     HalfClose,
     Close,
     Hang,
+    Blackhole,
     Latency,
     Bandwidth,
     Slice,
     Corrupt,
     Loss,
     SlowClose,
+    Noop,
     Pass,
 )
 """Every fault there is; a rule's keys, the JSON Schema and the documentation follow it."""

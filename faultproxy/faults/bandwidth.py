@@ -19,12 +19,15 @@ class Bandwidth(StreamShape):
     ``per: proxy`` is one line for all connections of the proxy that the rule picks, one each way: those that have
     something to send share it fairly, in turns of a piece each. It comes before the other shapes, wherever its rule
     stands.
+
+    A rate of 0 stalls: what is under way still arrives, then nothing is read, not even FIN, until an edit gives a
+    rate or removes the rule, or its window closes. Then every byte goes on.
     """
 
     key: ClassVar[str] = "bandwidth"
 
     rate: Rate
-    """How many bytes a second pass, in each direction."""
+    """How many bytes a second pass, in each direction; 0 stalls it."""
     burst: PositiveSize | None = None
     """How many bytes may pass at once after a pause; 10 ms of the rate without it."""
     per: Literal["connection", "proxy"] = "connection"
@@ -32,7 +35,7 @@ class Bandwidth(StreamShape):
 
     @property
     def is_shared(self) -> bool:
-        return self.per == "proxy"
+        return self.per == "proxy" and self.rate > 0
 
     def line(self, before: Join | None) -> Line:
         return Line(self.rate, self._burst, before if isinstance(before, Line) else None)

@@ -84,9 +84,10 @@ class Trigger(BaseModel):
     """When a fault is injected: after so many bytes delivered in a direction, or so long after the accept.
 
     Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes``, ``time``, ``idle`` and ``match``. ``idle``
-    is a time in which no byte was delivered either way, counted from the last byte, or from when the rule reached the
-    connection. ``match`` is just after the last byte of the first match of a regular expression; with ``nth: 3`` of
-    the third. One match begins behind the end of the one before it.
+    is a time in which no byte was delivered (or thrown away by a ``blackhole``) either way, or in the ``direction``
+    that is given, counted from the last byte, or from when the rule reached the connection. ``match`` is just after
+    the last byte of the first match of a regular expression; with ``nth: 3`` of the third. One match begins behind the
+    end of the one before it. A ``live`` rule that reaches an open connection counts its bytes and its time from then.
     """
 
     model_config = MODEL
@@ -96,18 +97,23 @@ class Trigger(BaseModel):
     time: Duration | None = None
     """So long after the connection was accepted."""
     idle: PositiveDuration | None = None
-    """Once no byte has moved either way for so long."""
+    """Once no byte has moved either way, or in the direction, for so long."""
     match: Pattern | None = None
     """Just after the last byte of the first match of this regular expression was delivered."""
     nth: Annotated[StrictInt, Field(ge=1, lt=2**31, examples=[3])] | None = None
     """With match: after this match instead of the first."""
-    direction: Direction = Direction.DOWNSTREAM
-    """Which way the bytes go that are counted or searched."""
+    direction: Direction | None = None
+    """Which way the bytes go; without it downstream, and for idle both ways."""
 
     @property
     def at_once(self) -> bool:
         """Whether there is nothing to wait for."""
         return self.bytes == 0 or self.time == 0
+
+    @property
+    def counted(self) -> Direction:
+        """Which way the bytes go that are counted or searched."""
+        return self.direction or Direction.DOWNSTREAM
 
     @property
     def counts_bytes(self) -> bool:
@@ -120,11 +126,11 @@ class Trigger(BaseModel):
         if self.time is not None:
             return format_duration(self.time)
         if self.idle is not None:
-            return f"{format_duration(self.idle)} idle"
+            return f"{format_duration(self.idle)} idle{f' {self.direction}' if self.direction else ''}"
         if self.match is not None:
             number = "" if self.nth is None else f" {self.nth}"
-            return f"match{number} of {quote(self.match)} {self.direction}"
-        return f"{format_size(self.bytes or 0)} {self.direction}"
+            return f"match{number} of {quote(self.match)} {self.counted}"
+        return f"{format_size(self.bytes or 0)} {self.counted}"
 
     @model_validator(mode="before")
     @classmethod
@@ -205,6 +211,9 @@ class Peers(Protocol):
         Returns whether it had not been ended so before.
         """
 
+    def discard(self, direction: Direction) -> None:
+        """Throw away what is held for a direction and what its sender still sends; only the end is passed on."""
+
     def freeze(self, for_s: float | None) -> None:
         """Move nothing and end nothing, for so many seconds, or for ever; then every byte goes on."""
 
@@ -279,6 +288,11 @@ class TriggeredFault(BaseModel):
     def silences(self) -> bool:
         """Whether no byte moves any more, either way, once it is injected."""
         return True
+
+    @property
+    def discards(self) -> frozenset[Direction]:
+        """The directions that lose bytes from then on, for as long as the rule stands."""
+        return frozenset()
 
     def client_sees(self, peers: Peers) -> ClientSees:
         """What the client's next system call returns, in the state that the connection is in."""

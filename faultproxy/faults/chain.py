@@ -11,7 +11,8 @@ class Chain:
     """Shapers one behind the other, from the first rule to the last, for the bytes from ``offset`` on.
 
     Those that share a line come first: who waits there is not read, so nothing may hold its bytes before.
-    ``acted`` is called with the index of a shaper whenever it delays, cuts up or changes something.
+    ``acted`` is called with the index of a shaper whenever it delays, cuts up or changes something. ``stalls`` says
+    that one lets nothing through.
     """
 
     def __init__(self, shapers: Sequence[Shaper], offset: int, acted: Callable[[int], None]) -> None:
@@ -22,6 +23,7 @@ class Chain:
         self._turns = [shaper for shaper in shapers if isinstance(shaper, Turns)]
         others = [shaper.max_read for shaper in shapers if not isinstance(shaper, Turns)]
         self._max_read = min([self.max_buffered, *others])
+        self.stalls = rate == 0
         self._shapers = shapers
         self._offset = offset
         self._acted = acted

@@ -6,6 +6,7 @@ from dataclasses import replace
 import trio
 
 from faultproxy.connection.connection import Connection
+from faultproxy.connection.injector import Edited
 from faultproxy.events.types import EndedBy
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
@@ -60,14 +61,18 @@ class Connections:
         """Let go of what changed rules did. Returns how many connections the changed triggered faults do not reach.
 
         A hang of a rule that was changed or removed ends. A triggered fault that waits goes on waiting, as it was when
-        the connection was accepted, unless its rule was live, or is now: then it is withdrawn.
+        the connection was accepted, unless its rule was live, or is now: then it is withdrawn, and what its shapes hold
+        goes on at once.
         """
         gone = {rule.name: rule for rule in before.changed(after)}
         new = {rule.name: rule for rule in after.changed(before)}
         if gone:
-            withdrawn = {name for name, rule in gone.items() if rule.live or (name in new and new[name].live)}
+            removed = gone.keys() - new.keys()
+            live = {name for name, rule in gone.items() if rule.live or (name in new and new[name].live)}
+            rejudged = {name for name in live if name in removed or new[name].conditions != gone[name].conditions}
+            edited = Edited(frozenset(gone), frozenset(removed), frozenset(live), frozenset(rejudged))
             for connection in tuple(self._connections):
-                connection.let_go(gone, withdrawn)
+                connection.let_go(edited)
         reaches_all = all(rule.live or not rule.triggered for rule in new.values())
         return 0 if reaches_all else len(self._connections)
 

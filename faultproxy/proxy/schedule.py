@@ -21,7 +21,7 @@ class Schedule:
             for rule in rules.rules
             if rule.window is not None and (rule.live or rule.applies_to_all or rule.shapes)
         ]
-        self._live = [rule for rule in rules.rules if rule.live]
+        self._live = [rule for rule in rules.rules if rule.live and rule.triggered]
         self.open_windows = open_before
 
     def lockout(self, now: float) -> BaseRule | None:
@@ -38,7 +38,7 @@ class Schedule:
         return (ListenerMode.INTERCEPTING if self._rules.needs_syns else otherwise), otherwise
 
     def opened(self, now: float) -> list[BaseRule]:
-        """The live rules whose window has opened since this was last asked."""
+        """The live rules with triggered faults whose window has opened since this was last asked."""
         live = [rule for rule in self._live if self._is_open(rule, now)]
         before, self.open_windows = self.open_windows, frozenset(rule.name for rule in live)
         return [rule for rule in live if rule.name not in before]

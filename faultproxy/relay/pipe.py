@@ -53,7 +53,7 @@ class PipeShaper(Protocol):
     """What delays, cuts up or changes the bytes of one pipe; times are of time.monotonic().
 
     ``max_read`` is how many bytes it takes at once, ``max_buffered`` how many of them the pipe may keep for it, and
-    ``not_before`` when it takes more, if the pipe keeps any.
+    ``not_before`` when it takes more, if the pipe keeps any. One that ``stalls`` never takes any.
     """
 
     @property
@@ -64,6 +64,9 @@ class PipeShaper(Protocol):
 
     @property
     def not_before(self) -> float: ...
+
+    @property
+    def stalls(self) -> bool: ...
 
     def shape(self, now: float, data: bytes) -> Sequence[tuple[float, bytes, bool]]:
         """Pieces in the order in which they leave: due, bytes, and whether in a segment of their own."""
@@ -82,14 +85,15 @@ class Pipe:
     ``bytes_written`` counts what the sink's kernel has taken. ``limit`` is how many bytes it may pass on before
     ``on_change`` is called: so a byte trigger is exact. ``has_ended`` says that the source has ended, ``is_done`` that
     this was passed on. ``was_reset`` says that the source is known to be reset: its end, when it comes, is RST,
-    whatever the kernel says. ``reverse`` is the pipe of the other direction. ``written_at_s`` is when the last byte
-    left the queue (time.monotonic()): the last of all, where a matcher or a shaper has all of them pass through it.
+    whatever the kernel says. ``discards`` says that what is read is thrown away. ``reverse`` is the pipe of the other
+    direction. ``written_at_s`` is when the last byte left the queue, or was thrown away (time.monotonic()): the last of
+    all, where a matcher or a shaper has all of them pass through it.
     """
 
     __slots__ = (
         "_flush_at", "_held", "_is_started", "_is_transformed", "_matchers", "_max_read", "_memory", "_on_change",
         "_poller", "_queue", "_recv_into", "_report_reset", "_send", "_shaper", "bytes_read", "bytes_written",
-        "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
+        "discards", "has_ended", "is_done", "is_frozen", "is_shut", "limit", "reverse", "sink", "source", "was_reset",
         "written_at_s",
     )  # fmt: skip
 
@@ -118,6 +122,7 @@ class Pipe:
         self.bytes_written = 0
         self.written_at_s = 0.0
         self.limit = UNLIMITED
+        self.discards = False
         self.has_ended = False
         self.is_done = False
         self.is_shut = False
@@ -201,12 +206,27 @@ class Pipe:
         """Send FIN to the sink, drop what is held, and throw away what the source still sends."""
         self.clear()
         sockets.shut_write(self.sink.sock)
-        self.is_shut = True
+        self.is_shut = self.discards = True
         self.limit = UNLIMITED
         if self.has_ended:
             self._pass_on(End.FIN)
         else:
             self._settle()
+
+    def discard(self) -> None:
+        """Throw away what is held and what the source still sends; its end is passed on when it would be."""
+        self.discards = True
+        self.bytes_read = self.bytes_written
+        self._queue = deque(piece for piece in self._queue or () if isinstance(piece[1], End)) or None
+        self._settle()
+        self.flush()
+
+    def hurry(self, by_s: float) -> None:
+        """Let what is held leave so much earlier than it would, though not before now."""
+        if self._queue:
+            now = monotonic()
+            self._queue = deque((min(due, max(now, due - by_s)), data, own) for due, data, own in self._queue)
+            self.flush()
 
     def clear(self) -> None:
         """Drop what is held, the shaper and the matchers."""
@@ -230,9 +250,10 @@ class Pipe:
         """Whether there is a point in reading the source."""
         if not self._is_started or self.has_ended or self.is_frozen or self.reverse.was_reset:
             return False
-        if self._shaper is None or not self._queue:
-            return not self._queue and self.bytes_read < self.limit
-        held, shaper = self.bytes_read - self.bytes_written, self._shaper
+        shaper = self._shaper
+        if shaper is None or not self._queue:
+            return not self._queue and self.bytes_read < self.limit and (shaper is None or not shaper.stalls)
+        held = self.bytes_read - self.bytes_written
         if held >= shaper.max_buffered or len(self._queue) >= _MOST_PIECES or self._memory.is_full:
             return False
         return not shaper.not_before or shaper.not_before <= monotonic()
@@ -262,7 +283,7 @@ class Pipe:
             if count <= 0:
                 self._source_ended(End.RST if count else End.FIN)
                 return
-            if self.is_shut:
+            if self.discards:
                 return
             self.bytes_read += count
             try:
@@ -296,6 +317,9 @@ class Pipe:
             count = -1
         if count <= 0:
             self._source_ended(End.RST if count else End.FIN)
+            return
+        if self.discards:
+            self.written_at_s = monotonic()
             return
         self.bytes_read += count
         data = bytes(self._poller.buffer[:count])
@@ -335,7 +359,8 @@ class Pipe:
 
     def _source_failed(self, events: int) -> None:
         """The source has an error, or both its directions have ended, while it is not read."""
-        if self.is_frozen and self._report_reset:
+        stalls = self._shaper is not None and self._shaper.stalls and events & select.EPOLLERR
+        if (self.is_frozen and self._report_reset) or stalls:
             self._on_change(self, End.RST)
         elif self.has_ended and events & select.EPOLLERR and sockets.take_error(self.source.sock):
             self._source_ended(End.RST)

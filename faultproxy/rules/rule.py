@@ -29,6 +29,7 @@ from faultproxy.rules.plan import HasFaults
 from faultproxy.rules.when import BaseWhen, When
 from faultproxy.units import quote
 
+LONGEST_NAME = 200
 NAME_PATTERN = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 
 
@@ -41,7 +42,7 @@ def _one_line(text: str) -> str:
 def _in_json_schema(schema: dict[str, Any]) -> None:
     """What the validator of a rule says, said in JSON Schema."""
     has = {kind.key: {"required": [kind.key]} for kind in CATALOGUE}
-    triggered = [has[kind.key] for kind in CATALOGUE if issubclass(kind, TriggeredFault)]
+    reaching = [has[kind.key] for kind in CATALOGUE if issubclass(kind, (TriggeredFault, Shape))]
     connects = [kind.key for kind in CATALOGUE if issubclass(kind, Connect)]
     delays = [kind.key for kind in CATALOGUE if issubclass(kind, ConnectDelay)]
     silent = {"properties": dict.fromkeys(sorted(PEEKED), False)}
@@ -51,7 +52,7 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
         for connect in connects
     } | {delay: {"properties": {"when": silent}} for delay in delays}
     schema["if"] = {"properties": {"live": {"const": True}}, "required": ["live"]}
-    schema["then"] = {"anyOf": triggered}
+    schema["then"] = {"anyOf": reaching}
     schema["not"] = {
         "properties": {"stop": {"const": False}},
         "required": ["stop"],
@@ -64,14 +65,15 @@ class BaseRule(HasFaults, BaseModel):
 
     ``stop`` says whether the reading ends where the rule matches; by default a connect fault, a triggered fault and
     ``pass`` end it, and shapes do not. The triggered faults of a ``live`` rule reach open connections too: when its
-    window opens, or, without one, when the edit that brought it takes effect.
+    window opens, or, without one, when the edit that brought it takes effect. When an edit changes or removes such a
+    rule, what its shapes hold goes on at once; new conditions are put to open connections too.
     """
 
     model_config = ConfigDict(**MODEL, json_schema_extra=_in_json_schema)
 
     name: Annotated[
         StrictStr,
-        Field(min_length=1, max_length=200, examples=["cold start"]),
+        Field(min_length=1, max_length=LONGEST_NAME, examples=["cold start"]),
         AfterValidator(_one_line),
         Field(json_schema_extra={"pattern": NAME_PATTERN}),
     ]
@@ -87,7 +89,7 @@ class BaseRule(HasFaults, BaseModel):
     stop: StrictBool | None = None
     """Whether the reading ends here; by default it does if the rule holds a verdict, and not if it only shapes."""
     live: StrictBool = False
-    """Whether its triggered faults reach open connections too: when its window opens, or without one, at an edit."""
+    """Whether it reaches open connections entirely: its triggered faults too, when its window opens, or at an edit."""
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
@@ -162,10 +164,10 @@ class BaseRule(HasFaults, BaseModel):
             raise PydanticCustomError(
                 "connect", f"{early.key} is injected before the client can say anything; remove {peeked}"
             )
-        if self.live and not self.triggered:
-            triggered = ", ".join(kind.key for kind in CATALOGUE if issubclass(kind, TriggeredFault))
+        if self.live and not self.triggered and not self.shapes:
+            reaching = ", ".join(kind.key for kind in CATALOGUE if issubclass(kind, (TriggeredFault, Shape)))
             raise PydanticCustomError(
-                "live", f"is live, to reach open connections, but has no fault that could; add one of {triggered}"
+                "live", f"is live, to reach open connections, but has no fault that could; add one of {reaching}"
             )
         last = next((fault for fault in self.faults if isinstance(fault, (Connect, Verdict))), None)
         if self.stop is False and last is not None:

@@ -359,12 +359,13 @@ async def test_a_fault_for_an_open_connection(it: Scene) -> None:
 
 
 async def test_a_fault_for_one_whose_task_waits(it: Scene) -> None:
-    """It is woken."""
+    """It is woken; the bytes count from then on."""
     made, client, server = await it.joined(match("r", reset={"after": "1h"}))
     await talk(client, server)
     await trio.testing.wait_all_tasks_blocked()
     made.inject([match("live", close={"after": "2B"})])
-    assert (await read_to_the_end(client))[1] == "EOF"
+    await server.send(b"more")
+    assert await read_to_the_end(client) == (b"mo", "EOF")
     assert await read_to_the_end(server) == (b"", "EOF")
 
 

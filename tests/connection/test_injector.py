@@ -156,11 +156,15 @@ async def test_a_hang_is_pending_until_it_ends(one: Injected) -> None:
 
 
 async def test_faults_that_come_later(one: Injected) -> None:
-    """A live rule's: those of bytes count what was delivered before, those of a match look from here on."""
+    """A live rule's: those of bytes count from here on, those of a match look from here on."""
     one.connect()
     await send_all(one.two.server, b"END")
     assert await read_exactly(one.two.client, 3) == b"END"
     one.injector.add([match("r", close={"after": {"match": "END"}}), match("other", half_close={"after": "2B"})])
+    await one.injector.inject_due()
+    assert one.reported() == []
+    await send_all(one.two.server, b"on")
+    assert await read_exactly(one.two.client, 2) == b"on"
     await one.injector.inject_due()
     assert one.reported() == [("other", "EOF", None)]
     assert one.injector.awaits("r")

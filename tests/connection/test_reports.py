@@ -81,7 +81,7 @@ async def test_a_fault(reported: Reported) -> None:
         rule="cut",
         fault="reset",
         ordinal=3,
-        options={"after": {"bytes": "4KiB", "direction": "downstream"}, "to": "both"},
+        options={"after": {"bytes": "4KiB"}, "to": "both"},
         trigger="4KiB downstream",
         client_sees="ECONNRESET",
         degraded="7 bytes were not acknowledged",

@@ -141,17 +141,44 @@ def test_several_faults_of_one_rule() -> None:
 
 
 def test_idle() -> None:
-    """Due so long after the last byte, or after the fault came, whichever was later."""
+    """Due so long after the last byte either way, or after the fault came, whichever was later."""
     triggers = Triggers(ACCEPTED_AT)
     triggers.add([match("r", close={"after": {"idle": "5s"}})], 103.0)
     assert triggers.await_idle
     assert triggers.next_deadline() == 108.0
-    assert triggers.next_deadline(101.0) == 108.0
-    assert triggers.next_deadline(106.5) == 111.5
-    assert triggers.take_due(111.4, {UP: 0, DOWN: 0}, 106.5) is None
-    assert triggers.take_due(108.0, {UP: 0, DOWN: 0}, 106.5) is None
-    assert triggers.take_due(111.5, {UP: 0, DOWN: 0}, 106.5) is not None
+    assert triggers.next_deadline({UP: 101.0, DOWN: -math.inf}) == 108.0
+    last = {UP: 104.0, DOWN: 106.5}
+    assert triggers.next_deadline(last) == 111.5
+    assert triggers.take_due(111.4, {UP: 0, DOWN: 0}, last) is None
+    assert triggers.take_due(108.0, {UP: 0, DOWN: 0}, last) is None
+    assert triggers.take_due(111.5, {UP: 0, DOWN: 0}, last) is not None
     assert not triggers.await_idle
+
+
+def test_idle_in_one_direction() -> None:
+    """The other direction's bytes do not count."""
+    triggers = Triggers(ACCEPTED_AT)
+    triggers.add([match("r", close={"after": {"idle": "5s", "direction": "upstream"}})])
+    assert triggers.next_deadline({UP: 104.0, DOWN: 106.5}) == 109.0
+
+
+def test_a_rule_that_comes_to_an_open_connection() -> None:
+    """Its time and its bytes count from then, in each direction; also after a change, but not once it was removed."""
+    triggers = Triggers(ACCEPTED_AT)
+    up = {"after": {"bytes": "1B", "direction": "upstream"}}
+    rule = match("r", reset={"after": "2s"}, close={"after": "10B"}, hang=up)
+    triggers.add([rule], ACCEPTED_AT + 50, {UP: 7, DOWN: 1000})
+    assert triggers.next_deadline() == ACCEPTED_AT + 52
+    assert (triggers.limit(UP), triggers.limit(DOWN)) == (8, 1010)
+    assert due(triggers, 51.0, up=7, down=1009) == []
+    triggers.withdraw({"r"})
+    triggers.add([match("r", close={"after": "20B"})], ACCEPTED_AT + 60, {UP: 7, DOWN: 1005})
+    assert triggers.limit(DOWN) == 1020
+    triggers.withdraw({"r"})
+    triggers.forget({"r"})
+    triggers.add([match("r", close={"after": "20B"})], ACCEPTED_AT + 60, {UP: 7, DOWN: 1005})
+    assert triggers.limit(DOWN) == 1025
+    assert due(triggers, 70.0, down=1025) == ["r"]
 
 
 def test_the_nth_match() -> None:

@@ -62,6 +62,9 @@ class RecordingPeers:
         self.steps.append(("end", direction))
         return not self.is_ended
 
+    def discard(self, direction: Direction) -> None:
+        self.steps.append(("discard", direction))
+
     def freeze(self, for_s: float | None) -> None:
         self.steps.append(("freeze", for_s))
 

@@ -147,6 +147,7 @@ class Late:
     max_read = 65536
     max_buffered = 1 << 20
     not_before = 0.0
+    stalls = False
 
     def __init__(self, delay_s: float = 0.0, size: int = 65536, *, own_segment: bool = False) -> None:
         self._delay_s = delay_s

@@ -76,7 +76,10 @@ def test_verdicts(keys: dict[str, Any], holds: bool) -> None:
         ({}, "has no fault"),
         ({"refuse": None, "reset": None}, "refuse comes before there is a connection, so reset cannot be injected"),
         ({"refuse": None, "when": {"sni": "a", "matches": "b"}}, "remove matches and sni"),
-        ({"latency": {"delay": "1s"}, "live": True}, "add one of reset, broken_pipe, abort, half_close, close, hang"),
+        (
+            {"refuse": None, "live": True},
+            "add one of reset, broken_pipe, abort, half_close, close, hang, blackhole, latency",
+        ),
         ({"refuse": None, "stop": False}, "goes on below refuse, which decides all; remove stop: false"),
         ({"pass": None, "stop": False}, "goes on below pass, which decides all; remove stop: false"),
         ({"name": "two\nlines", "reset": None}, "write a name of one line"),
