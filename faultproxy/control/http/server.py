@@ -8,6 +8,8 @@ client's bytes: neither is it sent nor logged.
 
 import errno
 import math
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from email.utils import formatdate
@@ -43,6 +45,7 @@ _READ = 2**16
 _PIECES = 100  # of a body that comes in tiny pieces so many are taken at once
 _HEARTBEAT = b": \n\n"
 _ABORTED = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+_RESET = struct.pack("ii", 1, 0)
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 _EMPTY = frozenset({204, 304})
 
@@ -127,6 +130,8 @@ class Server:
             if not _is_gone(error):
                 self.publish(ApiCrashed.because_of(error, request=client.doing))
         finally:
+            if client.is_torn:  # what the client does not take is not kept for it
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             stream.socket.close()
             del self._clients[client]
             self._changed.unpark_all()
@@ -153,6 +158,7 @@ class _Client:
     """One client, from its first request to its end. Whoever made it closes the stream.
 
     ``idle_since`` is when it was last answered; infinite while a request comes or is answered.
+    ``is_torn``: something was sent in part.
     """
 
     def __init__(self, server: Server, stream: trio.SocketStream) -> None:
@@ -166,7 +172,7 @@ class _Client:
         self._sending = trio.CancelScope()
         self._turn = trio.Lock()
         self._held = 0
-        self._is_torn = False  # something was sent in part
+        self.is_torn = False
 
     def drain(self) -> None:
         """End at once, or as soon as the request that is being answered has its answer."""
@@ -195,7 +201,7 @@ class _Client:
 
     async def _linger(self) -> None:
         """Read on until the client has seen the last answer: a close with unread bytes would reset the connection."""
-        if self._is_draining or self._is_torn:
+        if self._is_draining or self.is_torn:
             return
         with trio.move_on_after(_LINGER_S) as self._waiting:
             await self._stream.send_eof()
@@ -229,7 +235,7 @@ class _Client:
             if isinstance(event, h11.Request):
                 head = event
                 self._begin()
-                self._check_length(head)
+                self._check_head(head)
             elif isinstance(event, h11.Data):
                 self._hold(len(event.data))
                 body += event.data
@@ -254,7 +260,9 @@ class _Client:
             self.idle_since = math.inf
             self._waiting.deadline = trio.current_time() + _REQUEST_S
 
-    def _check_length(self, head: h11.Request) -> None:
+    def _check_head(self, head: h11.Request) -> None:
+        if not head.http_version.startswith(b"1."):
+            raise _Refused.because(505, "this is HTTP/1.1")
         length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
         if length > LONGEST_BODY:
             raise _too_large()
@@ -319,7 +327,7 @@ class _Client:
                 async for chunk in chunks:
                     await self._send_chunk(chunk)
                 nursery.cancel_scope.cancel()
-        if not self._is_torn:
+        if not self.is_torn:
             await self._send(self._encode(h11.EndOfMessage()))
 
     async def _wait_until_gone(self, stream: trio.CancelScope) -> None:
@@ -353,9 +361,9 @@ class _Client:
 
     async def _send(self, data: bytes) -> None:
         with trio.move_on_after(_LAST_SEND_S if self._is_draining else _SEND_S) as self._sending:
-            self._is_torn = True
+            self.is_torn = True
             await self._stream.send_all(data)
-            self._is_torn = False
+            self.is_torn = False
         if self._sending.cancelled_caught:
             raise _TooSlow
 

@@ -1,18 +1,445 @@
-"""The API answers over real sockets."""
+"""The server keeps to HTTP and to its bounds, over real sockets; no client holds it up, and no bug ends it."""
 
-from pathlib import Path
+import math
+from collections.abc import AsyncGenerator
 
-import httpx
+import pytest
+import trio
+from trio.testing import MockClock
 
-from faultproxy.addresses import UnixAddress
-from tests.managing import at, managed
+from faultproxy.control.http import server as limits
+from faultproxy.control.http.messages import EventStream, HttpProblem, Request, Response
+from faultproxy.control.http.security import HEADERS
+from faultproxy.events.types import ApiCrashed, ApiPaused, ApiResumed
+from tests.control.http.serving import GET, LAST, hello, problem, rest, serving, status, talk, until
+from tests.managing import connect
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 
 
-async def test_answers_over_a_unix_socket(tmp_path: Path) -> None:
-    """A request that a library sends is answered."""
-    path = str(tmp_path / "api.sock")
-    async with managed({"proxies": {"p": at("127.0.0.1:1")}}, api=UnixAddress(path)) as its:
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as client:
-            answer = await client.get("http://localhost/v1/status")
-        assert answer.status_code == 200
-        assert answer.json()["seed"] == its.manager.seed
+async def echo(request: Request) -> Response:
+    return Response(200, request.body, {"x-method": request.method, "x-query": request.query.get("q", "")})
+
+
+class TestHttp:
+    """Well-formed requests of every kind."""
+
+    async def test_pipelined_requests_are_answered_in_their_order(self) -> None:
+        """Three in one write, on one connection that stays open between them."""
+        bodies = [b"one", b"two", b"three"]
+        requests = [POST + b"Content-Length: %d\r\n\r\n%s" % (len(body), body) for body in bodies]
+        async with serving(echo) as served:
+            answer = await talk(served.address, b"".join(requests) + LAST)
+        assert [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:4]] == bodies
+
+    async def test_a_request_may_come_byte_by_byte(self) -> None:
+        """Wherever TCP cuts it."""
+        async with serving(echo) as served:
+            data = POST + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
+            answer = await talk(served.address, *(bytes([byte]) for byte in data))
+        assert answer.endswith(b"\r\n\r\nhi")
+
+    async def test_a_chunked_body_is_put_together(self) -> None:
+        """With an extension and a trailer, in many small pieces."""
+        chunks = b"".join(b"1;x=y\r\n%c\r\n" % byte for byte in range(97, 123))
+        data = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks + b"0\r\nT: 1\r\n\r\n"
+        async with serving(echo) as served:
+            assert (await talk(served.address, data)).endswith(b"\r\n\r\n" + bytes(range(97, 123)))
+
+    async def test_who_expects_100_continue_gets_it(self) -> None:
+        """The body comes only then."""
+        async with serving(echo) as served, await connect(served.address) as client:
+            await client.send_all(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+            assert await until(client, b"\r\n\r\n") == b"HTTP/1.1 100 \r\n\r\n"
+            await client.send_all(b"hi")
+            assert status(await until(client, b"hi")) == 200
+
+    async def test_head_has_the_length_and_no_body(self) -> None:
+        """And the connection can be used again."""
+        head = b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        async with serving() as served:
+            answer = await talk(served.address, head + LAST)
+        first, second = answer.split(b"HTTP/1.1 200 OK")[1:]
+        assert b"content-length: 5\r\n" in first
+        assert first.endswith(b"\r\n\r\n")
+        assert second.endswith(b"hello")
+
+    async def test_http_1_0_is_closed_after_its_answer(self) -> None:
+        """As it asks for nothing else."""
+        async with serving() as served:
+            assert (await talk(served.address, b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")).endswith(b"hello")
+
+    async def test_no_body_where_there_may_be_none(self) -> None:
+        """204 has neither body nor length."""
+
+        async def nothing(_: Request) -> Response:
+            return Response(204)
+
+        async with serving(nothing) as served:
+            answer = await talk(served.address, LAST)
+        assert status(answer) == 204
+        assert b"content-length" not in answer
+        assert answer.endswith(b"\r\n\r\n")
+
+    async def test_the_query_is_decoded(self) -> None:
+        """Of a name that stands twice, the last."""
+        async with serving(echo) as served:
+            answer = await talk(served.address, LAST.replace(b"/ ", b"/?q=1&q=a%20%23+b ", 1))
+        assert b"x-query: a # b\r\n" in answer
+
+    async def test_an_upgrade_is_not_made(self) -> None:
+        """A WebSocket's handshake with bytes behind it is answered as a plain request, and nothing breaks."""
+        upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n\x81\x00"
+        async with serving() as served:
+            async with await connect(served.address) as client:
+                await client.send_all(GET[:-2] + upgrade)
+                assert status(await until(client, b"hello")) == 200
+            assert status(await talk(served.address, LAST)) == 200
+
+    async def test_every_answer_has_the_headers_of_security(self) -> None:
+        """Also that to garbage."""
+        async with serving() as served:
+            for data in (LAST, b"garbage\r\n\r\n"):
+                answer = await talk(served.address, data)
+                for name, value in HEADERS.items():
+                    assert f"\r\n{name}: {value}\r\n".encode() in answer
+                assert b"access-control" not in answer
+
+
+class TestRefusals:
+    """What is malformed or too large."""
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"secret\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03secret",
+            b"GET / HTTP/1.1\r\nsecret\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\nsecret",
+            b"GET /secret\x00 HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/2.0\r\nHost: secret\r\n\r\n",
+            POST + b"Content-Length: -1\r\n\r\nsecret",
+            POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nsecret",
+            POST + b"Transfer-Encoding: chunked\r\n\r\nsecret\r\n",
+            POST + b"Transfer-Encoding: secret\r\n\r\n",
+        ],
+    )
+    async def test_what_is_no_request_is_told_so(self, data: bytes) -> None:
+        """With 400, 501 or 505, and without the client's own bytes; then the connection ends."""
+        async with serving() as served, await connect(served.address) as client:
+            await client.send_all(data)
+            await client.send_eof()
+            answer = await rest(client)
+        assert status(answer) in {400, 501, 505}
+        assert b"secret" not in answer
+        assert not served.events
+
+    async def test_a_long_head_is_refused(self) -> None:
+        """431, read to its end by a client that sends more."""
+        async with serving() as served:
+            answer = await talk(served.address, GET[:-2] + b"x: " + b"y" * 10 * limits.LONGEST_HEAD)
+        assert status(answer) == 431
+
+    async def test_a_long_body_is_refused_before_it_is_read(self) -> None:
+        """By its length; a client that sends all of it before it reads sees 413 and no reset."""
+        size = limits.LONGEST_BODY + 2**20
+        async with serving(echo) as served:
+            answer = await talk(served.address, POST + b"Content-Length: %d\r\n\r\n" % size, bytes(size))
+        assert problem(answer)["detail"] == "the body is larger than 8 MiB"
+        assert status(answer) == 413
+
+    async def test_a_long_chunked_body_is_refused_when_it_is_too_long(self) -> None:
+        """413, and no reset."""
+        chunk = b"100000\r\n" + bytes(2**20) + b"\r\n"
+        head = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+        async with serving(echo) as served:
+            answer = await talk(served.address, head, *[chunk] * 10, b"0\r\n\r\n")
+        assert status(answer) == 413
+
+    async def test_all_bodies_together_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """503 for whom there is no room; what a client held is given back when it goes."""
+        monkeypatch.setattr(limits, "LONGEST_BODIES", 2**21)
+        part = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % 2**21 + bytes(2**20 + 1)
+        async with serving(echo) as served:
+            async with await connect(served.address) as client:
+                await client.send_all(part)
+                while served.server.held <= 2**20:
+                    await trio.testing.wait_all_tasks_blocked()
+                assert status(await talk(served.address, part)) == 503
+            while served.server.held:
+                await trio.testing.wait_all_tasks_blocked()
+            assert status(await talk(served.address, part, bytes(2**20 - 1))) == 200
+
+    async def test_a_problem_is_told_as_such(self) -> None:
+        """RFC 9457, with its status; the connection goes on."""
+
+        async def refuse(_: Request) -> Response:
+            raise HttpProblem(409, "Conflict", "it changed", ["p: one", "p: two"])
+
+        async with serving(refuse) as served:
+            answer = await talk(served.address, GET + LAST)
+        assert answer.count(b"HTTP/1.1 409 Conflict") == 2
+        assert problem(answer[answer.rindex(b"HTTP/") :]) == {
+            "title": "Conflict",
+            "status": 409,
+            "detail": "it changed",
+            "errors": ["p: one", "p: two"],
+        }
+
+    async def test_a_bug_is_a_500_and_a_line_in_the_log(self) -> None:
+        """The client sees no traceback, the log has it; the connection goes on."""
+
+        async def bug(request: Request) -> Response:
+            if request.query:
+                raise ZeroDivisionError("secret")
+            return Response.text("fine")
+
+        async with serving(bug) as served:
+            answer = await talk(served.address, GET.replace(b"/ ", b"/a?b=hidden ", 1) + LAST)
+        assert b"500 Internal Server Error" in answer
+        assert b"secret" not in answer
+        assert answer.endswith(b"fine")
+        (crash,) = served.events
+        assert isinstance(crash, ApiCrashed)
+        assert crash.request == "GET /a"
+        assert "ZeroDivisionError: secret" in crash.traceback
+
+
+class TestTime:
+    """Clients that take their time."""
+
+    async def test_who_goes_without_a_word_is_no_error(self) -> None:
+        """A bare connect and close, or half a request."""
+        async with serving() as served:
+            for data in (b"", b"GET /"):
+                async with await connect(served.address) as client:
+                    await client.send_all(data)
+            assert status(await talk(served.address, LAST)) == 200
+        assert not served.events
+
+    async def test_a_request_that_does_not_come_to_its_end(self, autojump_clock: MockClock) -> None:
+        """408 after 30 s, however often a byte comes."""
+        del autojump_clock
+        began = trio.current_time()
+        async with serving() as served, await connect(served.address) as client, trio.open_nursery() as nursery:
+
+            async def send_slowly() -> None:
+                while True:
+                    await client.send_all(b"G")
+                    await trio.sleep(7)
+
+            nursery.start_soon(send_slowly)
+            answer = await until(client, b"\r\n\r\n{")
+            nursery.cancel_scope.cancel()
+        assert status(answer) == 408
+        assert trio.current_time() - began == pytest.approx(30, abs=1)
+
+    async def test_an_idle_client_is_closed(self, autojump_clock: MockClock) -> None:
+        """After 60 s without a request, and without a word."""
+        del autojump_clock
+        async with serving() as served, await connect(served.address) as client:
+            await client.send_all(GET)
+            await until(client, b"hello")
+            began = trio.current_time()
+            assert await rest(client) == b""
+        assert trio.current_time() - began == pytest.approx(60, abs=1)
+
+    async def test_who_does_not_take_an_answer_is_closed(self, autojump_clock: MockClock) -> None:
+        """After 30 s, and nothing is left of it."""
+        del autojump_clock
+
+        async def much(_: Request) -> Response:
+            return Response(200, bytes(2**26))
+
+        async with serving(much) as served, await connect(served.address) as client:
+            await client.send_all(GET)
+            await trio.sleep(31)
+            with pytest.raises(trio.BrokenResourceError):
+                await rest(client)
+        assert not served.events
+
+    async def test_the_65th_client_waits_for_room(self, autojump_clock: MockClock) -> None:
+        """Which a client makes that goes, or that has been idle for a second; one that is being answered does not."""
+        del autojump_clock
+        go = trio.Event()
+
+        async def wait(request: Request) -> Response:
+            if request.query:
+                await go.wait()
+            return Response.text("hello")
+
+        async with serving(wait) as served, trio.open_nursery() as nursery:
+            busy = [await connect(served.address) for _ in range(limits.MOST_CLIENTS - 1)]
+            for client in busy:
+                await client.send_all(GET.replace(b"/ ", b"/?wait=1 ", 1))
+            idle = await connect(served.address)
+            await idle.send_all(GET)
+            await until(idle, b"hello")
+            assert status(await talk(served.address, LAST)) == 200
+            assert await rest(idle) == b""
+            go.set()
+            for client in busy:
+                nursery.start_soon(until, client, b"hello")
+        for client in [*busy, idle]:
+            await client.aclose()
+
+    async def test_too_few_descriptors_are_waited_out(self) -> None:
+        """EMFILE is reported once, and once that it is over."""
+        failures = iter([24, 24, 103])
+
+        async with serving() as served:
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            (listener,) = listeners
+            accept = listener.accept
+
+            async def fail_at_first() -> trio.SocketStream:
+                number = next(failures, None)
+                if number is not None:
+                    raise OSError(number, "no")
+                return await accept()
+
+            listener.accept = fail_at_first  # type: ignore[method-assign]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(served.server.serve, listeners, nursery)
+                assert status(await talk(listener.socket.getsockname()[:2], LAST)) == 200
+                nursery.cancel_scope.cancel()
+        assert served.events == [ApiPaused(error="EMFILE", open=0), ApiResumed(open=0)]
+
+
+class Stream:
+    """A handler whose stream sends what it is told to, and knows when it was closed."""
+
+    def __init__(self) -> None:
+        self.send, self._chunks = trio.open_memory_channel[bytes](math.inf)
+        self.is_over = trio.Event()
+
+    async def __call__(self, _: Request) -> EventStream:
+        return EventStream(self._chunks_to_send())
+
+    async def _chunks_to_send(self) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in self._chunks:
+                yield chunk
+        finally:
+            self.is_over.set()
+
+
+class TestStreams:
+    """Server-Sent Events."""
+
+    async def test_frames_arrive_as_they_come(self) -> None:
+        """Each at once, and the end as an end."""
+        stream = Stream()
+        async with serving(stream) as served, await connect(served.address) as client:
+            await client.send_all(GET)
+            assert b"content-type: text/event-stream" in await until(client, b"\r\n\r\n")
+            for frame in (b"data: 1\n\n", b"data: 2\n\n"):
+                stream.send.send_nowait(frame)
+                assert frame in await until(client, frame + b"\r\n")
+            stream.send.close()
+            assert await rest(client) == b"0\r\n\r\n"
+            assert served.server.streams == 0
+
+    async def test_a_comment_comes_every_15_seconds(self, autojump_clock: MockClock) -> None:
+        """So that what stands between does not take the connection for dead."""
+        del autojump_clock
+        async with serving(Stream()) as served, await connect(served.address) as client:
+            await client.send_all(GET)
+            await until(client, b"\r\n\r\n")
+            for _ in range(3):
+                began = trio.current_time()
+                await until(client, b": \n\n\r\n")
+                assert trio.current_time() - began == pytest.approx(15, abs=1)
+
+    async def test_a_client_that_goes_ends_its_stream(self) -> None:
+        """Although nothing is sent to it: the generator is closed at once."""
+        stream = Stream()
+        async with serving(stream) as served:
+            async with await connect(served.address) as client:
+                await client.send_all(GET)
+                await until(client, b"\r\n\r\n")
+            with trio.fail_after(10):
+                await stream.is_over.wait()
+        assert not served.events
+
+    async def test_the_17th_stream_is_refused(self) -> None:
+        """503; a HEAD needs no room."""
+        async with serving(Stream()) as served:
+            clients = [await connect(served.address) for _ in range(limits.MOST_STREAMS)]
+            for client in clients:
+                await client.send_all(GET)
+                await until(client, b"\r\n\r\n")
+            assert status(await talk(served.address, LAST)) == 503
+            assert status(await talk(served.address, LAST.replace(b"GET", b"HEAD"))) == 200
+            for client in clients:
+                await client.aclose()
+
+    async def test_a_bug_in_a_stream_ends_it_and_is_logged(self) -> None:
+        """The client sees that it is not whole."""
+
+        async def bug() -> AsyncGenerator[bytes, None]:
+            yield b"data: 1\n\n"
+            raise ZeroDivisionError
+
+        async def answer(_: Request) -> EventStream:
+            return EventStream(bug())
+
+        async with serving(answer) as served:
+            assert (await talk(served.address, GET)).endswith(b"data: 1\n\n\r\n")
+        (crash,) = served.events
+        assert isinstance(crash, ApiCrashed)
+        assert "ZeroDivisionError" in crash.traceback
+
+
+class TestDrain:
+    """The end of the program."""
+
+    async def test_streams_end_first(self) -> None:
+        """As a whole, and at once; an idle client too, and half a request."""
+        stream = Stream()
+        async with serving(stream) as served:
+            clients = [await connect(served.address) for _ in range(3)]
+            await clients[0].send_all(GET)
+            await until(clients[0], b"\r\n\r\n")
+            await clients[1].send_all(b"GET /")
+            await trio.testing.wait_all_tasks_blocked()
+            served.drain()
+            with trio.fail_after(10):
+                assert await rest(clients[0]) == b"0\r\n\r\n"
+                assert await rest(clients[2]) == b""
+            for client in clients:
+                await client.aclose()
+        assert stream.is_over.is_set()
+
+    async def test_who_is_being_answered_has_the_answer(self) -> None:
+        """And is told that it is the last."""
+        go, asked = trio.Event(), trio.Event()
+
+        async def wait(_: Request) -> Response:
+            asked.set()
+            await go.wait()
+            return await hello(_)
+
+        async with serving(wait) as served, await connect(served.address) as client:
+            await client.send_all(GET)
+            await asked.wait()
+            served.drain()
+            await trio.testing.wait_all_tasks_blocked()
+            go.set()
+            answer = await rest(client)
+        assert b"connection: close" in answer
+        assert answer.endswith(b"hello")
+
+    async def test_who_does_not_read_does_not_hold_it_up(self, autojump_clock: MockClock) -> None:
+        """A second, and the connection is gone, in the middle of a stream's frame or of an answer."""
+        del autojump_clock
+        stream = Stream()
+        stream.send.send_nowait(bytes(2**26))
+        async with serving(stream) as served, await connect(served.address) as client:
+            await client.send_all(GET)
+            await trio.sleep(1)
+            began = trio.current_time()
+            served.drain()
+            await stream.is_over.wait()
+        assert trio.current_time() - began < 3
+        assert not served.events
