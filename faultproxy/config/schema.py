@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from faultproxy.addresses import Listen, Upstream
 from faultproxy.faults.base import MODEL
+from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.rules.conditions.counts import Count
 from faultproxy.rules.rule import BaseRule, Rule
 from faultproxy.units import (
@@ -117,6 +118,8 @@ class ProxyConfig(BaseModel):
     """How many connections may be open; further clients wait. Without it, what leaves the other proxies room."""
     keepalive: Keepalive = 60.0
     """After how long without a byte a peer is asked whether it is still there; off is never."""
+    send_proxy: HeaderVersion | None = None
+    """Tells the server who the client is by the PROXY protocol: v2, or v1 for servers that read no other."""
     enabled: StrictBool = True
     """False is like a stopped server: connects are refused, open connections are reset."""
     rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]

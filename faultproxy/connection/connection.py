@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import trio
 
-from faultproxy.connection import closing
+from faultproxy.connection import closing, preamble
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.injector import Edited, Injector
 from faultproxy.connection.peers import Peers
@@ -157,6 +157,8 @@ class Connection:
     def _connect(self, server: socket.socket) -> None:
         relay = self._peers.connect(server, self._on_change)
         relay.upstream.was_reset = self._greeting.client_was_reset
+        if self._context.send_proxy is not None:
+            relay.downstream.was_reset = not preamble.send(server, self._context.send_proxy, self.facts)
         if self._injector is not None:
             self._injector.install()
         relay.start()

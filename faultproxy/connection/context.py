@@ -8,6 +8,7 @@ import trio
 
 from faultproxy.connection.lines import Lines
 from faultproxy.events.bus import Bus
+from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
@@ -17,7 +18,8 @@ from faultproxy.upstream.dial import Target
 class Context:
     """The proxy as its connections see it. An edit makes a new one, for the connections that come after it.
 
-    Connections that have to wait for something run a task in ``nursery``. ``lines`` outlive an edit.
+    Connections that have to wait for something run a task in ``nursery``. ``lines`` outlive an edit. ``send_proxy`` is
+    the version of the PROXY protocol by which the server learns who the client is; None: it does not.
     """
 
     proxy: str
@@ -29,6 +31,7 @@ class Context:
     nursery: trio.Nursery
     circles: Circles
     lines: Lines = field(default_factory=Lines)
+    send_proxy: HeaderVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,6 @@ class Manager:
             )
         )
         accepted = self._accepted.pop(name, 0)
-        self.proxies[name] = RunningProxy(name, proxy_settings(config, self.seed), listener, self._services, accepted)
 
     def _note_listeners(self) -> None:
         listeners = [proxy.listener for proxy in self.proxies.values()]
@@ -264,6 +263,7 @@ def proxy_settings(config: ProxyConfig, seed: int) -> ProxySettings:
         config.enabled,
         seed,
         config.rules,
+        config.send_proxy,
     )
 
 

@@ -175,10 +175,15 @@ def peer_pid(sock: socket.socket) -> int:
     return pid
 
 
-def local_host(sock: socket.socket) -> str:
-    """The address at which a socket's peer reaches it; an IPv4-mapped one as IPv4 (getsockname(2)). Raises OSError."""
-    host: str = sock.getsockname()[0]
-    return unmapped(host)
+def local_address(sock: socket.socket) -> tuple[str, int]:
+    """The address and port at which a socket's peer reaches it; an IPv4-mapped one as IPv4 (getsockname(2)).
+
+    A Unix socket has ``unix``, and 0. Raises OSError.
+    """
+    if sock.family == socket.AF_UNIX:
+        return UNIX_CLIENT, 0
+    host, port = sock.getsockname()[:2]
+    return unmapped(host), port
 
 
 def start_connect(sock: socket.socket, address: SockAddress) -> bool:

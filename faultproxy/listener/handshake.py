@@ -35,7 +35,7 @@ _TOO_MANY = f"it is accepted at once: {_MOST_HELD} clients are held already"
 class HandshakeContext:
     """What a handshake knows of its proxy.
 
-    ``decide`` numbers a client that comes now, by its address, and reads the rules for it as far as a SYN allows;
+    ``decide`` numbers a client whose SYN has come, and reads the rules for it as far as a SYN allows;
     ``still_refuses`` says whether a rule still has the connect fault that it had when it matched; ``count_fault``
     counts a fault that was injected, by its rule. Tasks run in ``nursery``.
     """
@@ -46,7 +46,7 @@ class HandshakeContext:
     nursery: trio.Nursery
     bus: Bus
     circles: Circles
-    decide: Callable[[str], tuple[ConnectionFacts, Plan]]
+    decide: Callable[[HalfOpen], tuple[ConnectionFacts, Plan]]
     still_refuses: Callable[[Match], bool]
 
 
@@ -90,7 +90,7 @@ class Handshake:
         try:
             judged = half_open.note
             if not isinstance(judged, Judged) or not judged.belongs_to(self):
-                judged = half_open.note = Judged(self, *self.context.decide(half_open.key[0]))
+                judged = half_open.note = Judged(self, *self.context.decide(half_open))
             if judged.is_exact:
                 self._decide_again(half_open, judged)
             elif not half_open.is_doubtful:
@@ -309,5 +309,5 @@ class Handshake:
 
 
 def _client(half_open: HalfOpen) -> str:
-    host, port, _ = half_open.key
+    host, port = half_open.key[:2]
     return host_port(host, port)

@@ -160,7 +160,7 @@ class _Socket(ListeningSocket):
 
     def _join(self, sock: socket.socket, host: str, port: int) -> HalfOpen | None:
         try:
-            return self.table.join((host, port, sockets.local_host(sock)))
+            return self.table.join((host, port, *sockets.local_address(sock)))
         except OSError:  # its client has reset it already
             return None
 

@@ -223,7 +223,7 @@ class SynInterceptor:
             return
         for _ in range(min(most, len(self.queue))):
             syn, scope, is_doubtful = self.queue.popleft()
-            key = _text(syn.source), syn.source_port, _text(syn.destination)
+            key = _text(syn.source), syn.source_port, _text(syn.destination), syn.destination_port
             half_open = self._table.hear(key, syn, partial(self._sockets.send, scope), is_doubtful=is_doubtful)
             if half_open is not None:
                 self.on_syn(half_open)

@@ -17,8 +17,8 @@ _MOST_ANSWERED = 8192
 _ON_THE_WAY_S = 1.0
 _LAST_RETRANSMISSION_S = 75.0  # the longest pause of a client's kernel is 64 s (tcp(7), tcp_syn_retries)
 
-Key = tuple[str, int, str]
-"""The client's address and port, and the address that it connects to."""
+Key = tuple[str, int, str, int]
+"""The client's address and port, and the address and port that it connects to."""
 
 Send = Callable[[Syn, bytes, bool], None]
 """Sends a packet in answer to a SYN: on to the listener if that is asked for, else back to the client."""

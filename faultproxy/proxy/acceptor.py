@@ -12,10 +12,12 @@ from faultproxy.connection.connection import Connection
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.lines import Lines
 from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut
+from faultproxy.kernel import sockets
 from faultproxy.listener.handshake import Handshake, HandshakeContext
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
 from faultproxy.listener.listening_socket import Accepted
 from faultproxy.listener.peek import FirstBytes, peek
+from faultproxy.listener.syn_table import HalfOpen
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.connections import Connections
 from faultproxy.proxy.settings import ProxySettings, Services
@@ -27,6 +29,7 @@ _BATCH = 64
 _MOST_AT_ONCE = 4096
 _RETRY_S = 0.1
 _INSTANT_S = 1e-6
+_NOT_ASKED = "", 0
 _TOO_EARLY = "it came before its SYN could be judged"
 
 
@@ -65,7 +68,9 @@ class Acceptor:
             services.nursery,
             services.circles,
             self._lines,
+            settings.send_proxy,
         )
+        self._asks_destination = settings.send_proxy is not None
         self._lines.keep({rule.name for rule in rules.rules})
         self._handshake.context = HandshakeContext(
             self._proxy,
@@ -132,11 +137,12 @@ class Acceptor:
         try:
             judged = self._handshake.lookup(accepted.half_open) if accepted.half_open is not None else None
             if judged is None:
-                facts = self._facts(accepted.host, accepted.port)
+                destination = sockets.local_address(accepted.sock) if self._asks_destination else _NOT_ASKED
+                facts = self._facts(accepted.host, accepted.port, destination)
                 greeting = replace(self._greeting(), through=through) if through else self._greeting()
                 plan = self._decide(facts)
             else:
-                facts = replace(judged.facts, at_s=trio.current_time(), client_port=accepted.port)
+                facts = replace(judged.facts, at_s=trio.current_time())
                 not_intercepted = None if judged.is_exact else _TOO_EARLY
                 greeting = Greeting(
                     not_intercepted, tuple(judged.faults), self._handshake.predialled.take(judged), through=through
@@ -224,21 +230,25 @@ class Acceptor:
             return None
         return rules.decide(facts)
 
-    def _facts(self, host: str, port: int = 0) -> ConnectionFacts:
+    def _facts(self, client: str, client_port: int, destination: tuple[str, int]) -> ConnectionFacts:
         """A client that comes now, numbered."""
         self.accepted += 1
         return ConnectionFacts(
             self.accepted,
-            host,
+            client,
             min(trio.current_time(), self.edge - _INSTANT_S),
             len(self._connections) + self._listener.on_the_way + 1,
-            heard_all=not self._rules.peeks,
-            client_port=port,
+            b"",
+            not self._rules.peeks,
+            {},
+            client_port,
+            *destination,
         )
 
-    def _decide_on_syn(self, host: str) -> tuple[ConnectionFacts, Plan]:
-        """Number a client that comes now, and read the rules for it as far as a SYN allows."""
-        facts = self._facts(host)
+    def _decide_on_syn(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:
+        """Number a client whose SYN has come, and read the rules for it as far as a SYN allows."""
+        client, client_port, destination, port = half_open.key
+        facts = self._facts(client, client_port, (destination, port))
         judged, plan = self._rules.decide_on_syn(facts)
         return replace(facts, judged=judged), plan
 

@@ -7,6 +7,7 @@ import trio
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
 from faultproxy.listener.limits import ConnectionLimit
+from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.relay import Poller
 from faultproxy.rules.rule import BaseRule
 from faultproxy.upstream.circles import Circles
@@ -15,7 +16,10 @@ from faultproxy.upstream.dial import Target
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """One proxy's configuration. ``keepalive_s`` is None for off, ``max_connections`` None for the default share."""
+    """One proxy's configuration. ``keepalive_s`` is None for off, ``max_connections`` None for the default share.
+
+    ``send_proxy`` is the version of the header that the server is sent before the client's first byte; None: none.
+    """
 
     upstream: Target
     dial_timeout_s: float
@@ -25,6 +29,7 @@ class ProxySettings:
     is_enabled: bool
     seed: int
     rules: tuple[BaseRule, ...]
+    send_proxy: HeaderVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)

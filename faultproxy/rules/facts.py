@@ -21,6 +21,7 @@ class ConnectionFacts:
     clock that the rules' windows started on; ``open_connections`` includes this one. ``first_bytes`` is what the client
     has said so far, and ``heard_all`` that no more of it will be waited for. ``judged`` is what rules have said of it
     already, on its SYN: the ordinal in those that match it, 0 for those that counted it and do not, None for others.
+    ``destination`` is the address that the client has connected to; empty where nobody asks for it.
     """
 
     number: int
@@ -31,6 +32,8 @@ class ConnectionFacts:
     heard_all: bool = True
     judged: Mapping[str, int | None] = field(default_factory=dict)
     client_port: int = 0
+    destination: str = ""
+    destination_port: int = 0
 
 
 @dataclass(slots=True)

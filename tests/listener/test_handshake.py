@@ -176,17 +176,17 @@ class Scene:
             still_refuses=lambda _: True,
         )
 
-    def decide(self, host: str) -> tuple[ConnectionFacts, Plan]:
+    def decide(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:
         """Number it."""
         self.count += 1
-        return ConnectionFacts(self.count, host, trio.current_time(), 1), self.plan
+        return ConnectionFacts(self.count, half_open.key[0], trio.current_time(), 1), self.plan
 
     def syn(self, port: int, *, is_doubtful: bool = False) -> HalfOpen:
         """A SYN has come, and is judged."""
         syn = raw_tcp.parse_ipv4(forged_syn("192.0.2.1", ("192.0.2.9", 80), port, 1))
         assert syn is not None
         send = lambda _syn, _packet, accepts: self.sent.append(accepts)  # noqa: E731
-        half_open = self.table.hear(("192.0.2.1", port, "192.0.2.9"), syn, send, is_doubtful=is_doubtful)
+        half_open = self.table.hear(("192.0.2.1", port, "192.0.2.9", 80), syn, send, is_doubtful=is_doubtful)
         assert half_open is not None
         self.handshake.on_syn(half_open)
         return half_open

@@ -11,7 +11,7 @@ from faultproxy.listener import syn_table
 from faultproxy.listener.syn_table import HalfOpen, Key, SynTable
 from tests.network import forged_syn
 
-KEY: Key = ("192.0.2.1", 1024, "192.0.2.9")
+KEY: Key = ("192.0.2.1", 1024, "192.0.2.9", 80)
 
 
 class Script:
@@ -24,9 +24,9 @@ class Script:
 
     def hear(self, sequence: int = 1, port: int = 1024, *, is_doubtful: bool = False) -> HalfOpen | None:
         """A SYN has come."""
-        syn = raw_tcp.parse_ipv4(forged_syn(KEY[0], (KEY[2], 80), port, sequence))
+        syn = raw_tcp.parse_ipv4(forged_syn(KEY[0], KEY[2:], port, sequence))
         assert syn is not None
-        return self.table.hear((KEY[0], port, KEY[2]), syn, self.send, is_doubtful=is_doubtful)
+        return self.table.hear((KEY[0], port, *KEY[2:]), syn, self.send, is_doubtful=is_doubtful)
 
     def new(self, sequence: int = 1, port: int = 1024) -> HalfOpen:
         """A SYN has come that must be a client's first."""
@@ -130,7 +130,7 @@ def test_a_connection_is_joined_to_its_syn_once(script: Script) -> None:
     accepted, refused, unanswered = script.new(), script.new(port=1025), script.new(port=1026)
     accepted.accept()
     refused.refuse()
-    keys = [(KEY[0], port, KEY[2]) for port in (1024, 1025, 1026, 1027)]
+    keys = [(KEY[0], port, *KEY[2:]) for port in (1024, 1025, 1026, 1027)]
     assert [script.table.join(key) for key in keys] == [accepted, None, unanswered, None]
     assert script.table.join(KEY) is None
     assert script.hear() is None  # its retransmission, late
@@ -147,7 +147,7 @@ def test_on_the_way(script: Script) -> None:
     assert script.table.on_the_way() == 1
     script.now += 1
     assert script.table.on_the_way() == 0
-    assert script.table.join((KEY[0], 1025, KEY[2])) is not None
+    assert script.table.join((KEY[0], 1025, *KEY[2:])) is not None
 
 
 def test_it_forgets_those_whose_syn_will_not_come_again(script: Script) -> None:
