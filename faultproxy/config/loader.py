@@ -26,7 +26,7 @@ from faultproxy.config.yaml_tree import Node, Place, Problem, Unreadable, plant,
 from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Shape
-from faultproxy.rules.conditions import PEEKED
+from faultproxy.rules.conditions import PEEKED, TOLD_BY_HEADER
 from faultproxy.units import one_line, quote
 
 LARGEST_FILE = 2**20
@@ -295,17 +295,26 @@ def _twice_named(root: Node) -> Iterator[Problem]:
 
 
 def _too_late(root: Node) -> Iterator[Problem]:
-    """Connect faults below a verdict that must hear the client first: a SYN cannot be judged by bytes."""
+    """Connect faults below a verdict that must hear the client first: a SYN cannot be judged by bytes.
+
+    Nor, with ``accept_proxy``, by who the client is: the SYN is the load balancer's.
+    """
     for proxy, node in _proxies(root):
-        hears = ""
+        hears = asks = ""
+        told = TOLD_BY_HEADER if _value(node, "accept_proxy") is True else frozenset()
         for index, rule in _rules(node):
-            keys = _keys(rule)
+            keys, conditions = _keys(rule), _keys(rule.child("when"))
             connect = min(keys & _CONNECTS, default=None)
+            if connect is not None and conditions & told:
+                text = f"{connect} is injected before the load balancer says who the client is (accept_proxy)"
+                right = f"remove {' and '.join(sorted(conditions & told))}"
+                yield Problem(rule.place, ("proxies", proxy, "rules", index), f"{text}; {right}")
             if connect is not None and hears:
-                text = f"{connect} is injected before the client can say anything, but {hears} looks at what it says"
+                text = f"{connect} is injected before the client can say anything, but {hears} {asks}"
                 yield Problem(rule.place, ("proxies", proxy, "rules", index), f"{text}; put this rule above {hears}")
-            if connect is None and _keys(rule.child("when")) & PEEKED and _ends_reading(rule):
+            if connect is None and conditions & (PEEKED | told) and _ends_reading(rule):
                 name = rule.child("name")
+                asks = "looks at what it says" if conditions & PEEKED else "asks who it is (accept_proxy)"
                 hears = quote(name.value) if name is not None and isinstance(name.value, str) else f"rules[{index}]"
 
 

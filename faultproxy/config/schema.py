@@ -118,6 +118,8 @@ class ProxyConfig(BaseModel):
     """How many connections may be open; further clients wait. Without it, what leaves the other proxies room."""
     keepalive: Keepalive = 60.0
     """After how long without a byte a peer is asked whether it is still there; off is never."""
+    accept_proxy: StrictBool = False
+    """True: connections begin with a PROXY protocol header (v1, v2), by which a load balancer names its client."""
     send_proxy: HeaderVersion | None = None
     """Tells the server who the client is by the PROXY protocol: v2, or v1 for servers that read no other."""
     enabled: StrictBool = True

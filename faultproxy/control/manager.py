@@ -238,6 +238,7 @@ class Manager:
             )
         )
         accepted = self._accepted.pop(name, 0)
+        self.proxies[name] = RunningProxy(name, proxy_settings(config, self.seed), listener, self._services, accepted)
 
     def _note_listeners(self) -> None:
         listeners = [proxy.listener for proxy in self.proxies.values()]
@@ -264,6 +265,7 @@ def proxy_settings(config: ProxyConfig, seed: int) -> ProxySettings:
         seed,
         config.rules,
         config.send_proxy,
+        config.accept_proxy,
     )
 
 

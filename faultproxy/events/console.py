@@ -19,6 +19,7 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "{bytes_upstream} B up, {bytes_downstream} B down; faults: {faults}",
         "connection.crashed": "a bug in faultproxy has ended the connection; please report it:\n{traceback}",
         "peek.timed_out": "{client} had said {bytes} B by peek_timeout, and rules decide by those",
+        "proxy_header.rejected": "{client} was reset, as it sent no PROXY header: {reason}",
         "upstream.failed": "{client} -> {upstream}  the upstream failed: {error}",
         "outage.started": "every client  {rule}: {fault}, from now on",
         "outage.ended": "every client  {rule}: {fault}, no more",

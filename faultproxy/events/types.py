@@ -89,6 +89,21 @@ class PeekTimedOut(Event):
     elapsed_ms: float
 
 
+@_event("proxy_header.rejected", "warning")
+class ProxyHeaderRejected(Event):
+    """A connection was reset: it did not begin with a header of the PROXY protocol. No rule has counted it.
+
+    ``client`` is the peer, as a rule the load balancer; ``bytes`` is how many had come.
+    """
+
+    proxy: str
+    connection: str
+    client: str
+    reason: str
+    bytes: int
+    elapsed_ms: float
+
+
 @_event("connection.opened", "debug")
 class ConnectionOpened(Event):
     """A client was accepted."""

@@ -11,16 +11,18 @@ from faultproxy.addresses import host_port
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.lines import Lines
-from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut
+from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut, ProxyHeaderRejected
 from faultproxy.kernel import sockets
 from faultproxy.listener.handshake import Handshake, HandshakeContext
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
 from faultproxy.listener.listening_socket import Accepted
 from faultproxy.listener.peek import FirstBytes, peek
+from faultproxy.listener.proxy_header import NoHeader, read_header
 from faultproxy.listener.syn_table import HalfOpen
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.connections import Connections
 from faultproxy.proxy.settings import ProxySettings, Services
+from faultproxy.proxy_protocol import ConnectionEnds
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule_set import RuleSet
@@ -70,6 +72,7 @@ class Acceptor:
             self._lines,
             settings.send_proxy,
         )
+        self._accepts_header = settings.accept_proxy
         self._asks_destination = settings.send_proxy is not None
         self._lines.keep({rule.name for rule in rules.rules})
         self._handshake.context = HandshakeContext(
@@ -140,20 +143,24 @@ class Acceptor:
                 destination = sockets.local_address(accepted.sock) if self._asks_destination else _NOT_ASKED
                 facts = self._facts(accepted.host, accepted.port, destination)
                 greeting = replace(self._greeting(), through=through) if through else self._greeting()
-                plan = self._decide(facts)
+                plan = None if self._accepts_header else self._decide(facts)
             else:
                 facts = replace(judged.facts, at_s=trio.current_time())
                 not_intercepted = None if judged.is_exact else _TOO_EARLY
                 greeting = Greeting(
                     not_intercepted, tuple(judged.faults), self._handshake.predialled.take(judged), through=through
                 )
-                plan = self._decide(facts) if facts.judged else judged.plan
+                plan = None
+                if not self._accepts_header:
+                    plan = self._decide(facts) if facts.judged else judged.plan
             if plan is not None:
                 self._connection(accepted.sock, facts, plan, greeting).start()
             else:
                 scope = trio.CancelScope()
                 self._connections.add_undecided(scope)
-                self._services.nursery.start_soon(self._peek, scope, accepted.sock, facts, greeting)
+                self._services.nursery.start_soon(
+                    self._hear, scope, accepted.sock, facts, greeting, self._accepts_header
+                )
                 self._services.poller.yield_soon = True
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             self._limit.release()
@@ -172,11 +179,18 @@ class Acceptor:
         self._connections.add(connection)
         return connection
 
-    async def _peek(
-        self, scope: trio.CancelScope, sock: socket.socket, facts: ConnectionFacts, greeting: Greeting
+    async def _hear(
+        self,
+        scope: trio.CancelScope,
+        sock: socket.socket,
+        facts: ConnectionFacts,
+        greeting: Greeting,
+        has_header: bool,
     ) -> None:
         """Start the connection once the client has said enough for the rules to decide."""
         plan: Plan | None = None
+        peek_until = facts.at_s + self._peek_timeout_s
+        rejected: NoHeader | None = None
 
         def decides(said: FirstBytes) -> bool:
             nonlocal facts, plan
@@ -186,21 +200,49 @@ class Acceptor:
 
         try:
             with scope:
-                said = await peek(sock, self._services.poller, facts.at_s + self._peek_timeout_s, decides)
+                if has_header:
+                    ends = await read_header(sock, self._services.poller, peek_until)
+                    peek_until = trio.current_time() + self._peek_timeout_s
+                    if ends is not None:
+                        facts = _as_told(facts, ends)
+                said = await peek(sock, self._services.poller, peek_until, decides)
                 greeting = replace(greeting, client_was_reset=said.was_reset)
                 if said.timed_out:
                     self._peek_timed_out(facts)
+        except NoHeader as error:
+            rejected = error
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             plan = None
             self._crashed(facts, error)
         finally:
-            connection = self._connection(sock, facts, plan or UNTOUCHED, greeting)
-            self._connections.remove_undecided(scope)
-            if plan is None:
-                connection.reset("fault" if scope.cancelled_caught else "drain")
+            if rejected is not None:
+                self._reject(sock, facts, greeting, rejected)
+                self._connections.remove_undecided(scope)
             else:
-                connection.start()
-                self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
+                connection = self._connection(sock, facts, plan or UNTOUCHED, greeting)
+                self._connections.remove_undecided(scope)
+                if plan is None:
+                    connection.reset("fault" if scope.cancelled_caught else "drain")
+                else:
+                    connection.start()
+                    self._connections.reshape(self._rules, connection)  # windows may have opened and closed meanwhile
+
+    def _reject(self, sock: socket.socket, facts: ConnectionFacts, greeting: Greeting, why: NoHeader) -> None:
+        """Reset a connection that does not begin with the header that is due."""
+        for each in (sock, greeting.server):
+            if each is not None:
+                sockets.reset(each)
+        self._limit.release()
+        self._services.bus.publish(
+            ProxyHeaderRejected(
+                proxy=self._proxy,
+                connection=f"{self._proxy}#{facts.number}",
+                client=host_port(facts.client, facts.client_port),
+                reason=str(why),
+                bytes=why.count,
+                elapsed_ms=(trio.current_time() - facts.at_s) * 1000,
+            )
+        )
 
     def _peek_timed_out(self, facts: ConnectionFacts) -> None:
         bus = self._services.bus
@@ -249,9 +291,20 @@ class Acceptor:
         """Number a client whose SYN has come, and read the rules for it as far as a SYN allows."""
         client, client_port, destination, port = half_open.key
         facts = self._facts(client, client_port, (destination, port))
-        judged, plan = self._rules.decide_on_syn(facts)
+        judged, plan = self._rules.decide_on_syn(facts, header_follows=self._accepts_header)
         return replace(facts, judged=judged), plan
 
     def _still_refuses(self, match: Match) -> bool:
         """Whether the rule still has the connect fault that it had when it matched."""
         return any(rule.name == match.rule and rule.connect == match.connect for rule in self._rules.rules)
+
+
+def _as_told(facts: ConnectionFacts, ends: ConnectionEnds) -> ConnectionFacts:
+    """A connection as its header has it."""
+    return replace(
+        facts,
+        client=ends.client,
+        client_port=ends.client_port,
+        destination=ends.destination,
+        destination_port=ends.destination_port,
+    )

@@ -42,8 +42,10 @@ class Connections:
         self._undecided[scope] = None
 
     def remove_undecided(self, scope: trio.CancelScope) -> None:
-        """It has a connection now, which was added before."""
+        """It has a connection now, which was added before; or it was turned away."""
         del self._undecided[scope]
+        if not self:
+            self._on_empty()
 
     def reset(self, ended_by: EndedBy) -> None:
         """Reset all of them now."""

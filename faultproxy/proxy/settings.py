@@ -18,7 +18,8 @@ from faultproxy.upstream.dial import Target
 class ProxySettings:
     """One proxy's configuration. ``keepalive_s`` is None for off, ``max_connections`` None for the default share.
 
-    ``send_proxy`` is the version of the header that the server is sent before the client's first byte; None: none.
+    ``accept_proxy`` says that each connection begins with a header of the PROXY protocol; ``send_proxy`` is the version
+    of the one that the server is sent before the client's first byte, None for none.
     """
 
     upstream: Target
@@ -30,6 +31,7 @@ class ProxySettings:
     seed: int
     rules: tuple[BaseRule, ...]
     send_proxy: HeaderVersion | None = None
+    accept_proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,11 @@ class BaseRule(HasFaults, BaseModel):
         return any(one.stage is Stage.FIRST_BYTES for one in self.conditions)
 
     @cached_property
+    def asks_ends(self) -> bool:
+        """Whether it asks who connects, or to where."""
+        return any(one.asks_ends for one in self.conditions)
+
+    @cached_property
     def window(self) -> Window | None:
         """When it matches connections, and its shapes act; None for always."""
         return next((one for one in self.conditions if isinstance(one, Window)), None)

@@ -66,16 +66,20 @@ class RuleSet:
         """Judge a new connection. Counts it in every rule that the reading reaches and whose conditions hold."""
         return self._read(self.rules, facts, trace) if self.rules else UNTOUCHED
 
-    def decide_on_syn(self, facts: ConnectionFacts) -> tuple[Mapping[str, int | None], Plan]:
+    def decide_on_syn(
+        self, facts: ConnectionFacts, *, header_follows: bool = False
+    ) -> tuple[Mapping[str, int | None], Plan]:
         """Judge a client that has said nothing yet by the rules that act on its SYN, and by those above them.
 
-        Also returns what the rules have said, if others are yet to be asked: hand it to decide() in the facts.
+        Also returns what the rules have said, if others are yet to be asked: hand it to decide() in the facts. If
+        ``header_follows``, a header will say who the client is: rules that ask for it are yet to be asked.
         """
-        if not self.peeks:
+        if not self.peeks and not header_follows:
             return {}, self.decide(facts)
         judged: dict[str, int | None] = {}
         last = max((at for at, rule in enumerate(self.rules) if rule.acts_on_syns), default=-1)
-        plan = self._read([rule for rule in self.rules[: last + 1] if not rule.peeks], facts, None, judged)
+        rules = [rule for rule in self.rules[: last + 1] if not (rule.peeks or (header_follows and rule.asks_ends))]
+        plan = self._read(rules, facts, None, judged)
         return judged, plan
 
     def needs_more_bytes(self, facts: ConnectionFacts) -> bool:

@@ -87,6 +87,7 @@ SECTIONS: tuple[Section, ...] = (
             "peek_timeout": "200ms",
             "max_connections": "4096",
             "keepalive": "off",
+            "accept_proxy": "true",
             "send_proxy": "v2",
             "enabled": "false",
             "rules": "[{name: cold start, when: {first: 3}, refuse: }]",

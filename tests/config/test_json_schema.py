@@ -18,6 +18,7 @@ VALIDATOR = Draft202012Validator(json_schema())
 
 # What JSON Schema cannot say: the list in the docstring of json_schema, as the loader words it.
 LOADER_ONLY = (
+    "(accept_proxy)",
     "already names the rule",
     "listens already",
     "is never open",

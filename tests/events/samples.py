@@ -26,6 +26,7 @@ from faultproxy.events.types import (
     OutageStarted,
     PeekTimedOut,
     ProxyDraining,
+    ProxyHeaderRejected,
     ProxyStarted,
     ProxyStatus,
     ProxyStopped,
@@ -62,6 +63,7 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
     FaultInjected: _FAULT,
     FaultDryRun: _FAULT,
     PeekTimedOut: {**_OPENED, "bytes": 4, "elapsed_ms": 1000.25},
+    ProxyHeaderRejected: {**_OPENED, "reason": "malformed", "bytes": 4, "elapsed_ms": 1000.25},
     ConnectionOpened: _OPENED,
     ConnectionClosed: {
         **_OPENED,

@@ -10,6 +10,7 @@ from tests.events.samples import DRY_RUN, FAULT, FIELDS, SAMPLES
 
 DEBUG = {"peek.timed_out", "connection.opened", "connection.closed"}
 WARNING = {
+    "proxy_header.rejected",
     "upstream.failed",
     "fault.unavailable",
     "listen.failed",

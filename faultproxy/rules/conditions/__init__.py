@@ -26,3 +26,6 @@ CONDITIONS: tuple[type[Condition], ...] = (
 
 PEEKED = frozenset(kind.key for kind in CONDITIONS if kind.stage is Stage.FIRST_BYTES)
 """The keys of the conditions that look at the client's first bytes."""
+
+TOLD_BY_HEADER = frozenset(kind.key for kind in CONDITIONS if kind.asks_ends)
+"""The keys of the conditions that, with ``accept_proxy``, wait for the header of the PROXY protocol."""

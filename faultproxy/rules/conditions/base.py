@@ -28,6 +28,8 @@ class Condition:
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, hide_input_in_errors=True)
     key: ClassVar[str]
     stage: ClassVar[Stage] = Stage.FACTS
+    asks_ends: ClassVar[bool] = False
+    """Whether it asks who connects, or to where: behind a load balancer a header says so, after the SYN."""
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool | None:
         """Whether it holds; None while more of the client's first bytes could still make it hold.

@@ -62,6 +62,7 @@ class Client(Condition, RootModel[Networks]):
     """
 
     key: ClassVar[str] = "client"
+    asks_ends: ClassVar[bool] = True
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:
         if facts.client == NO_ADDRESS:
