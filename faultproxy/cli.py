@@ -34,6 +34,9 @@ from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
+from faultproxy.report.log_reader import LogReader
+from faultproxy.report.report import as_json as report_as_json
+from faultproxy.report.text import as_text
 from faultproxy.rules.conditions.base import Stage
 from faultproxy.rules.explain import Forecast, Reason, forecast
 from faultproxy.rules.facts import ConnectionFacts
@@ -299,6 +302,21 @@ def replay(log: BinaryIO) -> None:
     for note in recorded.notes:
         click.echo(f"{log.name}: {note}", err=True)
     click.echo(recorded.yaml(), nl=False)
+
+
+@main.command(short_help="Say what the clients did about the faults.")
+@click.argument("logs", metavar="LOG...", type=click.File("rb"), nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def report(logs: tuple[BinaryIO, ...], *, as_json: bool) -> None:
+    """Print what the clients in each LOG did about the faults: whether they retried, how, and when they recovered.
+
+    LOG is the JSON that `faultproxy run --log-level debug` wrote. If LOG is -, standard input is read.
+    """
+    reader = LogReader()
+    for log in logs:
+        reader.read(log)
+    result = reader.report()
+    click.echo(orjson.dumps(report_as_json(result), option=orjson.OPT_INDENT_2) if as_json else as_text(result))
 
 
 @main.command(short_help="Print the JSON Schema of the file, for editors.")

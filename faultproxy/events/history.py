@@ -167,7 +167,7 @@ def _fault(event: FaultInjected | FaultDryRun | OutageStarted, injected: int | N
             rule=event.rule,
             ordinal=injected,
             injected=injected,
-            client_sees="ECONNREFUSED" if event.fault == "refuse" else "ETIMEDOUT",
+            client_sees=event.client_sees,
             trigger="outage",
             options={},
         )

@@ -146,11 +146,12 @@ class UpstreamFailed(Event):
 
 @_event("outage.started")
 class OutageStarted(Event):
-    """The listener is closed, so every connect is refused; or silent, so none is answered."""
+    """The listener is closed, so every connect is refused; or silent, so none is answered: as ``client_sees`` says."""
 
     proxy: str
     rule: str
     fault: str
+    client_sees: str
 
 
 @_event("outage.ended")

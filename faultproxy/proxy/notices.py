@@ -31,7 +31,13 @@ class Notices:
         if before is not None and (rule is None or rule.name != before.name):
             self._bus.publish(OutageEnded(proxy=self._proxy, rule=before.name, fault=before.faults[0].key))
         if rule is not None and (before is None or rule.name != before.name):
-            self._bus.publish(OutageStarted(proxy=self._proxy, rule=rule.name, fault=rule.faults[0].key))
+            connect = rule.connect
+            assert connect is not None  # a rule that keeps every client out has one
+            self._bus.publish(
+                OutageStarted(
+                    proxy=self._proxy, rule=rule.name, fault=connect.key, client_sees=connect.connect_returns()
+                )
+            )
 
     def unavailable(self, rules: RuleSet, why_not_intercepting: str | None, *, has_syns: bool = True) -> None:
         """Say which faults of these rules are not possible here, and why, unless that was said already."""

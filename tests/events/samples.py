@@ -76,7 +76,7 @@ FIELDS: Mapping[type[Event], Mapping[str, Any]] = {
         "ended_by": "fault",
     },
     UpstreamFailed: {**_OPENED, "upstream": "redis:6379", "error": "ECONNREFUSED", "elapsed_ms": 0.5},
-    OutageStarted: _OUTAGE,
+    OutageStarted: {**_OUTAGE, "client_sees": "ECONNREFUSED"},
     OutageEnded: _OUTAGE,
     ConfigLoaded: {
         "source": "file",
@@ -112,4 +112,4 @@ SAMPLES: Mapping[type[Event], Event] = {kind: kind(**fields) for kind, fields in
 FAULT = FaultInjected(**_FAULT)
 DRY_RUN = FaultDryRun(**_FAULT)
 OPENED = ConnectionOpened(**_OPENED)
-OUTAGE = OutageStarted(**_OUTAGE)
+OUTAGE = OutageStarted(**FIELDS[OutageStarted])

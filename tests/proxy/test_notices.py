@@ -50,7 +50,7 @@ def test_an_outage_begins_and_ends(notices: Notices, record: Record) -> None:
     notices.outage(None)
     notices.outage(None)
     assert record.events == [
-        OutageStarted(proxy="p", rule="down", fault="refuse"),
+        OutageStarted(proxy="p", rule="down", fault="refuse", client_sees="ECONNREFUSED"),
         OutageEnded(proxy="p", rule="down", fault="refuse"),
     ]
 
@@ -61,7 +61,7 @@ def test_an_outage_gives_way_to_another(notices: Notices, record: Record) -> Non
     notices.outage(rule("silent", connect_timeout=None))
     assert record.events[1:] == [
         OutageEnded(proxy="p", rule="down", fault="refuse"),
-        OutageStarted(proxy="p", rule="silent", fault="connect_timeout"),
+        OutageStarted(proxy="p", rule="silent", fault="connect_timeout", client_sees="ETIMEDOUT"),
     ]
 
 

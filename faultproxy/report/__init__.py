@@ -1,0 +1,1 @@
+"""What the clients did about the faults: attempts, episodes, backoff, storms; judged from a log, or live."""

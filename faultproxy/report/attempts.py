@@ -1,0 +1,279 @@
+"""Attempts: what each client tried, in its order, and how that ended. Filled from a log's lines, or from events."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from faultproxy.events.types import (
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    FaultInjected,
+    LogDropped,
+    OutageEnded,
+    OutageStarted,
+    ProxyStarted,
+    UpstreamFailed,
+)
+
+WANTED: frozenset[type[Event]] = frozenset(
+    {
+        ConnectionClosed,
+        ConnectionOpened,
+        FaultInjected,
+        LogDropped,
+        OutageEnded,
+        OutageStarted,
+        ProxyStarted,
+        UpstreamFailed,
+    }
+)
+"""The kinds of events that say anything of attempts."""
+_ERRORS = frozenset({"ECONNREFUSED", "ECONNRESET", "EPIPE", "ECONNABORTED", "EHOSTUNREACH", "ENETUNREACH", "EOF"})
+_SILENCES = frozenset({"ETIMEDOUT", "silence"})
+_DELAY = "delay"
+_GAVE_UP = "no answer in time"
+_MOST_OPEN = 100_000
+_MOST_LEAKS = 1_000
+_LEAK_S = 0.9  # a proxy that has sent FIN reads on for a second
+
+
+class Cause(NamedTuple):
+    """What failed an attempt: the rule (None: no rule), its fault, and what the client saw."""
+
+    rule: str | None
+    fault: str
+    sees: str
+
+
+class ClientAttempt(NamedTuple):
+    """A connection that a client asked for. It was served, unless it has a cause of failure.
+
+    ``failed_s`` is when the client could know; None where that was not seen (it waited for its own timeout).
+    """
+
+    started_s: float
+    failed_s: float | None = None
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """From when to when every client was kept out, and by what; None while it lasts."""
+
+    proxy: str
+    cause: Cause
+    started_s: float
+    ended_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """A connection that the client held open for so long after EOF."""
+
+    proxy: str
+    client: str
+    connection: str
+    held_s: float
+
+
+class _Open:
+    """A connection that may still change: where its attempt stands, and what it had received when it fell silent."""
+
+    __slots__ = ("attempts", "bytes_downstream", "client", "delayed_by", "index")
+
+    def __init__(self, client: tuple[str, str], attempts: list[ClientAttempt], index: int) -> None:
+        self.client = client
+        self.attempts = attempts
+        self.index = index
+        self.delayed_by: Cause | None = None
+        self.bytes_downstream = 0
+
+
+class Attempts:
+    """Collects the attempts of each proxy's clients. Times are seconds on any clock, as they are handed in.
+
+    Holds at most ``most`` attempts: when there are more, the older half of each client's is dropped, and counted in
+    ``forgotten``. ``dropped`` counts log lines that are missing, ``sees_all`` says whether connections without a fault
+    were reported too.
+    """
+
+    def __init__(self, most: int = 2_000_000) -> None:
+        self.outages: list[Outage] = []
+        self.proxies: dict[str, None] = {}
+        self.dropped = 0
+        self.forgotten = 0
+        self.sees_all = False
+        self.first_s: float | None = None
+        self.last_s = 0.0
+        self._most = most
+        self._count = 0
+        self._clients: dict[tuple[str, str], list[ClientAttempt]] = {}
+        self._open: dict[str, _Open] = {}
+        self._causes: dict[Cause, Cause] = {}
+        self._leaks: list[Leak] = []
+        self._run: str | None = None
+
+    def clients(self) -> Iterator[tuple[str, str, list[ClientAttempt]]]:
+        """The attempts of each proxy and client, by when they started."""
+        for (proxy, client), attempts in self._clients.items():
+            yield proxy, client, sorted(attempts, key=_start)
+
+    def leaks(self) -> list[Leak]:
+        """Connections that were held open after EOF, those that still are among them."""
+        still = []
+        for connection, its in self._open.items():
+            attempt = its.attempts[its.index]
+            if attempt.cause is not None and attempt.cause.sees == "EOF" and attempt.failed_s is not None:
+                held_s = self.last_s - attempt.failed_s
+                if held_s >= _LEAK_S:
+                    still.append(Leak(proxy=its.client[0], client=its.client[1], connection=connection, held_s=held_s))
+        return (self._leaks + still)[:_MOST_LEAKS]
+
+    def receive(self, at_s: float, event: Event) -> None:
+        """Take an event that happened at this time."""
+        self.saw(at_s)
+        match event:
+            case ConnectionOpened():
+                self.opened(at_s, event.proxy, event.connection, event.client)
+            case ConnectionClosed():
+                self.closed(at_s, event.connection, event.ended_by, event.bytes_upstream, event.bytes_downstream)
+            case FaultInjected(connection=connection, client=client, elapsed_ms=elapsed_ms):
+                cause = Cause(event.rule, event.fault, event.client_sees)
+                self.fault(at_s, event.proxy, connection, client, cause, elapsed_ms, event.bytes_downstream)
+            case UpstreamFailed(connection=connection, client=client, elapsed_ms=elapsed_ms):
+                self.upstream_failed(at_s, event.proxy, connection, client, event.error, elapsed_ms)
+            case OutageStarted():
+                self.outage_started(at_s, event.proxy, Cause(event.rule, event.fault, event.client_sees))
+            case OutageEnded():
+                self.outage_ended(at_s, event.proxy)
+            case ProxyStarted():
+                self.started(event.proxy, event.run)
+            case LogDropped():
+                self.dropped += event.count
+
+    def saw(self, at_s: float) -> None:
+        """Something happened at this time."""
+        if self.first_s is None:
+            self.first_s = at_s
+        if at_s > self.last_s:
+            self.last_s = at_s
+
+    def started(self, proxy: str, run: str) -> None:
+        """A proxy started. Another run numbers its connections anew."""
+        self.proxies[proxy] = None
+        if run != self._run:
+            self._run = run
+            self._open.clear()
+
+    def opened(self, at_s: float, proxy: str, connection: str, client: str) -> None:
+        """A client was accepted."""
+        self.sees_all = True
+        if connection not in self._open:  # else its SYN was delayed
+            self._begin(at_s, proxy, connection, client)
+
+    def fault(
+        self,
+        at_s: float,
+        proxy: str,
+        connection: str,
+        client: str,
+        cause: Cause,
+        elapsed_ms: float,
+        bytes_downstream: int,
+    ) -> None:
+        """A fault was injected."""
+        its = self._open.get(connection)
+        if its is None:
+            its = self._begin(at_s - elapsed_ms / 1000, proxy, connection, client)
+        cause = self._causes.setdefault(cause, cause)
+        if cause.sees in _ERRORS:
+            self._fail(its, at_s, cause)
+        elif cause.sees in _SILENCES:
+            its.bytes_downstream = bytes_downstream
+            self._fail(its, None, cause)
+        elif cause.sees == _DELAY:
+            its.delayed_by = cause
+
+    def upstream_failed(
+        self, at_s: float, proxy: str, connection: str, client: str, error: str, elapsed_ms: float
+    ) -> None:
+        """The upstream could not be dialled for this client."""
+        its = self._open.get(connection)
+        if its is None:
+            its = self._begin(at_s - elapsed_ms / 1000, proxy, connection, client)
+        cause = Cause(None, "upstream", error)
+        self._fail(its, at_s, self._causes.setdefault(cause, cause))
+
+    def closed(self, at_s: float, connection: str, ended_by: str, bytes_upstream: int, bytes_downstream: int) -> None:
+        """A connection is over."""
+        self.sees_all = True
+        its = self._open.pop(connection, None)
+        if its is None:
+            return
+        started_s, failed_s, cause = its.attempts[its.index]
+        if cause is None:
+            delayed_by = its.delayed_by
+            if delayed_by is not None and ended_by == "client" and bytes_upstream and not bytes_downstream:
+                cause = Cause(delayed_by.rule, delayed_by.fault, _GAVE_UP)
+                self._fail(its, at_s, self._causes.setdefault(cause, cause))
+        elif failed_s is None:
+            if bytes_downstream > its.bytes_downstream:  # the silence was over before the client lost patience
+                its.attempts[its.index] = ClientAttempt(started_s)
+            elif ended_by != "drain":
+                its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
+        elif cause.sees == "EOF" and at_s - failed_s >= _LEAK_S and len(self._leaks) < _MOST_LEAKS:
+            proxy, client = its.client
+            self._leaks.append(Leak(proxy=proxy, client=client, connection=connection, held_s=at_s - failed_s))
+
+    def outage_started(self, at_s: float, proxy: str, cause: Cause) -> None:
+        """Every client is kept out from now on."""
+        self.outages.append(Outage(proxy=proxy, cause=cause, started_s=at_s))
+
+    def outage_ended(self, at_s: float, proxy: str) -> None:
+        """The proxy's last outage is over."""
+        for index in reversed(range(len(self.outages))):
+            outage = self.outages[index]
+            if outage.proxy == proxy and outage.ended_s is None:
+                self.outages[index] = Outage(proxy=proxy, cause=outage.cause, started_s=outage.started_s, ended_s=at_s)
+                return
+
+    def _begin(self, at_s: float, proxy: str, connection: str, client: str) -> _Open:
+        host = client.rpartition(":")[0].strip("[]") if client[:5] != "unix:" else client
+        key = proxy, host
+        attempts = self._clients.get(key)
+        if attempts is None:
+            attempts = self._clients[key] = []
+        its = _Open(key, attempts, len(attempts))
+        attempts.append(ClientAttempt(at_s))
+        self._open[connection] = its
+        if len(self._open) > _MOST_OPEN:  # at level info no line says that one is over
+            del self._open[next(iter(self._open))]
+        self._count += 1
+        if self._count > self._most:
+            self._forget()
+        return its
+
+    def _forget(self) -> None:
+        """Drop the older half of each client's attempts, the larger half of an odd number."""
+        dropped = {}
+        for key, attempts in tuple(self._clients.items()):
+            dropped[key] = (len(attempts) + 1) // 2
+            del attempts[: dropped[key]]
+            if not attempts:
+                del self._clients[key]
+        for connection, its in tuple(self._open.items()):
+            its.index -= dropped.get(its.client, 0)
+            if its.index < 0:
+                del self._open[connection]
+        self.forgotten += sum(dropped.values())
+        self._count -= sum(dropped.values())
+
+    def _fail(self, its: _Open, at_s: float | None, cause: Cause) -> None:
+        started_s, failed_s, before = its.attempts[its.index]
+        if before is None or failed_s is None:
+            its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
+
+
+def _start(attempt: ClientAttempt) -> float:
+    return attempt.started_s

@@ -1,0 +1,259 @@
+"""Backoff: from the waits between attempts to the policy that made them, or why that cannot be told. Pure.
+
+A wait that grows by a factor is a straight line over the attempt's number once its logarithm is taken; a cap is where
+the line ends in a level one. What the waits deviate from the line is jitter, or noise. Waits that fit no line, or fit
+one only by chance, are unclear: several clients behind one address look like that.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+Kind = Literal["none", "immediate", "constant", "exponential", "unclear"]
+Jitter = Literal["none", "some", "unclear"]
+
+AT_ONCE_S = 0.005
+_SLACK_S = 0.003  # a loaded machine wakes a client so late
+_LEAST_GAPS = 3
+_FEW_GAPS = 5
+_MANY_GAPS = 10
+_GROWS = math.log(1.25)
+_SIGNIFICANT = 2.5
+_NO_JITTER, _SOME_JITTER, _WIDE = 0.06, 0.18, 0.45
+_SAME, _OTHER = 0.06, 0.2
+_ALTERNATES = 0.55
+_KNOWN_SLOPE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How a client waits between attempts.
+
+    ``first_s`` is the wait after the first failure (or after the second, if ``first_at_once``), ``factor`` by how much
+    each is longer than the one before, ``cap_s`` the longest; None where there is none. ``spread`` is how far the waits
+    stray from that, as a fraction (the standard deviation of their logarithm); ``jitter`` what that means. ``why`` says
+    why it is unclear, or is empty. ``waits`` is how many were seen.
+    """
+
+    kind: Kind
+    first_s: float | None = None
+    factor: float | None = None
+    cap_s: float | None = None
+    jitter: Jitter = "unclear"
+    spread: float | None = None
+    first_at_once: bool = False
+    waits: int = 0
+    why: str = ""
+
+
+def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff:
+    """The policy behind the waits, in seconds, of one client's episodes.
+
+    ``overlaps`` is how many attempts began before the one before them had failed.
+    """
+    episodes = [gaps for gaps in episodes if gaps]
+    waits = sum(map(len, episodes))
+    if not waits:
+        return Backoff(kind="none", why="it did not try again")
+    if overlaps > waits * 0.1:
+        return _unclear(waits, f"{overlaps} attempts began before the one before had failed: {_SEVERAL}")
+    at_once = sum(gap <= AT_ONCE_S for gaps in episodes for gap in gaps)
+    if at_once >= 0.9 * waits:
+        return Backoff(kind="immediate", waits=waits, jitter="none")
+    first_at_once = all(gaps[0] <= AT_ONCE_S for gaps in episodes)
+    if first_at_once:
+        episodes = [gaps[1:] for gaps in episodes if len(gaps) > 1]
+        at_once = sum(gap <= AT_ONCE_S for gaps in episodes for gap in gaps)
+    points = [_Point(number, gap) for gaps in episodes for number, gap in enumerate(gaps)]
+    if at_once > 0.2 * len(points):
+        return _unclear(waits, f"some attempts come at once and others do not: {_SEVERAL}")
+    if len(points) < _LEAST_GAPS:
+        seen = f"{len(points)} wait{'' if len(points) == 1 else 's'}"
+        if len(points) == 1:
+            seen = f"one wait, of {points[0].gap_s:.3g} s,"
+        after = " after a first attempt that came at once" if first_at_once else ""
+        return _unclear(waits, f"{seen}{after} is too little to tell; let it fail more often", first_at_once)
+    why_not, fit = _judge(points, episodes)
+    if why_not is not None:
+        return _unclear(waits, why_not, first_at_once, fit.spread)
+    spread = fit.spread
+    jitter: Jitter = "none" if spread <= _NO_JITTER else "some" if spread >= _SOME_JITTER else "unclear"
+    return Backoff(
+        kind="exponential" if fit.slope else "constant",
+        first_s=_rounded(math.exp(fit.level)),
+        factor=_rounded(math.exp(fit.slope)) if fit.slope else None,
+        cap_s=_rounded(math.exp(fit.cap)) if fit.cap is not None else None,
+        jitter=jitter,
+        spread=_rounded(spread),
+        first_at_once=first_at_once,
+        waits=waits,
+    )
+
+
+_SEVERAL = "several clients behind one address, or one with several connections"
+
+
+class _Point(NamedTuple):
+    """A wait, and its number in its episode, from 0."""
+
+    number: int
+    gap_s: float
+
+
+class _Fit(NamedTuple):
+    """A line through the logarithms of waits: its value at 0, its slope, the level at which it ends, if it does.
+
+    ``spread`` is the standard deviation from it, ``slope_error`` that of the slope.
+    """
+
+    level: float
+    slope: float
+    cap: float | None
+    spread: float
+    slope_error: float
+    residuals: tuple[float, ...]
+
+    def at(self, number: int) -> float:
+        value = self.level + self.slope * number
+        return value if self.cap is None else min(value, self.cap)
+
+
+def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tuple[str | None, _Fit]:
+    """The best line, and why it says nothing; None if it does."""
+    constant = _constant(points)
+    rising = _best_rising(points)
+    fit = constant
+    if rising is not None and rising.slope >= _GROWS:
+        error = max(rising.slope_error, 0.02)
+        if rising.slope >= _SIGNIFICANT * error and rising.spread < constant.spread * 0.95:
+            fit = rising
+    if rising is not None and rising.slope <= -_GROWS and rising.slope <= -_SIGNIFICANT * max(rising.slope_error, 0.02):
+        return "its waits become shorter", rising
+    n = len(points)
+    if fit.spread > _SOME_JITTER and any(map(_alternates, episodes)):
+        return f"two waits alternate: {_SEVERAL}", fit
+    if n < _FEW_GAPS and fit.spread > _SOME_JITTER:
+        return f"{n} waits vary too much to tell; let it fail more often", fit
+    if fit.spread > _SOME_JITTER * 2 and _alternation(fit.residuals) > _ALTERNATES:
+        return f"short waits and long ones take turns: {_SEVERAL}", fit
+    if fit.spread > _WIDE:
+        error = rising.slope_error if rising is not None else math.inf
+        if n < _MANY_GAPS or (fit is constant and error > _KNOWN_SLOPE):
+            return f"{n} waits vary too much to tell (much jitter, or {_SEVERAL}); let it fail more often", fit
+    if fit.slope and n > _LEAST_GAPS and fit.spread > 0.02 and _is_linear(points):
+        return "its waits grow by the same amount each time, not by a factor", fit
+    return None, fit
+
+
+def _constant(points: Sequence[_Point]) -> _Fit:
+    logs = [math.log(point.gap_s) for point in map(_floored, points)]
+    level = sum(logs) / len(logs)
+    return _measured(points, level, 0.0, None, 1)
+
+
+def _best_rising(points: Sequence[_Point]) -> _Fit | None:
+    """The line that fits best, with a cap or without; None if all waits have the same number."""
+    last = max(point.number for point in points)
+    if last == 0:
+        return None
+    best = _line(points, points, None)
+    best_score = _score(best, len(points), 2)
+    for knee in range(1, last - 1):
+        rising = [point for point in points if point.number <= knee]
+        level = [point for point in points if point.number > knee]
+        cap = sum(math.log(_floored(point).gap_s) for point in level) / len(level)
+        fit = _line(points, rising, cap)
+        is_joined = fit.level + fit.slope * knee <= cap + 0.25 and fit.level + fit.slope * (knee + 1) >= cap - 0.25
+        score = _score(fit, len(points), 3)
+        if is_joined and fit.slope >= _GROWS and score < best_score:
+            best, best_score = fit, score
+    return best
+
+
+def _line(points: Sequence[_Point], rising: Sequence[_Point], cap: float | None) -> _Fit:
+    """The straight line through the rising points, and what all points deviate from it."""
+    mean_number = sum(point.number for point in rising) / len(rising)
+    logs = [math.log(_floored(point).gap_s) for point in rising]
+    mean = sum(logs) / len(logs)
+    variation = sum((point.number - mean_number) ** 2 for point in rising)
+    slope = (
+        sum((point.number - mean_number) * log for point, log in zip(rising, logs, strict=True)) / variation
+        if variation
+        else 0.0
+    )
+    return _measured(points, mean - slope * mean_number, slope, cap, 2 if cap is None else 3, variation)
+
+
+def _measured(
+    points: Sequence[_Point],
+    level: float,
+    slope: float,
+    cap: float | None,
+    parameters: int,
+    variation: float = math.inf,
+) -> _Fit:
+    line = _Fit(level, slope, cap, 0.0, 0.0, ())
+    residuals = []
+    for point in points:
+        expected_s = math.exp(line.at(point.number))
+        if abs(point.gap_s - expected_s) <= _SLACK_S:
+            residuals.append(0.0)
+        else:
+            residuals.append(math.log(_floored(point).gap_s / expected_s))
+    freedom = max(1, len(points) - parameters)
+    spread = math.sqrt(sum(residual**2 for residual in residuals) / freedom)
+    error = spread / math.sqrt(variation) if variation else math.inf
+    return _Fit(level, slope, cap, spread, error, tuple(residuals))
+
+
+def _score(fit: _Fit, n: int, parameters: int) -> float:
+    """Schwarz's criterion: the smaller, the better; a fit within 2 % is as good as any."""
+    mean_square = sum(residual**2 for residual in fit.residuals) / n
+    return n * math.log(mean_square + 0.02**2) + 2 * parameters * math.log(n)
+
+
+def _alternates(gaps: Sequence[float]) -> bool:
+    """Whether every other wait is the same, and those between them are others."""
+    if len(gaps) < 4:
+        return False
+    same = all(abs(math.log((a + 1e-6) / (b + 1e-6))) <= _SAME for a, b in zip(gaps, gaps[2:], strict=False))
+    return same and abs(math.log((gaps[0] + 1e-6) / (gaps[1] + 1e-6))) > _OTHER
+
+
+def _alternation(residuals: Sequence[float]) -> float:
+    """From -1 to 1: how regularly what is too long follows what is too short; about 0 for chance."""
+    square = sum(residual**2 for residual in residuals)
+    return -sum(a * b for a, b in pairwise(residuals)) / square if square else 0.0
+
+
+def _is_linear(points: Sequence[_Point]) -> bool:
+    """Whether the waits themselves are on a rising straight line, closely."""
+    n = len(points)
+    mean_number = sum(point.number for point in points) / n
+    mean_s = sum(point.gap_s for point in points) / n
+    variation = sum((point.number - mean_number) ** 2 for point in points)
+    if not variation:
+        return False
+    slope_s = sum((point.number - mean_number) * point.gap_s for point in points) / variation
+    expected = [mean_s + slope_s * (point.number - mean_number) for point in points]
+    return all(abs(point.gap_s - its) <= max(0.05 * its, _SLACK_S) for point, its in zip(points, expected, strict=True))
+
+
+def _floored(point: _Point) -> _Point:
+    return point if point.gap_s >= 0.0005 else _Point(point.number, 0.0005)
+
+
+def _unclear(waits: int, why: str, first_at_once: bool = False, spread: float | None = None) -> Backoff:
+    return Backoff(
+        kind="unclear",
+        waits=waits,
+        why=why,
+        first_at_once=first_at_once,
+        spread=_rounded(spread) if spread is not None else None,
+    )
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.3g}")

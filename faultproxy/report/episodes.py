@@ -1,0 +1,88 @@
+"""Episodes: from a client's first failure to its first connection that is served, or without one. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from faultproxy.report.attempts import Cause, ClientAttempt
+
+EpisodeEnd = Literal["recovered", "never came back", "still failing"]
+
+_MOST_GAPS = 1_000
+_PATIENCE = 10
+_LEAST_PATIENCE_S = 5.0
+_OVERLAP_S = 0.001  # less is the order in which events were written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """A client fails, and tries again.
+
+    ``started_s`` is its first failure. ``gaps_s`` are the waits from each failure to the next attempt, the last of them
+    before the attempt that was served; the first thousand. ``recovery_s`` is from the first failure to that attempt;
+    None if there was none. ``overlaps`` counts attempts that began before the one before them had failed, ``unseen``
+    failures whose time was not seen: the gap after such a one is counted from its start.
+    """
+
+    started_s: float
+    last_s: float
+    attempts: int
+    failures: int
+    gaps_s: tuple[float, ...]
+    recovery_s: float | None
+    end: EpisodeEnd
+    causes: tuple[Cause, ...]
+    overlaps: int = 0
+    unseen: int = 0
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """The rules whose faults failed it."""
+        return frozenset(cause.rule for cause in self.causes if cause.rule is not None)
+
+
+def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float) -> Iterator[Episode]:
+    """The episodes of one client, whose attempts come by when they started."""
+    failed: list[ClientAttempt] = []
+    for attempt in attempts:
+        if attempt.cause is not None:
+            failed.append(attempt)
+        elif failed:
+            yield _episode(failed, attempt, log_ends_s)
+            failed = []
+    if failed:
+        yield _episode(failed, None, log_ends_s)
+
+
+def _episode(failed: Sequence[ClientAttempt], served: ClientAttempt | None, log_ends_s: float) -> Episode:
+    tried = [*failed, served] if served is not None else failed
+    gaps: list[float] = []
+    overlaps = unseen = 0
+    for before, after in pairwise(tried):
+        gap_s = after.started_s - (before.failed_s if before.failed_s is not None else before.started_s)
+        unseen += before.failed_s is None
+        overlaps += gap_s < -_OVERLAP_S
+        if len(gaps) < _MOST_GAPS:
+            gaps.append(round(max(gap_s, 0.0), 6))
+    first, last = failed[0], failed[-1]
+    started_s = first.failed_s if first.failed_s is not None else first.started_s
+    last_s = last.failed_s if last.failed_s is not None else last.started_s
+    patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * max(gaps, default=0.0))
+    end: EpisodeEnd = "still failing"
+    if served is not None:
+        end = "recovered"
+    elif log_ends_s - last_s >= patience_s:
+        end = "never came back"
+    return Episode(
+        started_s=started_s,
+        last_s=served.started_s if served is not None else last_s,
+        attempts=len(tried),
+        failures=len(failed),
+        gaps_s=tuple(gaps),
+        recovery_s=round(max(0.0, served.started_s - started_s), 6) if served is not None else None,
+        end=end,
+        causes=tuple(dict.fromkeys(attempt.cause for attempt in failed if attempt.cause is not None)),
+        overlaps=overlaps,
+        unseen=unseen,
+    )

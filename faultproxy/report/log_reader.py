@@ -1,0 +1,105 @@
+"""A log's lines, one after another, to attempts. What is not ours, or cut short, is counted, and the rest read."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from faultproxy.report.attempts import WANTED, Attempts, Cause
+from faultproxy.report.report import RetryReport, make_report
+from faultproxy.report.text import count
+
+_HEAD = b'{"timestamp":'
+_NAMES = frozenset(kind.name for kind in WANTED)
+
+
+@dataclass
+class LogReader:
+    """Reads logs into attempts. Lines of other programs are passed over; ours may stand behind a prefix."""
+
+    attempts: Attempts = field(default_factory=Attempts)
+    lines: int = 0
+    ours: int = 0
+    broken: int = 0
+    unreadable: int = 0
+
+    def read(self, lines: Iterable[bytes]) -> None:
+        """Take the lines of a log. Never raises for what they hold."""
+        attempts = self.attempts
+        for line in lines:
+            self.lines += 1
+            start = line.find(_HEAD)
+            if start < 0:
+                continue
+            try:
+                entry = orjson.loads(line[start:] if start else line)
+                name = entry["event"]
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                self.broken += 1
+                continue
+            self.ours += 1
+            try:
+                at_s = datetime.fromisoformat(entry["timestamp"]).timestamp()
+                attempts.saw(at_s)
+                if name in _NAMES:
+                    _take(attempts, name, at_s, entry)
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+                self.unreadable += 1
+
+    def report(self) -> RetryReport:
+        """What they say."""
+        first_s = self.attempts.first_s
+        begins = datetime.fromtimestamp(first_s, UTC).isoformat() if first_s is not None else None
+        return make_report(self.attempts, begins=begins, notes=self._notes())
+
+    def _notes(self) -> Iterable[str]:
+        if not self.ours:
+            yield (
+                f"none of {count(self.lines, 'line')} is a line of faultproxy's log in JSON: "
+                "run with --log-format json --log-level debug"
+            )
+        if self.broken:
+            yield f"{count(self.broken, 'line')} {_are(self.broken)} cut short or garbled, and left out"
+        if self.unreadable:
+            number, them = self.unreadable, "it" if self.unreadable == 1 else "them"
+            yield f"{count(number, 'line')} {_are(number)} not as this version writes {them}, and left out"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _take(attempts: Attempts, name: str, at_s: float, entry: Mapping[str, Any]) -> None:
+    match name:
+        case "connection.opened":
+            attempts.opened(at_s, entry["proxy"], entry["connection"], entry["client"])
+        case "connection.closed":
+            attempts.closed(
+                at_s, entry["connection"], entry["ended_by"], entry["bytes_upstream"], entry["bytes_downstream"]
+            )
+        case "fault.injected":
+            cause = Cause(entry["rule"], entry["fault"], entry["client_sees"])
+            attempts.fault(
+                at_s,
+                entry["proxy"],
+                entry["connection"],
+                entry["client"],
+                cause,
+                entry["elapsed_ms"],
+                entry["bytes_downstream"],
+            )
+        case "upstream.failed":
+            attempts.upstream_failed(
+                at_s, entry["proxy"], entry["connection"], entry["client"], entry["error"], entry["elapsed_ms"]
+            )
+        case "outage.started":
+            sees = entry.get("client_sees") or ("ECONNREFUSED" if entry["fault"] == "refuse" else "ETIMEDOUT")
+            attempts.outage_started(at_s, entry["proxy"], Cause(entry["rule"], entry["fault"], sees))
+        case "outage.ended":
+            attempts.outage_ended(at_s, entry["proxy"])
+        case "proxy.started":
+            attempts.started(entry["proxy"], entry["run"])
+        case "log.dropped":
+            attempts.dropped += entry["count"]

@@ -1,0 +1,168 @@
+"""The report: what the clients of each proxy did about the faults, as values, and as what JSON can say. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from faultproxy.report.attempts import Attempts, Cause, Leak, Outage
+from faultproxy.report.backoff import Backoff, recognise
+from faultproxy.report.episodes import Episode, find_episodes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientReport:
+    """What one client of one proxy did. A client is an address: what several programs behind it do is one."""
+
+    proxy: str
+    client: str
+    attempts: int
+    failures: int
+    episodes: tuple[Episode, ...]
+    backoff: Backoff
+
+    @property
+    def recovery_s(self) -> float | None:
+        """The longest time to recovery; None if there was none, or an episode without one."""
+        times = [episode.recovery_s for episode in self.episodes]
+        return None if None in times else max((time for time in times if time is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyReport:
+    """What the clients of one proxy did together."""
+
+    proxy: str
+    attempts: int
+    failures: int
+    clients: int
+    outages: tuple[Outage, ...]
+    leaks: tuple[Leak, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryReport:
+    """What the clients did. Times are seconds since ``begins``, the first event's time, or since the recording began.
+
+    ``clients`` are those that failed at least once. ``notes`` say what could not be seen.
+    """
+
+    begins: str | None
+    lasts_s: float
+    clients: tuple[ClientReport, ...]
+    proxies: tuple[ProxyReport, ...]
+    notes: tuple[str, ...]
+
+    def client(self, address: str, proxy: str | None = None) -> ClientReport:
+        """What the client with this address did, at this proxy if there are several. Raises LookupError."""
+        found = [its for its in self.clients if its.client == address and proxy in (None, its.proxy)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise LookupError(f"{address} failed at {', '.join(its.proxy for its in found)}; say at which proxy")
+        others = ", ".join(dict.fromkeys(its.client for its in self.clients)) or "no client did"
+        at = f" at {proxy}" if proxy is not None else ""
+        raise LookupError(f"no client {address} failed{at}; those that did: {others}")
+
+    def __str__(self) -> str:
+        from faultproxy.report.text import as_text  # noqa: PLC0415  # which is made of reports
+
+        return as_text(self)
+
+
+def make_report(attempts: Attempts, *, begins: str | None = None, notes: Iterable[str] = ()) -> RetryReport:
+    """The report of what was collected."""
+    first_s = attempts.first_s if attempts.first_s is not None else 0.0
+    last_s = max(attempts.last_s, first_s)
+    clients: list[ClientReport] = []
+    counts: dict[str, list[int]] = {name: [0, 0, 0] for name in attempts.proxies}
+    for proxy, client, its in attempts.clients():
+        failures = sum(attempt.cause is not None for attempt in its)
+        count = counts.setdefault(proxy, [0, 0, 0])
+        count[0] += len(its)
+        count[1] += failures
+        count[2] += 1
+        if failures:
+            episodes = tuple(find_episodes(its, last_s))
+            backoff = recognise([one.gaps_s for one in episodes], sum(one.overlaps for one in episodes))
+            moved = tuple(_moved(one, first_s) for one in episodes)
+            clients.append(
+                ClientReport(
+                    proxy=proxy,
+                    client=client,
+                    attempts=len(its),
+                    failures=failures,
+                    episodes=moved,
+                    backoff=backoff,
+                )
+            )
+    for outage in attempts.outages:
+        counts.setdefault(outage.proxy, [0, 0, 0])
+    leaks = attempts.leaks()
+    proxies = tuple(
+        ProxyReport(
+            proxy=proxy,
+            attempts=tried,
+            failures=failures,
+            clients=seen,
+            outages=tuple(_outage(one, first_s) for one in attempts.outages if one.proxy == proxy),
+            leaks=tuple(leak for leak in leaks if leak.proxy == proxy),
+        )
+        for proxy, (tried, failures, seen) in counts.items()
+    )
+    return RetryReport(
+        begins=begins,
+        lasts_s=_rounded(last_s - first_s),
+        clients=tuple(clients),
+        proxies=proxies,
+        notes=(*notes, *_notes(attempts, clients)),
+    )
+
+
+def as_json(report: RetryReport) -> dict[str, Any]:
+    """The report in what JSON can say."""
+    plain: dict[str, Any] = _plain(report)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Cause):
+        return value._asdict()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _notes(attempts: Attempts, clients: Sequence[ClientReport]) -> Iterable[str]:
+    """What could not be seen."""
+    if not attempts.sees_all and clients:
+        yield (
+            "connections without a fault are not in this log, so a recovery is not seen, nor how many attempts there "
+            "were in all: run with --log-level debug"
+        )
+    if attempts.dropped:
+        yield f"{attempts.dropped} log lines are missing, as nobody took them: attempts may be among them"
+    if attempts.forgotten:
+        yield f"the oldest {attempts.forgotten} attempts are not kept any more"
+    refused = [outage for outage in attempts.outages if outage.cause.sees == "ECONNREFUSED"]
+    if refused:
+        yield (
+            "while an outage lasts the kernel refuses clients that are not seen: their attempts are not counted. "
+            "With `probability: 100%` on its rule each SYN is judged, and seen (with CAP_NET_RAW)"
+        )
+    if len(attempts.outages) > len(refused):
+        yield "while an outage silences the listener, clients that try to connect are not seen"
+    if any(episode.unseen for client in clients for episode in client.episodes):
+        yield "where a client waits for an answer in vain, its own timeout is part of the wait until its next attempt"
+
+
+def _moved(episode: Episode, first_s: float) -> Episode:
+    return replace(episode, started_s=_rounded(episode.started_s - first_s), last_s=_rounded(episode.last_s - first_s))
+
+
+def _outage(outage: Outage, first_s: float) -> Outage:
+    ended_s = _rounded(outage.ended_s - first_s) if outage.ended_s is not None else None
+    return replace(outage, started_s=_rounded(outage.started_s - first_s), ended_s=ended_s)
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 6)

@@ -1,0 +1,118 @@
+"""The report as text, for people who are tired: who, what it did, how it ended."""
+
+from collections.abc import Iterator, Sequence
+
+from faultproxy.report.backoff import Backoff
+from faultproxy.report.episodes import Episode
+from faultproxy.report.report import ClientReport, ProxyReport, RetryReport
+from faultproxy.units import one_line
+
+_MOST_CLIENTS = 20
+_MOST_EPISODES = 5
+_MOST_GAPS = 12
+
+
+def as_text(report: RetryReport) -> str:
+    """The report in lines, without a newline at the end."""
+    return "\n".join(_lines(report))
+
+
+def sentence(backoff: Backoff) -> str:
+    """How a client waits: ``exponential, factor 2, no jitter``."""
+    if backoff.kind in {"none", "unclear"}:
+        return f"{'no retry' if backoff.kind == 'none' else 'unclear'}: {backoff.why}"
+    parts: list[str] = [backoff.kind]
+    if backoff.kind == "constant" and backoff.first_s is not None:
+        parts = [f"constant, {seconds(backoff.first_s)} s"]
+    if backoff.factor is not None:
+        parts.append(f"factor {backoff.factor:.2g}")
+    if backoff.cap_s is not None:
+        parts.append(f"up to {seconds(backoff.cap_s)} s")
+    if backoff.first_at_once:
+        parts.append("after a first retry at once")
+    if backoff.kind != "immediate" and backoff.spread is not None:
+        strays = f"the waits stray by {backoff.spread:.0%}"
+        texts = {"none": "no jitter", "some": f"with jitter: {strays}", "unclear": f"jitter or noise: {strays}"}
+        parts.append(texts[backoff.jitter])
+    return ", ".join(parts)
+
+
+def seconds(time_s: float) -> str:
+    """A time in seconds as people read it: three digits, no more than microseconds."""
+    return f"{round(time_s, 6):.3g}" if time_s < 1000 else f"{time_s:.0f}"
+
+
+def _lines(report: RetryReport) -> Iterator[str]:
+    for proxy in report.proxies:
+        yield from _proxy(proxy)
+        clients = [client for client in report.clients if client.proxy == proxy.proxy]
+        for client in clients[:_MOST_CLIENTS]:
+            yield from (f"  {line}" for line in _client(client))
+        if len(clients) > _MOST_CLIENTS:
+            yield f"  and {len(clients) - _MOST_CLIENTS} more clients that failed"
+    if not report.proxies:
+        yield "no proxy, no client"
+    for note in report.notes:
+        yield f"note: {note}"
+
+
+def _proxy(proxy: ProxyReport) -> Iterator[str]:
+    yield (
+        f"{one_line(proxy.proxy)}: {count(proxy.attempts, 'attempt')} of {count(proxy.clients, 'client')}, "
+        f"{count(proxy.failures, 'failure')}"
+    )
+    for outage in proxy.outages:
+        name = one_line(outage.cause.rule or outage.cause.fault)
+        how_long = f"for {seconds(outage.ended_s - outage.started_s)} s" if outage.ended_s is not None else "to the end"
+        sees = f"every client sees {outage.cause.sees}"
+        yield f'  outage "{name}" from {seconds(outage.started_s)} s on, {how_long}: {sees}'
+    for leak in proxy.leaks[:_MOST_EPISODES]:
+        yield f"  {leak.client} held {leak.connection} open for {seconds(leak.held_s)} s after EOF: a leak"
+    if len(proxy.leaks) > _MOST_EPISODES:
+        yield f"  and {len(proxy.leaks) - _MOST_EPISODES} more connections were held open after EOF"
+
+
+def _client(client: ClientReport) -> Iterator[str]:
+    shown = client.episodes[:_MOST_EPISODES]
+    for index, episode in enumerate(shown):
+        yield episode_sentence(client, episode, with_backoff=index == 0 and len(client.episodes) == 1)
+    if len(client.episodes) > 1:
+        if len(client.episodes) > len(shown):
+            yield f"  and {len(client.episodes) - len(shown)} more episodes"
+        yield f"  {one_line(client.client)} waits, over {len(client.episodes)} episodes: {sentence(client.backoff)}"
+
+
+def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bool) -> str:
+    """What the client did in one episode."""
+    name = one_line(client.client)
+    policy = f" ({sentence(client.backoff)})" if with_backoff else ""
+    retries = len(episode.gaps_s) if episode.attempts - 1 == len(episode.gaps_s) else episode.attempts - 1
+    if not retries:
+        return f"{name} failed once ({_causes(episode)}), and {_end(episode)}"
+    tries = f"retried {'once' if retries == 1 else f'{retries} times'}"
+    return f"{name} {tries}, waiting {_waits(episode.gaps_s)}{policy}, and {_end(episode)}"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 client``, ``2 clients``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _waits(gaps_s: Sequence[float]) -> str:
+    shown = ", ".join(seconds(gap) for gap in gaps_s[:_MOST_GAPS])
+    return f"{shown}{', ...' if len(gaps_s) > _MOST_GAPS else ''} s"
+
+
+def _causes(episode: Episode) -> str:
+    return ", ".join(
+        f"{cause.sees}{f' by {chr(34)}{one_line(cause.rule)}{chr(34)}' if cause.rule else f' by {cause.fault}'}"
+        for cause in episode.causes[:3]
+    )
+
+
+def _end(episode: Episode) -> str:
+    if episode.recovery_s is not None:
+        return f"recovered after {seconds(episode.recovery_s)} s"
+    return {"never came back": "never came back", "still failing": "was still failing at the end of the log"}[
+        episode.end
+    ]

@@ -1,0 +1,55 @@
+"""From the first failure to the first connection that is served."""
+
+import pytest
+
+from faultproxy.report.attempts import Cause, ClientAttempt
+from faultproxy.report.episodes import Episode, find_episodes
+
+CAUSE = Cause("cut", "reset", "ECONNRESET")
+
+
+def episodes(*attempts: ClientAttempt, log_ends_s: float = 100.0) -> list[Episode]:
+    return list(find_episodes(attempts, log_ends_s))
+
+
+def failed(at_s: float, lasted_s: float = 0.0) -> ClientAttempt:
+    return ClientAttempt(at_s, at_s + lasted_s, CAUSE)
+
+
+def test_an_episode_ends_with_what_is_served() -> None:
+    """The gaps are from each failure to the next attempt; recovery from the first failure to the attempt served."""
+    (episode,) = episodes(
+        ClientAttempt(0.0), failed(1.0, 0.5), failed(1.6), failed(2.0), ClientAttempt(3.0), ClientAttempt(4.0)
+    )
+    assert episode.gaps_s == (0.1, 0.4, 1.0)
+    assert (episode.attempts, episode.failures, episode.end) == (4, 3, "recovered")
+    assert (episode.started_s, episode.recovery_s) == (1.5, 1.5)
+    assert episode.rules == {"cut"}
+
+
+def test_each_failure_after_a_success_begins_another() -> None:
+    """Two resets with a served connection between them are two episodes."""
+    first, second = episodes(failed(1.0), ClientAttempt(1.1), failed(2.0), ClientAttempt(2.5))
+    assert (first.recovery_s, second.recovery_s) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("log_ends_s", "end"), [(3.0, "still failing"), (12.9, "still failing"), (13.1, "never came back")]
+)
+def test_a_client_that_does_not_come_back(log_ends_s: float, end: str) -> None:
+    """Ten times its longest wait must have passed, and five seconds; else the log has ended too early to tell."""
+    (episode,) = episodes(failed(1.0), failed(2.0), failed(3.0), log_ends_s=log_ends_s)
+    assert (episode.end, episode.recovery_s) == (end, None)
+
+
+def test_attempts_that_overlap_are_counted() -> None:
+    """One that begins before the one before it has failed is not this one's retry."""
+    (episode,) = episodes(failed(1.0, 2.0), failed(1.5), failed(3.0))
+    assert episode.overlaps == 1
+    assert min(episode.gaps_s) == 0.0
+
+
+def test_a_failure_that_nobody_saw() -> None:
+    """A SYN that is never answered: the gap counts from its start."""
+    (episode,) = episodes(ClientAttempt(1.0, None, CAUSE), ClientAttempt(4.0))
+    assert (episode.gaps_s, episode.unseen, episode.recovery_s) == ((3.0,), 1, 3.0)

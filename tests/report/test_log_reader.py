@@ -1,0 +1,71 @@
+"""A log's lines say the same as the events that they were written from, whatever stands between them."""
+
+from faultproxy.report.log_reader import LogReader
+from faultproxy.report.report import RetryReport
+from tests.report.events import Script, as_lines
+
+
+def read(*lines: bytes) -> RetryReport:
+    reader = LogReader()
+    reader.read(lines)
+    return reader.report()
+
+
+def script() -> Script:
+    """Clients that fail in each way."""
+    script = Script()
+    script.serves(1.0)
+    script.retries([0.1, 0.2, 0.4, 0.8], at_s=2.0)
+    script.upstream_fails(5.0, "10.0.0.8")
+    script.outage(6.0, 7.0)
+    return script
+
+
+def test_a_line_is_its_event() -> None:
+    """The report of a log is that of the events, but that it knows when the log begins."""
+    report = read(*as_lines(script().events))
+    live = script().report()
+    assert report.begins == "2026-11-23T01:00:01+00:00"
+    assert (report.clients, report.proxies, report.notes) == (live.clients, live.proxies, live.notes)
+
+
+def test_foreign_lines_do_not_matter() -> None:
+    """Nor does what another program puts before each of ours, nor another program's JSON."""
+    lines = as_lines(script().events)
+    noise = [b"Starting ...\n", b'{"timestamp": 1}\n', b'{"timestamp":"now","msg":"hello"}\n', b"\xff\xfe\n", b"[1]\n"]
+    mixed = [part for line in lines for part in (b"proxy-1  | " + line, *noise)]
+    assert read(*mixed).clients == read(*lines).clients
+
+
+def test_a_log_that_is_cut_off() -> None:
+    """It is reported as far as it goes, and said; garbled lines in its middle are counted."""
+    lines = as_lines(script().events)
+    report = read(*lines[:6], lines[6][:50], *lines[7:9], lines[9][:-40])
+    assert report.clients[0].failures
+    assert "2 lines are cut short or garbled, and left out" in report.notes
+
+
+def test_a_line_of_another_version() -> None:
+    """Events that this version does not know are passed over; known ones without a field are counted."""
+    lines = as_lines(script().events)
+    strange = [lines[0].replace(b"connection.opened", b"connection.rewound"), lines[0].replace(b'"client"', b'"peer"')]
+    report = read(*lines, *strange)
+    assert report.clients == read(*lines).clients
+    assert "1 line is not as this version writes it, and left out" in report.notes
+
+
+def test_no_log_at_all() -> None:
+    """Lines for people, or none: it is said what is asked for."""
+    report = read(b"01:50:59.412  redis#1  127.0.0.1:41214 connected\n")
+    assert (report.clients, report.proxies) == ((), ())
+    assert report.notes == (
+        "none of 1 line is a line of faultproxy's log in JSON: run with --log-format json --log-level debug",
+    )
+
+
+def test_without_debug_a_recovery_is_not_seen() -> None:
+    """A log of level info has only the faults, and the report says what it lacks."""
+    lines = [line for line in as_lines(script().events) if b'"level":"debug"' not in line]
+    report = read(*lines)
+    assert report.client("10.0.0.7").episodes[0].recovery_s is None
+    assert any("run with --log-level debug" in note for note in report.notes)
