@@ -119,6 +119,16 @@ class Attempts:
         for (proxy, client), attempts in self._clients.items():
             yield proxy, client, sorted(attempts, key=_start)
 
+    def copy(self) -> "Attempts":
+        """The same to be read, while this one goes on."""
+        copy = Attempts(self._most)
+        copy.outages, copy.proxies = list(self.outages), dict(self.proxies)
+        copy.dropped, copy.forgotten, copy.sees_all = self.dropped, self.forgotten, self.sees_all
+        copy.first_s, copy.last_s = self.first_s, self.last_s
+        copy._clients = {key: list(attempts) for key, attempts in self._clients.items()}
+        copy._leaks = self.leaks()
+        return copy
+
     def leaks(self) -> list[Leak]:
         """Connections that were held open after EOF, those that still are among them."""
         still = []
@@ -129,28 +139,6 @@ class Attempts:
                 if held_s >= _LEAK_S:
                     still.append(Leak(proxy=its.client[0], client=its.client[1], connection=connection, held_s=held_s))
         return (self._leaks + still)[:_MOST_LEAKS]
-
-    def receive(self, at_s: float, event: Event) -> None:
-        """Take an event that happened at this time."""
-        self.saw(at_s)
-        match event:
-            case ConnectionOpened():
-                self.opened(at_s, event.proxy, event.connection, event.client)
-            case ConnectionClosed():
-                self.closed(at_s, event.connection, event.ended_by, event.bytes_upstream, event.bytes_downstream)
-            case FaultInjected(connection=connection, client=client, elapsed_ms=elapsed_ms):
-                cause = Cause(event.rule, event.fault, event.client_sees)
-                self.fault(at_s, event.proxy, connection, client, cause, elapsed_ms, event.bytes_downstream)
-            case UpstreamFailed(connection=connection, client=client, elapsed_ms=elapsed_ms):
-                self.upstream_failed(at_s, event.proxy, connection, client, event.error, elapsed_ms)
-            case OutageStarted():
-                self.outage_started(at_s, event.proxy, Cause(event.rule, event.fault, event.client_sees))
-            case OutageEnded():
-                self.outage_ended(at_s, event.proxy)
-            case ProxyStarted():
-                self.started(event.proxy, event.run)
-            case LogDropped():
-                self.dropped += event.count
 
     def saw(self, at_s: float) -> None:
         """Something happened at this time."""
@@ -273,6 +261,29 @@ class Attempts:
         started_s, failed_s, before = its.attempts[its.index]
         if before is None or failed_s is None:
             its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
+
+
+def take_event(attempts: Attempts, at_s: float, event: Event) -> None:
+    """Take an event that happened at this time."""
+    attempts.saw(at_s)
+    match event:
+        case ConnectionOpened():
+            attempts.opened(at_s, event.proxy, event.connection, event.client)
+        case ConnectionClosed():
+            attempts.closed(at_s, event.connection, event.ended_by, event.bytes_upstream, event.bytes_downstream)
+        case FaultInjected(connection=connection, client=client, elapsed_ms=elapsed_ms):
+            cause = Cause(event.rule, event.fault, event.client_sees)
+            attempts.fault(at_s, event.proxy, connection, client, cause, elapsed_ms, event.bytes_downstream)
+        case UpstreamFailed(connection=connection, client=client, elapsed_ms=elapsed_ms):
+            attempts.upstream_failed(at_s, event.proxy, connection, client, event.error, elapsed_ms)
+        case OutageStarted():
+            attempts.outage_started(at_s, event.proxy, Cause(event.rule, event.fault, event.client_sees))
+        case OutageEnded():
+            attempts.outage_ended(at_s, event.proxy)
+        case ProxyStarted():
+            attempts.started(event.proxy, event.run)
+        case LogDropped():
+            attempts.dropped += event.count
 
 
 def _start(attempt: ClientAttempt) -> float:

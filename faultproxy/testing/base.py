@@ -14,6 +14,8 @@ from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed
 from faultproxy.faults.base import Verdict
+from faultproxy.report.recorder import Recorder
+from faultproxy.report.report import RetryReport
 from faultproxy.testing.runner import NOT_RUNNING, Runner
 from faultproxy.testing.settings import Changes, Options, Overrides, Rules, Settings
 from faultproxy.testing.waiting import News
@@ -65,7 +67,8 @@ class BaseProxy:
         self._news = News()
         self._history = History(self._stats, self._news.publish)
         config = self._settings.config({})
-        self._manager = Manager(config, Bus(self._stats, self._history))
+        self._recorder = Recorder()
+        self._manager = Manager(config, Bus(self._stats, self._recorder, self._history))  # who waits finds all recorded
         self._settings.adopt(config, {})
         self._runner = Runner(name, self._manager, self._stats)
 
@@ -133,11 +136,18 @@ class BaseProxy:
         self._settings.check_rule(rule)
         return self._history.count(rule=rule)
 
-    def report(self) -> str:
+    def report(self) -> RetryReport:
+        """What the clients did about the faults so far: their attempts, their backoff, when they recovered.
+
+        ``proxy.report().client("127.0.0.1").backoff.kind``; ``str()`` of it is for people. See docs/testing.md.
+        """
+        return self._recorder.report()
+
+    def summary(self) -> str:
         """What happened so far, for people.
 
         Where it listens; how many connections each rule matched, and how many faults it injected into them; the
-        faults; the connections that are over.
+        faults; the connections that are over; and what the clients did, if one tried again.
         """
         listen = self.address if self._runner.addresses else self._settings["listen"]
         matched = self._manager.matched(self.name)  # without the rules that an update has removed
@@ -146,14 +156,17 @@ class BaseProxy:
             for name in self._settings.rules
         )
         head = f"{self.name}: {listen} for {self._settings['upstream']}, seed {self.seed}; rules: {rules or 'none'}"
-        return "\n".join(filter(None, [head, self._history.report()]))
+        report = self.report()
+        has_retries = any(episode.gaps_s for client in report.clients for episode in client.episodes)
+        clients = str(report) if has_retries else ""
+        return "\n".join(filter(None, [head, self._history.report(), clients]))
 
     def check(self) -> None:
         """Raise ExpectationUnmet if a rule's ``expect``, or ``must_fire``, does not hold at this moment."""
         __tracebackhide__ = True
         unmet = self.unmet()
         if unmet:
-            raise ExpectationUnmet("\n".join([*unmet, self.report()]))
+            raise ExpectationUnmet("\n".join([*unmet, self.summary()]))
 
     def unmet(self) -> list[str]:
         """The rules of which ``expect`` or ``must_fire`` does not hold at this moment, each as a sentence.
@@ -221,4 +234,4 @@ def no_end(proxy: BaseProxy, count: int, timeout: float) -> FaultNotSeen:
 
 
 def _in_vain(proxy: BaseProxy, what: str, timeout: float) -> FaultNotSeen:
-    return FaultNotSeen(f"waited {timeout:g} s in vain for {what}\n{proxy.report()}")
+    return FaultNotSeen(f"waited {timeout:g} s in vain for {what}\n{proxy.summary()}")

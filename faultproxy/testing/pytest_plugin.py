@@ -102,7 +102,7 @@ class Proxies:
 
     def report(self) -> str:
         """What happened at every proxy."""
-        return "\n\n".join(proxy.report() for proxy in self.made)
+        return "\n\n".join(proxy.summary() for proxy in self.made)
 
     def close(self) -> None:
         """Stop them all."""

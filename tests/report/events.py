@@ -16,7 +16,7 @@ from faultproxy.events.types import (
     UpstreamFailed,
     log_fields,
 )
-from faultproxy.report.attempts import Attempts
+from faultproxy.report.attempts import Attempts, take_event
 from faultproxy.report.report import RetryReport, make_report
 
 Timed = tuple[float, Event]
@@ -117,7 +117,7 @@ class Script:
 def collected(events: Sequence[Timed]) -> Attempts:
     attempts = Attempts()
     for at_s, event in events:
-        attempts.receive(at_s, event)
+        take_event(attempts, at_s, event)
     return attempts
 
 

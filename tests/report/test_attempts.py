@@ -1,7 +1,7 @@
 """What events say of attempts: which failed, when the client could know, and which were served."""
 
 from faultproxy.events.types import LogDropped, ProxyStarted
-from faultproxy.report.attempts import Attempts, Cause, ClientAttempt
+from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, take_event
 from tests.report.events import Script, collected
 
 RESET = Cause("cut", "reset", "ECONNRESET")
@@ -118,7 +118,7 @@ def test_memory_is_bounded() -> None:
     script.injects(300.0, head)
     attempts = Attempts(most=100)
     for at_s, event in script.events:
-        attempts.receive(at_s, event)
+        take_event(attempts, at_s, event)
     kept = {client: its for _, client, its in attempts.clients()}
     assert len(kept["10.0.0.7"]) <= 100
     assert kept["10.0.0.7"][-1].started_s == 249.0

@@ -120,7 +120,7 @@ def test_a_record_says_who_ended_the_connection() -> None:
         connect_and_read((proxy.host, proxy.port))
         (record,) = proxy.wait_closed(timeout=PATIENCE_S)
         assert record.ended_by == "upstream_error"
-        assert "upstream failed: proxy#1: ECONNREFUSED" in proxy.report()
+        assert "upstream failed: proxy#1: ECONNREFUSED" in proxy.summary()
     with Server(echo) as server, faultproxy.Proxy(server.address) as proxy:
         client = connect((proxy.host, proxy.port))
         client.sendall(b"hi")
@@ -138,7 +138,7 @@ def test_the_last_thousand_records_are_kept(server: str) -> None:
         assert len(records) == 1000
         assert {record.connection for record in records}.isdisjoint({f"proxy#{number}" for number in range(1, 5)})
         assert proxy.times("cut") == 1010
-        assert "closed: 960 earlier ones" in proxy.report()
+        assert "closed: 960 earlier ones" in proxy.summary()
 
 
 def test_dry_runs_are_kept_apart(server: str) -> None:
@@ -187,7 +187,7 @@ def test_a_rule_that_must_fire(server: str) -> None:
         proxy.__exit__(None, None, None)
     assert str(caught.value).splitlines()[:2] == [
         'proxy: "never" injected no fault, and must have',
-        proxy.report().splitlines()[0],
+        proxy.summary().splitlines()[0],
     ]
     for names in (["cut"], "cut"):
         with faultproxy.Proxy(server, rules, must_fire=names) as proxy:
@@ -236,4 +236,19 @@ def test_what_was_corrupted_is_reported(server: str) -> None:
         assert ask(proxy) != b"hi"
         (connection,) = proxy.wait_closed(timeout=PATIENCE_S)
         assert connection.bytes_changed == 2
-        assert "2 B down, 2 B changed" in proxy.report()
+        assert "2 B down, 2 B changed" in proxy.summary()
+
+
+def test_the_report_says_what_the_clients_did(server: str) -> None:
+    """A client that tries again until it is served; what waited for a fault finds its attempt in the report."""
+    with faultproxy.Proxy(server, [{**RESET, "when": {"first": 3}}]) as proxy:
+        for number in range(1, 4):
+            ask(proxy)
+            assert proxy.report().client("127.0.0.1").failures == number
+        assert ask(proxy) == b"hi"
+        proxy.wait_closed(4, timeout=PATIENCE_S)
+        client = proxy.report().client("127.0.0.1")
+        assert (client.attempts, client.failures, len(client.episodes[0].gaps_s)) == (4, 3, 3)
+        assert client.episodes[0].end == "recovered"
+        assert "127.0.0.1 retried 3 times" in str(proxy.report())
+        assert "127.0.0.1 retried 3 times" in proxy.summary()

@@ -146,7 +146,7 @@ def test_a_connection_of_a_proxy_that_is_disabled(server: str) -> None:
         proxy.update(enabled=False)
         fault = proxy.wait_for("disabled")
         assert (fault.rule, fault.client_sees, fault.injected) == (None, "ECONNRESET", None)
-        assert "disabled, edit, client sees ECONNRESET" in proxy.report()
+        assert "disabled, edit, client sees ECONNRESET" in proxy.summary()
         assert read_to_the_end(client) == (b"", "ECONNRESET")
 
 
