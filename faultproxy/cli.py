@@ -35,6 +35,7 @@ from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
 from faultproxy.report.log_reader import LogReader
+from faultproxy.report.recorder import Recorder
 from faultproxy.report.report import as_json as report_as_json
 from faultproxy.report.text import as_text
 from faultproxy.rules.conditions.base import Stage
@@ -137,7 +138,7 @@ def main() -> None:
     help="Log this level and above, whatever the file says.",
 )
 @click.option(
-    "--expect", is_flag=True, help="Exit with 3 if a rule injected fewer or more faults than its expect says."
+    "--expect", is_flag=True, help="Exit with 3 if a rule's expect does not hold: its faults, or what clients did."
 )
 @click.option("--api", metavar="ADDRESS", callback=_listen, help="Serve the API at HOST:PORT or unix:/path.")
 @click.option(
@@ -176,7 +177,9 @@ def run(
     writer = LogWriter(complain=_complain)
     options, stats = overrides.log(config.log), Stats()
     log = Log(writer, stats, options.format, options.level)
-    manager = Manager(config, Bus(stats, log), overrides, lambda options: log.configure(options.format, options.level))
+    recorder = Recorder()
+    bus = Bus(stats, log, recorder) if expect else Bus(stats, log)
+    manager = Manager(config, bus, overrides, lambda options: log.configure(options.format, options.level))
     # What is loaded by now stays: it need not be searched for garbage while bytes wait.
     gc.freeze()
     gc.set_threshold(_GARBAGE)
@@ -200,7 +203,7 @@ def run(
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the log's last lines are still to be written
         writer.close(_FLUSH_S)
-    unmet = manager.unmet() if expect else []
+    unmet = manager.unmet(recorder.report()) if expect else []
     if unmet:
         _fail("\n".join(unmet), _UNMET)
 

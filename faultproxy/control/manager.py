@@ -22,6 +22,7 @@ from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.proxy.settings import ProxySettings, Services
 from faultproxy.relay import Poller
+from faultproxy.report.report import RetryReport
 from faultproxy.upstream.dial import Target
 
 _SHARE_OF_MEMORY = 4
@@ -103,9 +104,9 @@ class Manager:
         for proxy in self.proxies.values():
             self.bus.publish(proxy.status())
 
-    def unmet(self) -> list[str]:
-        """The rules that did not inject as many faults as their ``expect`` says, each as a sentence."""
-        return [sentence for proxy in self.proxies.values() for sentence in proxy.unmet()]
+    def unmet(self, report: RetryReport | None = None) -> list[str]:
+        """What is not as the rules' ``expect`` says, each as a sentence; of clients, if there is a report of them."""
+        return [sentence for proxy in self.proxies.values() for sentence in proxy.unmet(report)]
 
     async def listen(self, poller: Poller) -> None:
         """Take the addresses; clients wait until start(). Raises CannotListen; then nothing listens."""

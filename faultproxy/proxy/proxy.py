@@ -12,7 +12,9 @@ from faultproxy.proxy.connections import Connections
 from faultproxy.proxy.notices import Notices
 from faultproxy.proxy.schedule import Schedule
 from faultproxy.proxy.settings import ProxySettings, Services
-from faultproxy.rules.conditions.counts import Bounds
+from faultproxy.report.expectations import unmet_by_clients
+from faultproxy.report.report import RetryReport
+from faultproxy.rules.expect import Expect
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.units import format_duration
@@ -39,7 +41,7 @@ class RunningProxy:
         self._connections = Connections(self._on_empty)
         self._acceptor = Acceptor(name, services, self._limit, self._connections, accepted)
         self._notices = Notices(name, services.bus)
-        self._expected: dict[str, Bounds | None] = {}
+        self._expected: dict[str, Expect | None] = {}
         self._rest = trio.CancelScope()
         self._is_draining = False
         self._has_failed = False
@@ -88,13 +90,21 @@ class RunningProxy:
             next_window_edge=format_duration(round(edge - now, 3)) if edge < math.inf else None,
         )
 
-    def unmet(self) -> list[str]:
-        """The rules that did not inject as many faults as their ``expect`` says, each as a sentence.
+    def unmet(self, report: RetryReport | None = None) -> list[str]:
+        """What is not as the rules' ``expect`` says, each as a sentence; of clients, if there is a report of them.
 
         A rule that an edit has removed is still expected to have done so.
         """
         bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
-        return self._services.stats.unmet(self.name, bounds)
+        unmet = self._services.stats.unmet(self.name, bounds)
+        for name, expect in self._expected.items():
+            if report is not None and expect is not None and expect.is_of_clients:
+                recovery_s = expect.recovery.max if expect.recovery is not None else None
+                attempts = (expect.attempts.min, expect.attempts.max) if expect.attempts is not None else (None, None)
+                unmet += unmet_by_clients(
+                    report, self.name, name, backoff=expect.backoff, recovery_s=recovery_s, attempts=attempts
+                )
+        return unmet
 
     def update(self, settings: ProxySettings, listener: AnyListener) -> int:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.

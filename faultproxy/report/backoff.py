@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-Kind = Literal["none", "immediate", "constant", "exponential", "unclear"]
+Policy = Literal["none", "immediate", "constant", "exponential"]
+Kind = Policy | Literal["unclear"]
 Jitter = Literal["none", "some", "unclear"]
 
 AT_ONCE_S = 0.005

@@ -90,7 +90,7 @@ def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bo
     if not retries:
         return f"{name} failed once ({_causes(episode)}), and {_end(episode)}"
     tries = f"retried {'once' if retries == 1 else f'{retries} times'}"
-    return f"{name} {tries}, waiting {_waits(episode.gaps_s)}{policy}, and {_end(episode)}"
+    return f"{name} {tries}, waiting {waits(episode.gaps_s)}{policy}, and {_end(episode)}"
 
 
 def count(number: int, noun: str) -> str:
@@ -98,7 +98,8 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _waits(gaps_s: Sequence[float]) -> str:
+def waits(gaps_s: Sequence[float]) -> str:
+    """The first waits: ``0.1, 0.2, 0.4 s``."""
     shown = ", ".join(seconds(gap) for gap in gaps_s[:_MOST_GAPS])
     return f"{shown}{', ...' if len(gaps_s) > _MOST_GAPS else ''} s"
 

@@ -23,8 +23,8 @@ from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, Listener
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Limit
-from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.conditions.window import Window
+from faultproxy.rules.expect import Expect
 from faultproxy.rules.plan import HasFaults
 from faultproxy.rules.when import BaseWhen, When
 from faultproxy.units import quote
@@ -82,8 +82,8 @@ class BaseRule(HasFaults, BaseModel):
     """The conditions, all of which must hold; without it the rule matches every connection."""
     limit: Limit | None = None
     """How many connections the rule matches at most."""
-    expect: Bounds | None = None
-    """How often its faults should be injected: with --expect, the exit code is 3 if they are not."""
+    expect: Expect | None = None
+    """How often its faults should be injected, and what clients should do; with --expect, the exit code is 3 if not."""
     dry_run: StrictBool = False
     """Whether the rule is decided, counted and logged, but not carried out."""
     stop: StrictBool | None = None

@@ -178,7 +178,7 @@ class BaseProxy:
         crashes = self._history.crashes
         if crashes:
             raise RuntimeError(f"a bug in faultproxy ended {len(crashes)} connections; the first:\n{crashes[0]}")
-        unmet = self._manager.unmet()
+        unmet = self._manager.unmet(self.report())
         for name in self._those_that_must_fire():
             if name not in self._settings.rules:
                 unmet.append(f'{self.name}: there never was a rule "{name}", which must fire')

@@ -13,6 +13,7 @@ from faultproxy.faults import CATALOGUE
 from faultproxy.rules.conditions.client import NETWORK_PATTERN
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.conditions.window import Window
+from faultproxy.rules.expect import Expect
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.when import When
 from tests.faults.reference import TYPES
@@ -127,7 +128,19 @@ SECTIONS: tuple[Section, ...] = (
         },
     ),
     ("window", "", Window, {"from": "30s", "to": "45s", "every": "1m"}),
-    ("open_connections, expect", "At least one of the two.", Bounds, {"min": "1", "max": "5"}),
+    ("open_connections", "At least one of the two.", Bounds, {"min": "1", "max": "5"}),
+    (
+        "expect",
+        "At least one of them. What clients do is judged as [the report](testing-your-retries.md) tells it.",
+        Expect,
+        {
+            "min": "1",
+            "max": "5",
+            "backoff": "exponential",
+            "recovery": "{max: 5s}",
+            "attempts": "{max: 10}",
+        },
+    ),
 )
 
 
@@ -175,9 +188,11 @@ def takes(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 def _ways(option: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
     if "$ref" in option:
         name = option["$ref"].rpartition("/")[2]
-        yield from {"BaseWhen": ["[conditions](#when)"], "Window": ["[a mapping](#window)"]}.get(
-            name, _ways(definitions[name], definitions)
-        )
+        yield from {
+            "BaseWhen": ["[conditions](#when)"],
+            "Window": ["[a mapping](#window)"],
+            "Expect": ["[a mapping](#expect)"],
+        }.get(name, _ways(definitions[name], definitions))
     elif "anyOf" in option and option.get("type") != "object":
         for way in option["anyOf"]:
             yield from _ways(way, definitions)

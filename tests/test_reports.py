@@ -1,0 +1,134 @@
+"""Real clients, a real proxy, its real log: what the report says of them, and what a rule's expect makes of it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from faultproxy.cli import main
+from faultproxy.report.log_reader import LogReader
+from faultproxy.report.report import RetryReport
+from tests.network import need_syn_interception
+from tests.peers import Address, Server, connect, echo, read_exactly
+from tests.running import Faultproxy, one
+
+DOUBLING = [0.05, 0.1, 0.2, 0.4]
+FIRST = {"name": "cold", "when": {"first": 4}, "reset": None}
+
+
+def fetch(address: Address) -> bool:
+    """Whether it answers."""
+    try:
+        with connect(address) as client:
+            client.sendall(b"hi")
+            return read_exactly(client, 2) == b"hi"
+    except OSError:
+        return False
+
+
+def retry(address: Address, waits_s: Sequence[float]) -> bool:
+    """Try again after each of these waits, until it answers; whether it does."""
+    is_served = fetch(address)
+    for wait_s in waits_s:
+        if not is_served:
+            sleep(wait_s)
+            is_served = fetch(address)
+    return is_served
+
+
+def lines(proxy: Faultproxy) -> list[bytes]:
+    return [json.dumps(line, separators=(",", ":")).encode() for line in proxy.log]
+
+
+def reported(proxy: Faultproxy) -> RetryReport:
+    """The report of all that the proxy has logged."""
+    reader = LogReader()
+    reader.read(lines(proxy))
+    return reader.report()
+
+
+def test_the_command_reports_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a client that waits twice as long each time to the sentence that says so; as JSON too."""
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, FIRST)) as proxy:
+        assert retry(proxy.address("p"), DOUBLING)
+        proxy.wait_for("connection.closed", nth=5)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"\n".join(lines(proxy)))
+    with pytest.raises(SystemExit):
+        main(["report", str(log)])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "p: 5 attempts of 1 client, 4 failures"
+    assert printed[1].startswith("  127.0.0.1 retried 4 times, waiting 0.05")
+    assert "(exponential, factor " in printed[1]
+    assert ", and recovered after 0.7" in printed[1]
+    with pytest.raises(SystemExit):
+        main(["report", "--json", str(log)])
+    (client,) = json.loads(capsys.readouterr().out)["clients"]
+    assert (client["backoff"]["kind"], client["failures"]) == ("exponential", 4)
+
+
+@pytest.mark.parametrize(
+    ("waits_s", "said"),
+    [
+        (DOUBLING, ""),
+        ([0.1] * 4, 'p: "cold" expected exponential backoff; 127.0.0.1 waited 0.1'),
+    ],
+)
+def test_expect_judges_the_clients(tmp_path: Path, waits_s: list[float], said: str) -> None:
+    """With --expect the exit code is 3 if they do not wait as they should, and the sentence says what they did."""
+    expect = {"backoff": "exponential", "recovery": {"max": "10s"}, "attempts": {"max": 5}}
+    rule = {**FIRST, "expect": expect}
+    with (
+        Server(echo) as server,
+        Faultproxy(tmp_path, one(server.address, rule), "--expect", may_complain=True) as proxy,
+    ):
+        assert retry(proxy.address("p"), waits_s)
+        assert proxy.stop() == (3 if said else 0)
+    assert proxy.errors.startswith(said)
+    assert bool(proxy.errors) == bool(said)
+
+
+def test_a_leak_is_seen(tmp_path: Path) -> None:
+    """A client that keeps its socket for more than a second after EOF; one that closes it at once is no leak."""
+    rule = {"name": "end", "close": {"after": "2B"}}
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, rule)) as proxy:
+        address = proxy.address("p")
+        fetch(address)
+        with connect(address) as client:
+            client.sendall(b"hi")
+            assert read_exactly(client, 2) == b"hi"
+            assert client.recv(1) == b""
+            proxy.wait_for("connection.closed", connection="p#2")
+    (leak,) = reported(proxy).proxies[0].leaks
+    assert (leak.connection, leak.client) == ("p#2", "127.0.0.1")
+    assert leak.held_s >= 0.9
+
+
+def test_what_a_client_waits_for_in_vain(tmp_path: Path) -> None:
+    """It fails when it closes the connection, by its own timeout."""
+    rule = {"name": "mute", "when": {"first": 1}, "hang": None}
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, rule)) as proxy:
+        with connect(proxy.address("p")) as client:
+            client.settimeout(0.05)
+            client.sendall(b"hi")
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+        proxy.wait_for("fault.injected", rule="mute")
+        assert fetch(proxy.address("p"))
+        proxy.wait_for("connection.closed", nth=1)
+    (episode,) = reported(proxy).client("127.0.0.1").episodes
+    assert (episode.attempts, episode.end) == (2, "recovered")
+
+
+def test_refused_attempts_are_seen_where_syns_are(tmp_path: Path) -> None:
+    """Where a rule judges each SYN, each is an attempt that is refused; in an outage the kernel does it, unseen."""
+    need_syn_interception()
+    rule = {"name": "down", "when": {"first": 4}, "refuse": None}
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, rule)) as proxy:
+        assert retry(proxy.address("p"), DOUBLING)
+        proxy.wait_for("connection.closed")
+    client = reported(proxy).client("127.0.0.1")
+    assert (client.attempts, client.failures, client.backoff.kind) == (5, 4, "exponential")
+    assert {cause.sees for episode in client.episodes for cause in episode.causes} == {"ECONNREFUSED"}
