@@ -40,6 +40,7 @@ async def run(
     ``ready`` is called once clients may come. Raises CannotListen at the start, and ConfigError for a proxy that dials
     the API.
     """
+    manager.file = file
     with Poller(memory_limit(manager.config)) as poller, ExitStack() as stack:
         served = await _listen(api) if api is not None else None
         if served is not None:

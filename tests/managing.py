@@ -120,7 +120,7 @@ async def managed(
 
 def configuration(config: Mapping[str, Any]) -> Config:
     """A configuration as it stands in a file; its drain is short."""
-    return build({"seed": 0, "drain": "0s", **config})
+    return build({"seed": 0, "drain": "0s", **config}, has_api=True)
 
 
 def at(upstream: str, *rules: Mapping[str, Any], listen: str = "127.0.0.1:0", **settings: Any) -> dict[str, Any]:

@@ -71,9 +71,27 @@ def load(path: Path, *, has_api: bool = False) -> Config:
 def examine(path: Path) -> tuple[Config, list[str]]:
     """The same, and warnings: lines ``FILE:LINE:COLUMN: PATH: warning: ...`` on what can hardly be meant."""
     name, data = _content(path)
-    config, root = _read_config(data, name, os.environ)
+    return examine_text(data, name, os.environ)
+
+
+def examine_text(
+    data: bytes, name: str, environment: Mapping[str, str] = MappingProxyType({}), *, has_api: bool = False
+) -> tuple[Config, list[str]]:
+    """The same of the content of a file, as parse() has it."""
+    config, root = _read_config(data, name, environment, has_api=has_api)
+    return config, _warnings(config, root, name)
+
+
+def examine_value(value: object, *, has_api: bool = False) -> tuple[Config, list[str]]:
+    """The same of what build() validates."""
+    root = plant(value)
+    config = _config(root, None, [], has_api=has_api)
+    return config, _warnings(config, root, None)
+
+
+def _warnings(config: Config, root: Node, name: str | None) -> list[str]:
     lines = (_line(name, problem._replace(text=f"warning: {problem.text}")) for problem in warnings(config, root))
-    return config, [text for _, text in sorted(lines)]
+    return [text for _, text in sorted(lines)]
 
 
 def parse(
@@ -86,20 +104,20 @@ def parse(
     return _read_config(data, name, environment, has_api=has_api)[0]
 
 
-def build(value: object, *, has_api: bool = False) -> Config:
+def build(value: object, *, name: str | None = None, has_api: bool = False) -> Config:
     """Validate a configuration that is held in mappings and lists; its errors name paths, and no file.
 
-    Raises ConfigError.
+    Of what is a tree in it, they name the places too, after ``name``. Raises ConfigError.
     """
-    return _config(plant(value), None, [], has_api=has_api)
+    return _config(plant(value), name, [], has_api=has_api)
 
 
-def build_proxy(name: str, value: object) -> ProxyConfig:
+def build_proxy(proxy: str, value: object, *, name: str | None = None) -> ProxyConfig:
     """Validate one proxy that is held in mappings and lists, by itself: see check_together().
 
-    Its errors name paths, from ``proxies`` on. Raises ConfigError.
+    Its errors are those of build(), from ``proxies`` on. Raises ConfigError.
     """
-    return build({"proxies": {name: value}}).proxies[name]
+    return build({"proxies": {proxy: value}}, name=name).proxies[proxy]
 
 
 def check_together(config: Config, api: Address | None = None) -> None:
@@ -359,7 +377,7 @@ def _refusal(name: str | None, problems: list[Problem], unsaid: int = 0) -> Conf
 def _line(name: str | None, problem: Problem) -> tuple[Place, str]:
     """A problem as a line, before it the place by which lines are sorted."""
     place, path, text = problem
-    where = f"{one_line(name)}:{place.line}:{place.column}: " if name is not None else ""
+    where = f"{one_line(name)}:{place.line}:{place.column}: " if name is not None and place.line else ""
     return place, f"{where}{_spell(path)}{': ' if path else ''}{text}"
 
 

@@ -130,11 +130,12 @@ class ProxyConfig(BaseModel):
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
         rules: tuple[BaseRule, ...] = self.rules
-        settings = self.model_dump(mode="json", exclude={"rules"}).items()
-        return {
-            **{key: value for key, value in settings if value is not None},
-            "rules": [rule.dump() for rule in rules],
-        }
+        return {**self.settings(), "rules": [rule.dump() for rule in rules]}
+
+    def settings(self) -> dict[str, Any]:
+        """The same without the rules."""
+        settings = self.model_dump(mode="json", exclude={"rules"})
+        return {key: value for key, value in settings.items() if value is not None}
 
 
 class Config(BaseModel):
@@ -168,8 +169,9 @@ class Config(BaseModel):
 
     def dump(self) -> dict[str, Any]:
         """The file as it would stand in YAML, what is left at its default left out, but for the proxies' own."""
-        top = self.model_dump(mode="json", exclude={"proxies"}, exclude_unset=True)
-        return {
-            **{key: value for key, value in top.items() if value is not None},
-            "proxies": {name: proxy.dump() for name, proxy in self.proxies.items()},
-        }
+        return {**self.settings(), "proxies": {name: proxy.dump() for name, proxy in self.proxies.items()}}
+
+    def settings(self) -> dict[str, Any]:
+        """The same without the proxies."""
+        settings = self.model_dump(mode="json", exclude={"proxies"}, exclude_unset=True)
+        return {key: value for key, value in settings.items() if value is not None}

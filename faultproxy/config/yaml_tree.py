@@ -150,11 +150,16 @@ def read_tree(text: str, environment: Mapping[str, str] = _NOTHING_SET) -> tuple
 
 
 def plant(value: object) -> Node:
-    """The tree of a value made of mappings, lists, tuples and scalars, on no line: places say what comes first."""
+    """The tree of a value made of mappings, lists, tuples and scalars, on no line: places say what comes first.
+
+    Trees in it stay as they are.
+    """
     return _plant(value, count_from())
 
 
 def _plant(value: object, numbers: Iterator[int]) -> Node:
+    if isinstance(value, Node):
+        return value
     place = Place(0, next(numbers))
     if isinstance(value, Mapping):
         children = {str(key): _plant(child, numbers) for key, child in value.items()}
@@ -309,6 +314,11 @@ class _Builder:
             raise Unreadable(
                 _place(event), path, f"is where the file passes {MOST_VALUES} values; write fewer, or fewer aliases"
             )
+
+
+def is_text(text: str) -> bool:
+    """Whether a plain value of YAML that reads so is text, and no number or word that means something else."""
+    return isinstance(_scalar(text), str)
 
 
 def _scalar(text: str) -> Scalar:

@@ -1,7 +1,8 @@
 """Changes to what runs, as values: each function returns an edit for Manager.apply().
 
-An edit lays its change over the base, whole or not at all. Values are what a file has in mappings and lists; they are
-validated as a file is, and their errors name paths (ConfigError). Rules that keep their name keep their counts.
+An edit lays its change over the base, whole or not at all. Values are what a file has in mappings and lists, or trees
+of what was read from YAML. They are validated as a file is, and their errors (ConfigError) name paths, of trees the
+places too: ``body:LINE:COLUMN``. Rules that keep their name keep their counts.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +11,13 @@ from typing import Any, Literal
 
 from faultproxy.config.loader import build, build_proxy
 from faultproxy.config.schema import Config, ProxyConfig
+from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.control.layers import Layers
 from faultproxy.rules.rule import BaseRule
 from faultproxy.units import quote
+
+NAME = "body"
+"""What errors call the text that a tree was read from."""
 
 Edit = Callable[[Layers], Layers]
 Kind = Literal["proxy", "rule"]
@@ -41,9 +46,9 @@ def rebase(config: Config) -> Edit:
     return lambda layers: layers.rebased(config)
 
 
-def replace(config: Mapping[str, Any]) -> Edit:
-    """Run this configuration instead."""
-    return lambda layers: layers.edited(build(config, has_api=True))
+def replace(config: Mapping[str, Any] | Config) -> Edit:
+    """Run this configuration instead, which may be validated already."""
+    return lambda layers: layers.edited(config if isinstance(config, Config) else build(config, has_api=True))
 
 
 def drop_overlay() -> Edit:
@@ -52,7 +57,10 @@ def drop_overlay() -> Edit:
 
 
 def put_proxy(name: str, value: object, *, new: bool = False) -> Edit:
-    """Make a proxy, or make one what ``value`` says. Raises Exists if it must be ``new`` and is not."""
+    """Make a proxy, or make one what ``value`` says, which may be validated already.
+
+    Raises Exists if it must be ``new`` and is not.
+    """
 
     def edit(layers: Layers) -> Layers:
         if new and name in layers.config.proxies:
@@ -62,13 +70,20 @@ def put_proxy(name: str, value: object, *, new: bool = False) -> Edit:
     return edit
 
 
-def patch_proxy(name: str, value: Mapping[str, Any]) -> Edit:
+def patch_proxy(name: str, value: object) -> Edit:
     """Give a proxy the keys of ``value``, and leave it the others; None gives a key its default. Raises NotFound."""
 
     def edit(layers: Layers) -> Layers:
-        merged = {**_proxy(layers, name).dump(), **value}
-        defaults = {key for key in merged.keys() & ProxyConfig.model_fields if merged[key] is None}
-        return _with(layers, name, {key: inner for key, inner in merged.items() if key not in defaults})
+        current, given = plant(_proxy(layers, name).dump()), plant(value)
+        if isinstance(current.value, dict) and isinstance(given.value, dict):
+            keys = ProxyConfig.model_fields
+            merged = {
+                key: child
+                for key, child in (current.value | given.value).items()
+                if child.value is not None or key not in keys
+            }
+            given = Node(given.place, merged, keys={**current.keys, **given.keys})
+        return _with(layers, name, given)
 
     return edit
 
@@ -83,7 +98,7 @@ def delete_proxy(name: str) -> Edit:
     return edit
 
 
-def put_rule(proxy: str, rule: Mapping[str, Any], before: str | None = None, *, new: bool = False) -> Edit:
+def put_rule(proxy: str, rule: object, before: str | None = None, *, new: bool = False) -> Edit:
     """Give a proxy a rule, or another one of the same name. A new one stands first, another in the same place.
 
     With ``before``, it stands before that rule, new or not. Raises NotFound, also for ``before``, and Exists if the
@@ -92,7 +107,8 @@ def put_rule(proxy: str, rule: Mapping[str, Any], before: str | None = None, *, 
 
     def edit(layers: Layers) -> Layers:
         value = _proxy(layers, proxy).dump()
-        rules, name = value["rules"], rule.get("name")
+        named = plant(rule).child("name")
+        rules, name = value["rules"], named.value if named is not None else None
         names = [each["name"] for each in rules]
         if new and name in names:
             raise Exists("rule", str(name))
@@ -133,4 +149,5 @@ def _proxy(layers: Layers, name: str) -> ProxyConfig:
 
 
 def _with(layers: Layers, name: str, value: object) -> Layers:
-    return layers.with_proxies({**layers.config.proxies, name: build_proxy(name, value)})
+    proxy = value if isinstance(value, ProxyConfig) else build_proxy(name, value, name=NAME)
+    return layers.with_proxies({**layers.config.proxies, name: proxy})

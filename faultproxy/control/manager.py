@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import trio
@@ -61,8 +62,8 @@ class Manager:
     """Runs the proxies of a configuration. apply() changes what runs, whoever asks for it.
 
     ``layers`` are what runs, ``revision`` is the number of the edits that have changed them. ``api`` is where the API
-    really listens, if it does: no proxy may dial it. ``run_id`` is of this run alone. ``configure_log`` is called with
-    the log's options at each edit.
+    really listens, if it does: no proxy may dial it. ``file`` is the one that is followed, ``run_id`` is of this run
+    alone. ``configure_log`` is called with the log's options at each edit.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Manager:
         self.layers = Layers.of(config)
         self.revision = 0
         self.api: Address | None = None
+        self.file: Path | None = None
         self.run_id = secrets.token_hex(4)
         self.bus = bus
         self.seed = overrides.seed_of(config, drawn=secrets.randbits(32))
@@ -121,31 +123,33 @@ class Manager:
     def start(self, services: Services) -> None:
         """Begin to accept."""
         self._services = services
+        self.started_at = trio.current_time()
         for name, listener in self._listeners.items():
             self._add(name, listener)
         self._note_listeners()
 
     async def apply(
         self, edit: Edit, source: Source, file: str | None = None, *, revisions: Collection[int] | None = None
-    ) -> None:
+    ) -> ConfigLoaded:
         """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
 
         ``edit`` returns the new layers for those that run; what it raises is passed on. Raises ConfigError if they are
         not valid, CannotListen, Conflict if ``revision`` is none of ``revisions``, and Draining once drain() was
-        called. Nothing has changed then. What the API asks for in vain is logged; of a file, the caller does it.
+        called. Nothing has changed then. Returns what is logged of it. What the API asks for in vain is logged; of a
+        file, the caller does it.
         """
         try:
             async with self._editing:
                 if revisions is not None and self.revision not in revisions:
                     raise Conflict
-                await self._apply(edit, source, file)
+                return await self._apply(edit, source, file)
         except (ConfigError, CannotListen) as error:
             if source == "api":
                 errors = error.errors if isinstance(error, ConfigError) else (str(error),)
                 self.bus.publish(ConfigRejected(source=source, file=file, errors=errors))
             raise
 
-    async def _apply(self, edit: Edit, source: Source, file: str | None) -> None:
+    async def _apply(self, edit: Edit, source: Source, file: str | None) -> ConfigLoaded:
         layers = edit(self.layers)
         config = layers.config
         check_together(config, self.api)
@@ -176,7 +180,9 @@ class Manager:
         self.revision += layers != before
         dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
         texts = (*changes.texts, *moved)
-        self.bus.publish(ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected))
+        loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
+        self.bus.publish(loaded)
+        return loaded
 
     def drain(self) -> None:
         """Give the addresses back and accept no more; open connections go on in the services' nursery."""

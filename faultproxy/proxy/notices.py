@@ -1,6 +1,6 @@
 """What is published of a proxy itself: outages, and faults that this host does not allow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from faultproxy.connection import host
 from faultproxy.events.bus import Bus
@@ -24,6 +24,11 @@ class Notices:
     def has_outage(self) -> bool:
         """Whether a rule keeps every client out now."""
         return self._outage is not None
+
+    @property
+    def degraded(self) -> Mapping[str, Sequence[str]]:
+        """The faults that are not possible here, by what they lack."""
+        return self._unavailable
 
     def outage(self, rule: BaseRule | None) -> None:
         """This rule keeps every client out now; or none does."""

@@ -1,6 +1,7 @@
 """One proxy: its listener, its rules, its connections, and the clock that its windows run on."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -58,27 +59,55 @@ class RunningProxy:
         return self._acceptor.accepted
 
     @property
+    def rules(self) -> RuleSet:
+        """The rules that decide now, with what they have counted."""
+        return self._rules
+
+    @property
+    def injected(self) -> dict[str, int]:
+        """How often faults of each rule were injected; rules of which none was are not in it."""
+        return self._services.stats.injected(self.name)
+
+    @property
+    def dry_runs(self) -> dict[str, int]:
+        """How often faults of each dry-run rule would have been injected; rules without any are left out."""
+        return self._services.stats.dry_runs(self.name)
+
+    @property
+    def degraded(self) -> Mapping[str, Sequence[str]]:
+        """Why faults of its rules are degraded on this host, and which."""
+        return self._notices.degraded
+
+    @property
     def matched(self) -> dict[str, int]:
         """How many connections each rule matched."""
         return {name: state.matched for name, state in self._rules.states.items()}
+
+    @property
+    def state(self) -> State:
+        """Whether it accepts clients now, and if not, why."""
+        if self._is_draining:
+            return "draining"
+        if not self._schedule.is_enabled:
+            return "disabled"
+        if self._has_failed:
+            return "failed"
+        return "outage" if self._notices.has_outage else "open"
+
+    @property
+    def open(self) -> int:
+        """How many connections are open, and how many clients are still waited for to say something."""
+        return len(self._connections)
 
     def status(self) -> ProxyStatus:
         """How it stands now."""
         now = trio.current_time()
         edge = self._schedule.next_edge(now, of_all=True)
-        state: State = "outage" if self._notices.has_outage else "open"
-        if self._is_draining:
-            state = "draining"
-        elif not self._schedule.is_enabled:
-            state = "disabled"
-        elif self._has_failed:
-            state = "failed"
-        injected = self._services.stats.injected(self.name)
-        states = self._rules.states
+        injected, states = self.injected, self._rules.states
         return ProxyStatus(
             proxy=self.name,
-            state=state,
-            open=len(self._connections),
+            state=self.state,
+            open=self.open,
             rules={
                 rule.name: {
                     "considered": states[rule.name].considered,

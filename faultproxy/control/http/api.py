@@ -11,7 +11,7 @@ from functools import partial
 import trio
 
 from faultproxy.addresses import Address, TcpAddress, UnixAddress
-from faultproxy.control.http import pages, status
+from faultproxy.control.http import configuration, pages, proxies, rules, status
 from faultproxy.control.http.messages import HttpProblem
 from faultproxy.control.http.router import Router
 from faultproxy.control.http.security import ANYBODY, Access, is_exposed
@@ -30,7 +30,16 @@ _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 def router(manager: Manager, access: Access = ANYBODY) -> Router:
     """Every route there is."""
-    return Router([*status.routes(manager), *pages.routes()], access)
+    return Router(
+        [
+            *status.routes(manager),
+            *proxies.routes(manager),
+            *rules.routes(manager),
+            *configuration.routes(manager),
+            *pages.routes(),
+        ],
+        access,
+    )
 
 
 class Api:

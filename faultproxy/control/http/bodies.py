@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from faultproxy.config.loader import LARGEST_FILE
-from faultproxy.config.yaml_tree import DEEPEST, MOST_VALUES, Problem, Unreadable, read_tree
+from faultproxy.config.yaml_tree import DEEPEST, MOST_VALUES, Node, Problem, Unreadable, read_tree
+from faultproxy.control.edits import NAME
 from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.units import quote
-
-NAME = "body"
-"""What the errors of a body call it, where those of a file have the file's name."""
 
 
 def is_yaml(headers: Mapping[str, str]) -> bool:
@@ -30,7 +28,19 @@ def body(request: Request) -> Any:
     return _read_yaml(text) if is_yaml(request.headers) else _read_json(text)
 
 
+def tree(request: Request) -> Any:
+    """What the body holds, as plain values; of YAML as a tree, so that what is wrong with a value has its place."""
+    try:
+        return _tree(request.body.decode()) if is_yaml(request.headers) else body(request)
+    except UnicodeDecodeError:
+        return body(request)
+
+
 def _read_yaml(text: str) -> Any:
+    return _tree(text).plain()
+
+
+def _tree(text: str) -> Node:
     if len(text) > LARGEST_FILE:
         raise _problem(f"{NAME}: is larger than 1 MiB of YAML; send less, or JSON")
     try:
@@ -39,7 +49,7 @@ def _read_yaml(text: str) -> Any:
         raise _problem(_line(error.problem)) from None
     if problems:
         raise _problem(*map(_line, problems))
-    return root.plain()
+    return root
 
 
 def _line(problem: Problem) -> str:

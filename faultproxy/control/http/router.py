@@ -1,7 +1,7 @@
 """Which handler answers which request."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote
@@ -22,6 +22,7 @@ class Route:
 
     ``summary`` is one sentence; ``body`` and ``answer`` are the models of what comes in and goes out. ``dialect`` is
     how its problems are told. ``is_public``: it is answered without a token, as it tells nothing and changes nothing.
+    ``query`` has a sentence for each name that the query may have.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Route:
     answer: type[BaseModel] | None = None
     dialect: Dialect = "native"
     is_public: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 class Router:

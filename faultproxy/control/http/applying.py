@@ -1,0 +1,74 @@
+"""Edits that requests ask for: the conditions that they name, and what is answered where one is refused."""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from faultproxy.config.loader import ConfigError
+from faultproxy.control.edits import Edit, Exists, NotFound
+from faultproxy.control.http.messages import HttpProblem, Request
+from faultproxy.control.layers import Layers
+from faultproxy.control.listeners import CannotListen
+from faultproxy.control.manager import Conflict, Draining, Manager
+from faultproxy.events.types import ConfigLoaded
+
+_LARGE = 2**14
+_TAG = re.compile(r'"([0-9a-f]+)-([0-9]+)"')
+_T = TypeVar("_T")
+
+
+def etag(manager: Manager) -> str:
+    """The entity tag of what runs (RFC 9110, section 8.8.3): it changes with every edit, and is of this run alone."""
+    return f'"{manager.run_id}-{manager.revision}"'
+
+
+async def apply(manager: Manager, edit: Edit, request: Request) -> ConfigLoaded:
+    """Have an edit take effect, if what runs is still what If-Match says. Raises HttpProblem, and it has not then."""
+    given, revisions = request.headers.get("if-match", "*").strip(), None
+    if given != "*":
+        revisions = {int(number) for run, number in _TAG.findall(given) if run == manager.run_id}
+    try:
+        return await manager.apply(edit, "api", revisions=revisions)
+    except ConfigError as error:
+        raise HttpProblem(
+            422, "Unprocessable Content", "that is not valid, and changes nothing", error.errors
+        ) from None
+    except CannotListen as error:
+        raise HttpProblem(409, "Conflict", str(error), [str(error)]) from None
+    except NotFound as error:
+        raise HttpProblem(404, "Not Found", str(error)) from None
+    except Exists as error:
+        raise HttpProblem(409, "Conflict", str(error)) from None
+    except Conflict:
+        detail = f"what runs has changed: it is {etag(manager)} now; look at it, and ask again"
+        raise HttpProblem(412, "Precondition Failed", detail, headers={"etag": etag(manager)}) from None
+    except Draining:
+        raise HttpProblem(503, "Service Unavailable", "the proxies are being drained") from None
+
+
+async def validated(request: Request, validate: Callable[[], _T]) -> _T | ConfigError:
+    """What ``validate`` returns, or the error that it raises; of a large body in a thread, so that no byte waits."""
+
+    def call() -> _T | ConfigError:
+        try:
+            return validate()
+        except ConfigError as error:
+            return error
+
+    if len(request.body) < _LARGE:
+        return call()
+    try:
+        return await trio.to_thread.run_sync(call)
+    except RuntimeError:  # no thread is to be had (pthread_create(3), EAGAIN)
+        return call()
+
+
+def refusal(error: ConfigError) -> Edit:
+    """An edit that was found to be invalid before it was its turn: it is refused, and logged, as any other."""
+
+    def edit(_: Layers) -> Layers:
+        raise error
+
+    return edit
