@@ -46,7 +46,7 @@ class Checked(BaseModel):
     warnings: list[str]
 
 
-class ExpectedFault(BaseModel):
+class FaultToCome(BaseModel):
     """A fault, and how many connections its rule has counted by then, this one included."""
 
     rule: str
@@ -54,7 +54,7 @@ class ExpectedFault(BaseModel):
     count: int | None
 
 
-class Reason(BaseModel):
+class RuleReason(BaseModel):
     """Whether a rule would match, and why."""
 
     rule: str
@@ -67,8 +67,8 @@ class Coming(BaseModel):
 
     connection: int
     text: str
-    faults: list[ExpectedFault]
-    rules: list[Reason]
+    faults: list[FaultToCome]
+    rules: list[RuleReason]
 
 
 class ProxyForecast(BaseModel):

@@ -48,7 +48,7 @@ class Expectation(BaseModel):
     is_met: bool
 
 
-class RuleAnswer(BaseModel):
+class RuleWithCounts(BaseModel):
     """A rule and what it has done. ``rule`` is as it would stand in a file."""
 
     name: str
@@ -80,7 +80,7 @@ class ProxyAnswer(BaseModel):
     """How many connections are open."""
     connections: int
     """The number of the last one: how many there have been."""
-    rules: list[RuleAnswer]
+    rules: list[RuleWithCounts]
     next_window_edge_s: float | None
     """How long it takes until a window of any rule opens or closes."""
 
@@ -163,7 +163,7 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
 
 
 def rule_answers(proxy: RunningProxy) -> list[dict[str, Any]]:
-    """What RuleAnswer says of each rule of a proxy."""
+    """What RuleWithCounts says of each rule of a proxy."""
     injected, dry_runs, now = proxy.injected, proxy.dry_runs, trio.current_time()
     return [
         _rule(proxy, rule, injected.get(rule.name, 0), dry_runs.get(rule.name, 0), now) for rule in proxy.rules.rules

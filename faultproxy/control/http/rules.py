@@ -7,7 +7,7 @@ from faultproxy.control.edits import delete_rule, put_rule
 from faultproxy.control.http.applying import apply, etag
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import HttpProblem, Request, Response
-from faultproxy.control.http.proxies import RuleAnswer, rule_answers, running
+from faultproxy.control.http.proxies import RuleWithCounts, rule_answers, running
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.units import quote
@@ -36,14 +36,14 @@ def routes(manager: Manager) -> tuple[Route, ...]:
 
     one = "/v1/proxies/{name}/rules/{rule}"
     return (
-        Route("GET", one, rule, "A rule, and what it has done.", answer=RuleAnswer),
+        Route("GET", one, rule, "A rule, and what it has done.", answer=RuleWithCounts),
         Route(
             "PUT",
             one,
             put,
             "Add a rule, first or before another; or change one, which keeps its place and its counts.",
             body=NamedRule,
-            answer=RuleAnswer,
+            answer=RuleWithCounts,
             query={"before": "The name of the rule before which this one is to stand."},
         ),
         Route("DELETE", one, delete, "Take a rule away."),
