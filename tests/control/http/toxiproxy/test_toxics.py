@@ -49,7 +49,14 @@ def test_what_a_body_may_leave_out() -> None:
     assert parse({"type": "latency"}) == Toxic(
         "latency_downstream", "latency", "downstream", 1.0, {"latency": 0, "jitter": 0}
     )
-    nulls: dict[str, Any] = {"NAME": None, "Type": "bandwidth", "stream": "Upstream", "toxicity": None, "x": [], "attributes": None}
+    nulls: dict[str, Any] = {
+        "NAME": None,
+        "Type": "bandwidth",
+        "stream": "Upstream",
+        "toxicity": None,
+        "x": [],
+        "attributes": None,
+    }
     assert parse(nulls) == Toxic("bandwidth_Upstream", "bandwidth", "Upstream", 1.0, {"rate": 0})
     attributes = {"DELAY": 7, "delay": None, "other": "x"}
     body: dict[str, Any] = {"name": "a:b", "type": "slow_close", "Attributes": attributes, "toxicity": 0}
