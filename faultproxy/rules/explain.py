@@ -1,14 +1,15 @@
 """The forecast: what would become of connections that are yet to come, and what every rule says to each.
 
-The rules are read by the same RuleSet that reads them for real connections; here the reading is traced.
+The rules are read by the same RuleSet that reads them for real connections, and what they say is kept in a Reading.
+That of a real connection is put into words in the same way.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from faultproxy.faults.base import ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault, Verdict
-from faultproxy.rules.conditions.base import Condition, Stage, nth
-from faultproxy.rules.facts import ConnectionFacts, RuleState
+from faultproxy.rules.conditions.base import Stage, nth
+from faultproxy.rules.facts import ConnectionFacts, Reading, RuleState
 from faultproxy.rules.plan import Match, Plan
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
@@ -71,24 +72,32 @@ def _locked_out(rules: RuleSet, lockout: BaseRule, facts: ConnectionFacts) -> Fo
 
 
 def _judged(rules: RuleSet, facts: ConnectionFacts) -> Forecast:
-    said: dict[str, Reason] = {}
+    reading = Reading(rules.rules)
+    plan = rules.decide(replace(facts, reading=reading))
+    verdict = plan.verdict.rule if plan.verdict is not None else None
+    return Forecast(facts.number, tuple(_faults(plan)), _in_words(plan), tuple(reasons(reading, facts, verdict)))
 
-    def trace(rule: BaseRule, missed: Condition | None) -> None:
-        state = rules.states[rule.name]
+
+def reasons(reading: Reading, facts: ConnectionFacts, verdict: str | None) -> Iterator[Reason]:
+    """What every rule said to a connection, in their order; ``verdict`` is the rule that ended the reading.
+
+    Rules that judged it later, as an edit brought them, follow.
+    """
+    before = [rule.name for rule in reading.rules]
+    for name in [*before, *(name for name in reading.said if name not in before)]:
+        if name not in reading.said:
+            decided = f'"{verdict}" has decided' if verdict is not None else "it was let through"
+            yield Reason(name, False, f"not read: {decided}")
+            continue
+        rule, missed, state, at_s, are_open = reading.said[name]
+        then = replace(facts, at_s=at_s, open_connections=are_open)
         if missed is not None:
             counted = _counted(state) if missed.stage is Stage.ORDINAL else ""
-            said[rule.name] = Reason(rule.name, False, counted + missed.explain(facts, state, holds=False))
+            yield Reason(name, False, counted + missed.explain(then, state, holds=False))
         else:
-            held = _held(rule, facts, state) or ["it has no condition"]
+            held = _held(rule, then, state) or ["it has no condition"]
             dry_run = ["a dry run: logged, and not carried out"] if rule.dry_run else []
-            said[rule.name] = Reason(rule.name, True, "; ".join(held + dry_run))
-
-    plan = rules.decide(facts, trace)
-    for rule in rules.rules:
-        if rule.name not in said:
-            assert plan.verdict is not None  # nothing else ends the reading
-            said[rule.name] = Reason(rule.name, False, f'not read: "{plan.verdict.rule}" has decided')
-    return Forecast(facts.number, tuple(_faults(plan)), _in_words(plan), tuple(said.values()))
+            yield Reason(name, True, "; ".join(held + dry_run))
 
 
 def _to_come(plan: Plan) -> Iterator[tuple[Match, Fault]]:

@@ -2,8 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from faultproxy.rules.draw import draw
+
+if TYPE_CHECKING:
+    from faultproxy.rules.conditions.base import Condition
+    from faultproxy.rules.rule import BaseRule
 
 MOST_FIRST_BYTES = 4096
 """How many of the client's first bytes are looked at, at most."""
@@ -22,6 +27,7 @@ class ConnectionFacts:
     has said so far, and ``heard_all`` that no more of it will be waited for. ``judged`` is what rules have said of it
     already, on its SYN: the ordinal in those that match it, 0 for those that counted it and do not, None for others.
     ``destination`` is the address that the client has connected to; empty where nobody asks for it.
+    ``reading`` keeps what every rule says to it, where somebody may ask why.
     """
 
     number: int
@@ -34,6 +40,7 @@ class ConnectionFacts:
     client_port: int = 0
     destination: str = ""
     destination_port: int = 0
+    reading: "Reading | None" = None
 
 
 @dataclass(slots=True)
@@ -51,3 +58,20 @@ class RuleState:
     def draw(self, facts: ConnectionFacts) -> float:
         """The number in [0, 1) that the rule's probability is held against; the same whenever it is asked for."""
         return draw(*self.drawn_from, facts.number)
+
+
+Said = tuple["BaseRule", "Condition | None", RuleState, float, int]
+"""A rule, the first of its conditions that did not hold, its state then, the time, and how many were open then."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What each of the ``rules`` that were read said to one connection, last; explain.reasons() puts it into words."""
+
+    rules: "tuple[BaseRule, ...]"
+    said: dict[str, Said] = field(default_factory=dict)
+
+    def note(self, rule: "BaseRule", missed: "Condition | None", state: RuleState, facts: ConnectionFacts) -> None:
+        """A rule was read: this condition did not hold, or all do, and the match is not counted yet."""
+        then = RuleState(state.drawn_from, state.since_s, state.considered, state.matched)
+        self.said[rule.name] = (rule, missed, then, facts.at_s, facts.open_connections)

@@ -4,7 +4,7 @@ Everything that decides lives here. Draws are pure functions of (seed, proxy, ru
 depend on timing, and deciding again gives the same one.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,9 +13,6 @@ from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule import BaseRule
-
-Trace = Callable[[BaseRule, Condition | None], None]
-"""Is called for each rule that is read with the condition that does not hold, or None before the match is counted."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,9 @@ class RuleSet:
         """Whether some rule acts on a client's first packet, other than by closing the listener to all alike."""
         return any(need is Need.INTERCEPTION for _, _, need in self.needs())
 
-    def decide(self, facts: ConnectionFacts, trace: Trace | None = None) -> Plan:
+    def decide(self, facts: ConnectionFacts) -> Plan:
         """Judge a new connection. Counts it in every rule that the reading reaches and whose conditions hold."""
-        return self._read(self.rules, facts, trace) if self.rules else UNTOUCHED
+        return self._read(self.rules, facts) if self.rules else UNTOUCHED
 
     def decide_on_syn(
         self, facts: ConnectionFacts, *, header_follows: bool = False
@@ -79,7 +76,7 @@ class RuleSet:
         judged: dict[str, int | None] = {}
         last = max((at for at, rule in enumerate(self.rules) if rule.acts_on_syns), default=-1)
         rules = [rule for rule in self.rules[: last + 1] if not (rule.peeks or (header_follows and rule.asks_ends))]
-        plan = self._read(rules, facts, None, judged)
+        plan = self._read(rules, facts, judged)
         return judged, plan
 
     def needs_more_bytes(self, facts: ConnectionFacts) -> bool:
@@ -160,7 +157,6 @@ class RuleSet:
         self,
         rules: Iterable[BaseRule],
         facts: ConnectionFacts,
-        trace: Trace | None,
         judged: dict[str, int | None] | None = None,
     ) -> Plan:
         matches: list[Match] = []
@@ -172,8 +168,8 @@ class RuleSet:
                 said = facts.judged[rule.name]
                 is_counted, match = said is not None, _match(rule, said) if said else None
             else:
-                is_counted = self._counts(rule, facts, trace)
-                match = self._choose(rule, facts, trace) if is_counted else None
+                is_counted = self._counts(rule, facts)
+                match = self._choose(rule, facts) if is_counted else None
             if judged is not None:
                 judged[rule.name] = match.ordinal if match is not None else 0 if is_counted else None
             if is_counted and rule.shapes:
@@ -186,18 +182,18 @@ class RuleSet:
                 break
         return Plan(tuple(matches), tuple(dry_runs), verdict, answers) if matches or dry_runs or answers else UNTOUCHED
 
-    def _counts(self, rule: BaseRule, facts: ConnectionFacts, trace: Trace | None = None) -> bool:
+    def _counts(self, rule: BaseRule, facts: ConnectionFacts) -> bool:
         missed = self._first_missed(rule.counting, facts, self.states[rule.name])
-        if missed is not None and trace is not None:
-            trace(rule, missed)
+        if missed is not None and facts.reading is not None:
+            facts.reading.note(rule, missed, self.states[rule.name], facts)
         return missed is None
 
-    def _choose(self, rule: BaseRule, facts: ConnectionFacts, trace: Trace | None = None) -> Match | None:
+    def _choose(self, rule: BaseRule, facts: ConnectionFacts) -> Match | None:
         state = self.states[rule.name]
         state.considered += 1
         missed = self._first_missed(rule.choosing, facts, state)
-        if trace is not None:
-            trace(rule, missed)
+        if facts.reading is not None:
+            facts.reading.note(rule, missed, state, facts)
         if missed is not None:
             return None
         state.matched += 1

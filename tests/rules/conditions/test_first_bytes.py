@@ -1,5 +1,6 @@
 """Conditions on the client's first bytes hold, do not, or are not known yet."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from faultproxy.rules.conditions.base import Condition
 from faultproxy.rules.conditions.first_bytes import Matches, ServerName, StartsWith
-from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts
+from faultproxy.rules.facts import MOST_FIRST_BYTES, ConnectionFacts, Reading
 from faultproxy.rules.rule import Rule
 from faultproxy.rules.rule_set import RuleSet
 from tests.rules.conditions.judging import state
@@ -37,9 +38,10 @@ def heard(when: dict[str, Any], first_bytes: bytes, *, heard_all: bool = False) 
     facts = said(first_bytes, heard_all=heard_all)
     if rules.needs_more_bytes(facts):
         return "waits"
-    missed: list[str] = []
-    rules.decide(facts, lambda _, condition: missed.append("holds" if condition is None else condition.key))
-    return missed[0]
+    reading = Reading(rules.rules)
+    rules.decide(replace(facts, reading=reading))
+    _, missed, *_ = reading.said["r"]
+    return "holds" if missed is None else missed.key
 
 
 @pytest.mark.parametrize(
