@@ -51,7 +51,8 @@ async def run(
         await manager.listen(poller)
         async with trio.open_nursery() as background:
             async with trio.open_nursery() as connections:
-                manager.start(Services(poller, manager.bus, stats, limit, connections, circles))
+                registry = served.observe(manager.bus, stats) if served is not None else None
+                manager.start(Services(poller, manager.bus, stats, limit, connections, circles, registry))
                 background.start_soon(poller.run)
                 try:
                     async with trio.open_nursery() as serving:

@@ -15,14 +15,15 @@ from faultproxy.connection import closing, preamble
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.injector import Edited, Injector
 from faultproxy.connection.peers import Peers
+from faultproxy.connection.record import ConnectionRecord
 from faultproxy.connection.reports import Reports
 from faultproxy.connection.sleeper import Sleeper
 from faultproxy.events.types import EndedBy
-from faultproxy.faults.base import Side
+from faultproxy.faults.base import Direction, Fault, Side
 from faultproxy.kernel import sockets
 from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.rules.plan import BY_HAND, UNTOUCHED, Match, Plan
 from faultproxy.upstream.circles import Note
 from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
@@ -63,7 +64,7 @@ class Connection:
         self._ended_by: EndedBy = "drain"
         self._is_over = False
         self._sleeper: Sleeper | None = None  # of the task, while there is one
-        self._reports.faults = tuple(greeting.faults)
+        self._reports.injected = tuple(greeting.faults)
         self._reports.opened()
 
     def start(self) -> None:
@@ -97,6 +98,50 @@ class Connection:
     def awaits(self, rule: str) -> bool:
         """Whether a fault of this rule waits for its trigger."""
         return self._injector is not None and self._injector.awaits(rule)
+
+    def inject_by_hand(self, faults: Sequence[Fault]) -> None:
+        """Have these faults wait for their triggers, or shape from now on, although no rule asks for it.
+
+        A shape takes the place of one of its kind that was injected by hand before.
+        """
+        match = Match(BY_HAND, 0, tuple(faults))
+        if not self._is_over:
+            if match.shapes:
+                self._injecting().shape_by_hand(match)
+            if match.triggered:
+                self.inject([match])
+
+    def let_go_by_hand(self) -> None:
+        """End what was injected by hand and still acts, and withdraw what still waits for its trigger."""
+        if self._injector is not None and not self._is_over:
+            self._injector.shape_by_hand(None)
+            by_hand = frozenset({BY_HAND})
+            self.let_go(Edited(by_hand, by_hand, by_hand, frozenset()))
+
+    @property
+    def ended_by(self) -> EndedBy:
+        """Who ended it; it may still be open."""
+        return self._ended_by
+
+    def delivered(self, direction: Direction) -> int:
+        """How many bytes were delivered so far."""
+        return self._peers.delivered(direction)
+
+    def record(self, ended_at_s: float | None = None) -> ConnectionRecord:
+        """How it stands now, or stood at its end."""
+        verdict = self.plan.verdict
+        return ConnectionRecord(
+            self._context.proxy,
+            self._context.upstream,
+            self.facts,
+            self._reports.rule,
+            verdict.rule if verdict is not None else None,
+            self._reports.injected,
+            self._peers.delivered(Direction.UPSTREAM),
+            self._peers.delivered(Direction.DOWNSTREAM),
+            ended_at_s,
+            self._ended_by if ended_at_s is not None else None,
+        )
 
     def reshape(self, plan: Plan, matches: Sequence[Match]) -> None:
         """Travel through the shapes of these rules from now on; what is under way arrives as it set out."""

@@ -8,6 +8,7 @@ import trio
 
 from faultproxy.connection.lines import Lines
 from faultproxy.events.bus import Bus
+from faultproxy.events.types import FaultInjected
 from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles
@@ -39,13 +40,13 @@ class Greeting:
     """What happened before the connection existed.
 
     ``not_intercepted`` is why nothing was done to the client's SYN, whatever the rules ask; None if that was done.
-    ``faults`` are the keys of those that it has had, ``server`` the upstream, if that was dialled already, which is
-    the connection's to close. ``client_was_reset``: the client has reset already; the kernel reports that once.
+    ``faults`` are those that it has had, ``server`` the upstream, if that was dialled already, which is the
+    connection's to close. ``client_was_reset``: the client has reset already; the kernel reports that once.
     ``through`` are the proxies of this process by which it came.
     """
 
     not_intercepted: str | None = None
-    faults: Sequence[str] = ()
+    faults: Sequence[FaultInjected] = ()
     server: socket | None = None
     client_was_reset: bool = False
     through: tuple[str, ...] = ()

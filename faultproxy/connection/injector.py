@@ -118,6 +118,12 @@ class Injector:
         if self._peers.is_open:
             self.install()
 
+    def shape_by_hand(self, match: Match | None) -> None:
+        """Let these shapes act too until the connection ends, whatever the rules say; None: those so far no more."""
+        self._shaping.set_by_hand(match)
+        if self._peers.is_open:
+            self.install()
+
     def install(self) -> None:
         """Put shapes, limits and searches on the pipes that exist."""
         self._shaping.install()

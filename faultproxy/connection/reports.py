@@ -19,17 +19,17 @@ from faultproxy.events.types import (
 )
 from faultproxy.faults.base import Direction, Fault, options
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.plan import Match
+from faultproxy.rules.plan import BY_HAND, Match
 
 
 class Reports:
-    """Publishes the events of one connection. ``rule`` is the last that matched it, ``faults`` what it has had."""
+    """Publishes the events of one connection. ``rule`` is the last that matched it, ``injected`` what it has had."""
 
-    __slots__ = ("_context", "_facts", "_peers", "faults", "rule")
+    __slots__ = ("_context", "_facts", "_peers", "injected", "rule")
 
     def __init__(self, context: Context, facts: ConnectionFacts, peers: Peers) -> None:
         self.rule: str | None = None
-        self.faults: tuple[str, ...] = ()
+        self.injected: tuple[FaultInjected, ...] = ()
         self._context = context
         self._facts = facts
         self._peers = peers
@@ -52,7 +52,7 @@ class Reports:
 
     def matched(self, match: Match) -> None:
         """A rule matched the connection."""
-        if not match.dry_run:
+        if not match.dry_run and match.rule != BY_HAND:
             self.rule = match.rule
 
     def fault(self, match: Match, fault: Fault, trigger: str, sees: str, degraded: str | None = None) -> None:
@@ -60,14 +60,15 @@ class Reports:
         if match.dry_run:
             self._context.bus.publish(FaultDryRun(**self._of(match, fault, trigger, sees, degraded)))
         else:
-            self.faults = (*self.faults, fault.key)
-            self._context.bus.publish(FaultInjected(**self._of(match, fault, trigger, sees, degraded)))
+            self._publish(FaultInjected(**self._of(match, fault, trigger, sees, degraded)))
 
     def disabled(self) -> None:
         """The connection is reset, as an edit has disabled the proxy."""
-        sees = self._peers.client_on_rst()
-        self.faults = (*self.faults, DISABLED)
-        self._context.bus.publish(FaultInjected(**self._of(None, None, "edit", sees, None)))
+        self._publish(FaultInjected(**self._of(None, None, "edit", self._peers.client_on_rst(), None)))
+
+    def _publish(self, event: FaultInjected) -> None:
+        self.injected = (*self.injected, event)
+        self._context.bus.publish(event)
 
     def _of(
         self, match: Match | None, fault: Fault | None, trigger: str, sees: str, degraded: str | None
@@ -77,9 +78,10 @@ class Reports:
             "connection": self.id,
             "client": self.client,
             "upstream": str(self._context.upstream),
-            "rule": match.rule if match is not None else None,
+            "rule": match.rule or None if match is not None else None,
+            "source": "api" if match is not None and match.rule == BY_HAND else None,
             "fault": fault.key if fault is not None else DISABLED,
-            "ordinal": match.ordinal if match is not None else None,
+            "ordinal": match.ordinal or None if match is not None else None,
             "options": options(fault) if fault is not None else {},
             "trigger": trigger,
             "client_sees": sees,
@@ -116,7 +118,7 @@ class Reports:
                     connection=self.id,
                     client=self.client,
                     rule=self.rule,
-                    faults=self.faults,
+                    faults=tuple(fault.fault for fault in self.injected),
                     bytes_upstream=self._peers.delivered(Direction.UPSTREAM),
                     bytes_downstream=self._peers.delivered(Direction.DOWNSTREAM),
                     bytes_changed=bytes_changed,

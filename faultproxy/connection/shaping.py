@@ -12,7 +12,7 @@ from faultproxy.connection.packets import PacketFilter
 from faultproxy.connection.peers import Peers
 from faultproxy.faults.base import Direction, Join, PacketShape, Shape, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
-from faultproxy.rules.plan import Match
+from faultproxy.rules.plan import BY_HAND, Match
 
 Acting = tuple[Match, StreamShape]
 
@@ -34,6 +34,8 @@ class Shaping:
         self._draw = draw
         self._report = report
         self._lines = lines
+        self._matches: tuple[Match, ...] = ()
+        self._by_hand: dict[str, Match] = {}  # by the kind of the shape
         self._streams: list[Acting] = []
         self._packets: list[tuple[Match, PacketShape]] = []
         self._at_work: dict[tuple[str, str, Direction], tuple[Shape | Join, Shaper]] = {}
@@ -44,10 +46,24 @@ class Shaping:
     def set(self, matches: Iterable[Match]) -> None:
         """Let these rules' shapes act, once they are installed, and no others."""
         self.look()
-        acting = [(match, shape) for match in matches for shape in match.shapes]
+        self._matches = tuple(matches)
+        acting = [(match, shape) for match in (*self._matches, *self._by_hand.values()) for shape in match.shapes]
         streams = [(match, shape) for match, shape in acting if isinstance(shape, StreamShape)]
         self._streams = sorted(streams, key=lambda one: not one[1].is_shared)
         self._packets = [(match, shape) for match, shape in acting if isinstance(shape, PacketShape)]
+
+    def set_by_hand(self, match: Match | None) -> None:
+        """Let these shapes act too, once they are installed, in place of others of their kinds; None: no more.
+
+        What those have held goes on at once.
+        """
+        new = {shape.key: Match(BY_HAND, 0, (shape,)) for shape in match.shapes} if match is not None else {}
+        if match is None or new.keys() & self._by_hand.keys():
+            reported = self._reported
+            self.release({BY_HAND})
+            self._reported = reported - {(BY_HAND, key) for key in new}
+        self._by_hand = self._by_hand | new if match is not None else {}
+        self.set(self._matches)
 
     def install(self) -> None:
         """Shape what is read from now on; what is under way arrives as it set out."""

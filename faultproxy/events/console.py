@@ -33,6 +33,7 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "api.paused": "clients of the API wait: {error}, with {open} connections open",
         "api.resumed": "clients of the API are accepted again",
         "api.crashed": "a bug in faultproxy, at {request}; please report it:\n{traceback}",
+        "counters.reset": "counts of rules begin anew",
         "log.dropped": "{count} lines are missing here: nobody took them",
     }
 )
@@ -58,8 +59,9 @@ def console_line(fields: Mapping[str, object], *, colours: bool) -> str:
     time = datetime.fromisoformat(str(fields["timestamp"])).astimezone().strftime("%H:%M:%S.%f")[:-3]
     shown = {key: _shown(key, value) for key, value in fields.items()}
     if fields.get("rule", "") is None:
-        shown["rule"] = "no rule"
-    name = shown.get("connection") or shown.get("proxy") or "faultproxy"
+        shown["rule"] = "by hand" if fields.get("source") == "api" else "no rule"
+    of_proxy = shown["proxy"] if fields.get("proxy") is not None else "faultproxy"
+    name = shown.get("connection", of_proxy)
     try:
         text = _TEXTS[event].format_map(shown)
     except KeyError:

@@ -20,23 +20,37 @@ class Stats:
     def __init__(self) -> None:
         self._injected: dict[str, Counter[str]] = {}
         self._dry_runs: dict[str, Counter[str]] = {}
+        self._by_hand: Counter[str] = Counter()
 
     def receive(self, event: Event) -> None:
         """Count it."""
         match event:
             case FaultInjected(rule=str(rule)) | OutageStarted(rule=rule):
                 self._injected.setdefault(event.proxy, Counter())[rule] += 1
+            case FaultInjected(source="api"):
+                self._by_hand[event.proxy] += 1
             case FaultDryRun(rule=str(rule)):
                 self._dry_runs.setdefault(event.proxy, Counter())[rule] += 1
 
     def count(self, event: Event) -> int | None:
-        """How many events of this kind its proxy and rule have had by now; None if it is none of a rule."""
+        """How many events of this kind its proxy and rule have had by now; None if it is none of a rule.
+
+        Faults that were injected by hand into connections of a proxy are counted together.
+        """
         match event:
             case FaultInjected(rule=str(rule)) | OutageStarted(rule=rule):
                 return self._injected[event.proxy][rule]
+            case FaultInjected(source="api"):
+                return self._by_hand[event.proxy]
             case FaultDryRun(rule=str(rule)):
                 return self._dry_runs[event.proxy][rule]
         return None
+
+    def reset(self, proxy: str) -> None:
+        """Count a proxy's rules anew."""
+        self._injected.pop(proxy, None)
+        self._dry_runs.pop(proxy, None)
+        self._by_hand.pop(proxy, None)
 
     def injected(self, proxy: str) -> dict[str, int]:
         """How often faults of each rule of a proxy were injected; rules of which none was are not in it."""

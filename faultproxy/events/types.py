@@ -48,8 +48,9 @@ class _Fault(Event):
     """A fault of a connection, and how far the connection had come.
 
     ``connection`` reads ``redis#17``; ``ordinal`` is its number among those that the rule considered. Both ``rule`` and
-    ``ordinal`` are None where no rule asked for it: the proxy was disabled. ``degraded`` is None where the fault was
-    exact, else the reason why it was not. Bytes are those delivered in each direction.
+    ``ordinal`` are None where no rule asked for it: the proxy was disabled, or ``source`` is ``api``, and it was
+    injected by hand. ``degraded`` is None where the fault was exact, else the reason why it was not. Bytes are those
+    delivered in each direction.
     """
 
     proxy: str
@@ -57,6 +58,7 @@ class _Fault(Event):
     client: str
     upstream: str
     rule: str | None
+    source: Literal["api"] | None = None
     fault: str
     ordinal: int | None
     options: Mapping[str, object]
@@ -220,6 +222,14 @@ class ConfigRejected(Event):
     errors: Sequence[str]
 
 
+@_event("counters.reset")
+class CountersReset(Event):
+    """Ordinals, counts and expectations begin anew, of this proxy, or of all where it is None."""
+
+    proxy: str | None
+    source: Literal["api", "python"]
+
+
 @_event("connection.crashed", "error")
 class ConnectionCrashed(Event):
     """A bug of ours ended this connection, and no other."""
@@ -326,14 +336,15 @@ def log_fields(event: Event, injected: int | None = None) -> dict[str, object]:
     """The fields of an event's log line, in their order; milliseconds to the microsecond.
 
     For a fault, ``injected`` is how often its rule's faults were injected (or, in a dry run, would have been), this
-    one included; and ``degraded`` becomes ``fidelity`` and, if it was not exact, ``reason``.
+    one included; ``degraded`` becomes ``fidelity`` and, if it was not exact, ``reason``; and without a ``source`` none
+    is named.
     """
     line: dict[str, object] = {}
     for field in fields(event):
         value = getattr(event, field.name)
         if field.name == "degraded":
             line |= {"fidelity": "exact"} if value is None else {"fidelity": "degraded", "reason": value}
-        else:
+        elif field.name != "source" or value is not None:
             line[field.name] = round(value, 3) if isinstance(value, float) else value
         if field.name == "ordinal":
             line["injected"] = injected

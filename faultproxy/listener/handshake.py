@@ -15,7 +15,7 @@ import trio
 
 from faultproxy.addresses import host_port
 from faultproxy.events.bus import Bus
-from faultproxy.events.types import ConnectionCrashed, FaultDryRun, FaultInjected, UpstreamFailed
+from faultproxy.events.types import ConnectionCrashed, EndedBy, FaultDryRun, FaultInjected, UpstreamFailed
 from faultproxy.faults.base import Connect, ConnectDelay, options
 from faultproxy.kernel import sockets
 from faultproxy.listener.limits import ProxyLimit
@@ -36,8 +36,8 @@ class HandshakeContext:
     """What a handshake knows of its proxy.
 
     ``decide`` numbers a client whose SYN has come, and reads the rules for it as far as a SYN allows;
-    ``still_refuses`` says whether a rule still has the connect fault that it had when it matched; ``count_fault``
-    counts a fault that was injected, by its rule. Tasks run in ``nursery``.
+    ``still_refuses`` says whether a rule still has the connect fault that it had when it matched; ``turned_away`` is
+    told of a client that gets no connection, and why. Tasks run in ``nursery``.
     """
 
     proxy: str
@@ -48,6 +48,7 @@ class HandshakeContext:
     circles: Circles
     decide: Callable[[HalfOpen], tuple[ConnectionFacts, Plan]]
     still_refuses: Callable[[Match], bool]
+    turned_away: Callable[["Judged", EndedBy], None]
 
 
 class Judged:
@@ -63,7 +64,7 @@ class Judged:
         self.facts = facts
         self.plan = plan
         self.is_exact = False
-        self.faults: list[str] = []
+        self.faults: list[FaultInjected] = []
         self.failure: str | None = None
 
     def belongs_to(self, handshake: "Handshake") -> bool:
@@ -122,6 +123,7 @@ class Handshake:
         if plan.verdict is not None and refusal is not None:
             refusal.answer(half_open)
             self._publish_fault(half_open, judged, plan.verdict, refusal)
+            self.context.turned_away(judged, "fault")
             return
         delay_s = 0.0
         degraded = _TOO_MANY if self._held >= _MOST_HELD else None
@@ -256,6 +258,8 @@ class Handshake:
         """Once for a connection, however often its SYN comes again."""
         if judged.failure == error:
             return
+        if judged.failure is None:
+            self.context.turned_away(judged, "upstream_error")
         judged.failure = error
         self.context.bus.publish(
             UpstreamFailed(
@@ -277,27 +281,26 @@ class Handshake:
         degraded: str | None = None,
     ) -> None:
         sees = fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees
-        if not match.dry_run:
-            judged.faults.append(fault.key)
         kind = FaultDryRun if match.dry_run else FaultInjected
-        self.context.bus.publish(
-            kind(
-                proxy=self.context.proxy,
-                connection=self._id(judged),
-                client=_client(half_open),
-                upstream=str(self.context.upstream),
-                rule=match.rule,
-                fault=fault.key,
-                ordinal=match.ordinal,
-                options=options(fault),
-                trigger="connect",
-                client_sees=sees if degraded is None else "nothing",
-                degraded=degraded,
-                bytes_upstream=0,
-                bytes_downstream=0,
-                elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
-            )
+        event = kind(
+            proxy=self.context.proxy,
+            connection=self._id(judged),
+            client=_client(half_open),
+            upstream=str(self.context.upstream),
+            rule=match.rule,
+            fault=fault.key,
+            ordinal=match.ordinal,
+            options=options(fault),
+            trigger="connect",
+            client_sees=sees if degraded is None else "nothing",
+            degraded=degraded,
+            bytes_upstream=0,
+            bytes_downstream=0,
+            elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
         )
+        if isinstance(event, FaultInjected):
+            judged.faults.append(event)
+        self.context.bus.publish(event)
 
     def _crashed(self, half_open: HalfOpen, error: Exception) -> None:
         connection = _client(half_open)

@@ -11,9 +11,17 @@ from faultproxy.addresses import host_port
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.lines import Lines
-from faultproxy.events.types import AcceptPaused, AcceptResumed, ConnectionCrashed, PeekTimedOut, ProxyHeaderRejected
+from faultproxy.connection.record import ConnectionRecord
+from faultproxy.events.types import (
+    AcceptPaused,
+    AcceptResumed,
+    ConnectionCrashed,
+    EndedBy,
+    PeekTimedOut,
+    ProxyHeaderRejected,
+)
 from faultproxy.kernel import sockets
-from faultproxy.listener.handshake import Handshake, HandshakeContext
+from faultproxy.listener.handshake import Handshake, HandshakeContext, Judged
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
 from faultproxy.listener.listening_socket import Accepted
 from faultproxy.listener.peek import FirstBytes, peek
@@ -23,7 +31,7 @@ from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.connections import Connections
 from faultproxy.proxy.settings import ProxySettings, Services
 from faultproxy.proxy_protocol import ConnectionEnds
-from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.facts import ConnectionFacts, Reading
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule_set import RuleSet
 
@@ -50,6 +58,7 @@ class Acceptor:
         self._services = services
         self._limit = limit
         self._connections = connections
+        self._keeps_readings = services.registry is not None
         self._shortage: str | None = None
         self._handshake = Handshake(services.poller, limit)
         self._lines = Lines()
@@ -84,6 +93,7 @@ class Acceptor:
             services.circles,
             self._decide_on_syn,
             self._still_refuses,
+            self._turned_away,
         )
 
     def attach(self, listener: AnyListener) -> None:
@@ -157,7 +167,7 @@ class Acceptor:
                 self._connection(accepted.sock, facts, plan, greeting).start()
             else:
                 scope = trio.CancelScope()
-                self._connections.add_undecided(scope)
+                self._connections.add_undecided(scope, facts)
                 self._services.nursery.start_soon(
                     self._hear, scope, accepted.sock, facts, greeting, self._accepts_header
                 )
@@ -285,7 +295,16 @@ class Acceptor:
             {},
             client_port,
             *destination,
+            Reading(self._rules.rules) if self._keeps_readings and self._rules.rules else None,
         )
+
+    def _turned_away(self, judged: Judged, why: EndedBy) -> None:
+        verdict = judged.plan.verdict
+        rule = verdict.rule if verdict is not None else None
+        faults, upstream = tuple(judged.faults), self._context.upstream
+        now = trio.current_time()
+        record = ConnectionRecord(self._proxy, upstream, judged.facts, rule, rule, faults, 0, 0, now, why)
+        self._connections.turned_away(record)
 
     def _decide_on_syn(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:
         """Number a client whose SYN has come, and read the rules for it as far as a SYN allows."""

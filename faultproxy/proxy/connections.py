@@ -1,13 +1,16 @@
 """The open connections of one proxy."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import trio
 
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.injector import Edited
+from faultproxy.connection.record import ConnectionRecord
 from faultproxy.events.types import EndedBy
+from faultproxy.faults.base import Direction
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
@@ -16,13 +19,16 @@ from faultproxy.rules.rule_set import RuleSet
 class Connections:
     """Connections that are not over, oldest first, and clients whose first bytes are still waited for.
 
-    ``on_empty`` is called when the last is gone.
+    ``on_empty`` is called when the last is gone, ``on_over`` with each that is over, if anybody wants to know.
     """
 
-    def __init__(self, on_empty: Callable[[], None]) -> None:
+    def __init__(self, on_empty: Callable[[], None], on_over: Callable[[ConnectionRecord], None] | None = None) -> None:
+        self.ended: Counter[EndedBy] = Counter()
+        self._carried = {Direction.UPSTREAM: 0, Direction.DOWNSTREAM: 0}
         self._connections: dict[Connection, None] = {}
-        self._undecided: dict[trio.CancelScope, None] = {}
+        self._undecided: dict[trio.CancelScope, ConnectionFacts] = {}
         self._on_empty = on_empty
+        self._on_over = on_over
 
     def __len__(self) -> int:
         return len(self._connections) + len(self._undecided)
@@ -34,12 +40,36 @@ class Connections:
     def remove(self, connection: Connection) -> None:
         """It is over."""
         del self._connections[connection]
+        self.ended[connection.ended_by] += 1
+        for direction in self._carried:
+            self._carried[direction] += connection.delivered(direction)
+        if self._on_over is not None:
+            self._on_over(connection.record(trio.current_time()))
         if not self:
             self._on_empty()
 
-    def add_undecided(self, scope: trio.CancelScope) -> None:
+    def turned_away(self, record: ConnectionRecord) -> None:
+        """A client has got no connection."""
+        if record.ended_by is not None:
+            self.ended[record.ended_by] += 1
+        if self._on_over is not None:
+            self._on_over(record)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._connections)
+
+    @property
+    def undecided(self) -> Iterable[ConnectionFacts]:
+        """The clients whose first bytes are still waited for, as they came."""
+        return self._undecided.values()
+
+    def delivered(self, direction: Direction) -> int:
+        """How many bytes all connections, open ones and others, have delivered."""
+        return self._carried[direction] + sum(one.delivered(direction) for one in self._connections)
+
+    def add_undecided(self, scope: trio.CancelScope, facts: ConnectionFacts) -> None:
         """A client whose first bytes are waited for in this scope, which is cancelled where a connection is reset."""
-        self._undecided[scope] = None
+        self._undecided[scope] = facts
 
     def remove_undecided(self, scope: trio.CancelScope) -> None:
         """It has a connection now, which was added before; or it was turned away."""

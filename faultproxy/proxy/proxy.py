@@ -39,7 +39,10 @@ class RunningProxy:
         self.listener = listener
         self._services = services
         self._limit = services.limit.add(settings.max_connections)
-        self._connections = Connections(self._on_empty)
+        registry = services.registry
+        self._connections = Connections(self._on_empty, registry.add_closed if registry is not None else None)
+        if registry is not None:
+            registry.add_proxy(name, self._connections)
         self._acceptor = Acceptor(name, services, self._limit, self._connections, accepted)
         self._notices = Notices(name, services.bus)
         self._expected: dict[str, Expect | None] = {}
@@ -134,6 +137,12 @@ class RunningProxy:
                     report, self.name, name, backoff=expect.backoff, recovery_s=recovery_s, attempts=attempts
                 )
         return unmet
+
+    def reset_counts(self) -> None:
+        """Have the ordinals of all rules begin anew; ``expect`` is that of the rules that there are now."""
+        for state in self._rules.states.values():
+            state.considered = state.matched = 0
+        self._expected = {rule.name: rule.expect for rule in self._rules.rules}
 
     def update(self, settings: ProxySettings, listener: AnyListener) -> int:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.
@@ -249,6 +258,8 @@ class RunningProxy:
         if not self._is_draining or self._has_stopped:
             return
         self._has_stopped = True
+        if self._services.registry is not None:
+            self._services.registry.remove_proxy(self._connections)
         never = {rule.name: 0 for rule in self._rules.rules if _injects(rule)}
         faults = never | self._services.stats.injected(self.name)
         self._services.bus.publish(ProxyStopped(proxy=self.name, connections=self.accepted, faults=faults))

@@ -7,6 +7,7 @@ import trio
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
 from faultproxy.listener.limits import ConnectionLimit
+from faultproxy.proxy.registry import Registry
 from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.relay import Poller
 from faultproxy.rules.rule import BaseRule
@@ -36,7 +37,10 @@ class ProxySettings:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all proxies share. Connections run in ``nursery``, and outlive their proxy."""
+    """What all proxies share. Connections run in ``nursery``, and outlive their proxy.
+
+    ``registry`` is there where somebody may ask about connections.
+    """
 
     poller: Poller
     bus: Bus
@@ -44,3 +48,4 @@ class Services:
     limit: ConnectionLimit
     nursery: trio.Nursery
     circles: Circles
+    registry: Registry | None = None

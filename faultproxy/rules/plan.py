@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from faultproxy.faults.base import Connect, ConnectDelay, Direction, Fault, PacketShape, Shape, TriggeredFault
 
+BY_HAND = ""
+"""Stands for the name of a rule, which is never empty, where a fault was injected by hand."""
+
 
 class HasFaults:
     """The faults of one rule, told apart by what becomes of them."""
@@ -39,7 +42,10 @@ class HasFaults:
 
 @dataclass(frozen=True)
 class Match(HasFaults):
-    """A rule that matches a connection: its name, the connection's number among those that it counted, its faults."""
+    """A rule that matches a connection: its name, the connection's number among those that it counted, its faults.
+
+    Faults that were injected by hand have no rule: ``rule`` is BY_HAND, and ``ordinal`` 0.
+    """
 
     rule: str
     ordinal: int

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from faultproxy.events.types import (
 from faultproxy.rules.plan import Plan
 from faultproxy.upstream.dial import Target
 from tests.connection.connecting import Scene, facts, match, plan, scene
+from tests.events.samples import FAULT
 from tests.peers import PATIENCE_S, SilentUpstream, nobody, pattern
 from tests.relay.relaying import is_quiet, read_exactly, read_to_the_end, reset, send_all, tcp_pair, until
 
@@ -121,7 +123,7 @@ async def test_a_reset_waits_for_a_slow_reader(it: Scene) -> None:
 async def test_a_server_that_was_dialled_before(it: Scene) -> None:
     """It is used, and no other is dialled."""
     server, ours = tcp_pair()
-    made, client = it.connection(greeting=Greeting(server=ours, faults=("slow_connect",)))
+    made, client = it.connection(greeting=Greeting(server=ours, faults=(replace(FAULT, fault="slow_connect"),)))
     made.start()
     await talk(client, it.keep(server))
     assert it.is_left_alone()

@@ -17,6 +17,7 @@ from faultproxy.events.types import (
     UpstreamFailed,
 )
 from tests.connection.connecting import Ends, Recorder, Scene, ends, facts, match, scene
+from tests.events.samples import FAULT
 from tests.relay.relaying import read_exactly, send_all
 
 
@@ -44,7 +45,7 @@ async def reported() -> AsyncIterator[Reported]:
 async def test_opened_and_closed(reported: Reported) -> None:
     """The connection's name and client; at the end also the rule, its faults, the bytes, how long, and by whom."""
     reports = reported.reports
-    reports.faults = ("slow_connect",)
+    reports.injected = (replace(FAULT, fault="slow_connect"),)
     reports.opened()
     reports.matched(match("dry", dry_run=True, reset={}))
     reports.matched(match("cut", reset={"after": "4KiB"}))
@@ -89,7 +90,7 @@ async def test_a_fault(reported: Reported) -> None:
         bytes_downstream=5,
         elapsed_ms=event.elapsed_ms,
     )
-    assert reported.reports.faults == ("reset",)
+    assert [fault.fault for fault in reported.reports.injected] == ["reset"]
 
 
 async def test_a_fault_of_a_dry_run(reported: Reported) -> None:
@@ -99,7 +100,7 @@ async def test_a_fault_of_a_dry_run(reported: Reported) -> None:
     (event,) = reported.reported.events
     assert isinstance(event, FaultDryRun)
     assert (event.rule, event.fault, event.degraded) == ("cut", "reset", None)
-    assert reported.reports.faults == ()
+    assert reported.reports.injected == ()
 
 
 async def test_what_went_wrong(reported: Reported) -> None:

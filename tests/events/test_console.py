@@ -25,6 +25,7 @@ def test_a_fault() -> None:
     )
     assert line(replace(FAULT, degraded="not allowed")).endswith("ECONNRESET [degraded: not allowed]")
     assert line(DRY_RUN).endswith("client sees ECONNRESET (dry run: not injected)")
+    assert "  by hand: reset (" in line(replace(FAULT, rule=None, source="api"))
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.name)

@@ -164,6 +164,7 @@ class Scene:
         self.limit = ConnectionLimit().add(max_connections=400)
         self.plan = UNTOUCHED
         self.count = 0
+        self.turned_away: list[str] = []
         self.handshake = Handshake(self.poller, self.limit)
         self.handshake.context = HandshakeContext(
             proxy="p",
@@ -174,6 +175,7 @@ class Scene:
             circles=Circles(),
             decide=self.decide,
             still_refuses=lambda _: True,
+            turned_away=lambda _, why: self.turned_away.append(why),
         )
 
     def decide(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:
@@ -291,4 +293,4 @@ async def test_a_held_client_whose_mode_changes_is_done_with(scene: Scene) -> No
     assert scene.sent == [True]
     judged = scene.handshake.lookup(client)
     assert judged is not None
-    assert judged.faults == ["slow_connect"]
+    assert [fault.fault for fault in judged.faults] == ["slow_connect"]

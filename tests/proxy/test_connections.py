@@ -7,6 +7,8 @@ import pytest
 import trio
 
 from faultproxy.connection.connection import Connection
+from faultproxy.events.types import EndedBy
+from faultproxy.faults.base import Direction
 from faultproxy.proxy.connections import Connections
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
@@ -22,6 +24,7 @@ class Fake:
     done: list[tuple[object, ...]] = field(default_factory=list)
     plan: Plan = UNTOUCHED
     waiting_for: str | None = None
+    ended_by: EndedBy = "client"
 
     @property
     def facts(self) -> ConnectionFacts:
@@ -29,6 +32,12 @@ class Fake:
 
     def reset(self, ended_by: str) -> None:
         self.done.append(("reset", ended_by))
+
+    def delivered(self, direction: Direction) -> int:
+        return self.number * (10 if direction is Direction.UPSTREAM else 1000)
+
+    def record(self, ended_at_s: float) -> tuple[int, float]:
+        return self.number, ended_at_s
 
     def awaits(self, rule: str) -> bool:
         return rule == self.waiting_for
@@ -46,7 +55,8 @@ class Open:
 
     def __init__(self, count: int) -> None:
         self.empty = 0
-        self.all = Connections(self._on_empty)
+        self.over: list[Any] = []
+        self.all = Connections(self._on_empty, self.over.append)
         self.fakes: list[Any] = [Fake(number) for number in range(1, count + 1)]
         for fake in self.fakes:
             self.all.add(fake)
@@ -59,11 +69,11 @@ def rules(*rules: dict[str, Any]) -> RuleSet:
     return RuleSet.open("p", 0, [Rule.model_validate(keys) for keys in rules], trio.current_time())
 
 
-def test_they_are_counted() -> None:
+async def test_they_are_counted() -> None:
     """Those that are open, and those whose first bytes are waited for; the end of the last is reported."""
     its = Open(2)
     scope = trio.CancelScope()
-    its.all.add_undecided(scope)
+    its.all.add_undecided(scope, ConnectionFacts(4, "127.0.0.1", 0.0, 1))
     assert len(its.all) == 3
     for fake in its.fakes:
         its.all.remove(fake)
@@ -75,11 +85,23 @@ def test_they_are_counted() -> None:
     assert (len(its.all), its.empty) == (0, 1)
 
 
-def test_all_are_reset() -> None:
+async def test_what_they_did_is_summed_up() -> None:
+    """Bytes of open ones and of those that are over; those by how they ended, which is told once, with what they were."""
+    its = Open(3)
+    its.all.remove(its.fakes[0])
+    its.fakes[1].ended_by = "fault"
+    its.all.remove(its.fakes[1])
+    assert its.all.ended == {"client": 1, "fault": 1}
+    assert [its.all.delivered(direction) for direction in Direction] == [60, 6000]
+    assert [number for number, _ in its.over] == [1, 2]
+    assert list(its.all) == [its.fakes[2]]
+
+
+async def test_all_are_reset() -> None:
     """The undecided are cancelled; a connection that is over at once may go while that is under way."""
     its = Open(3)
     scope = trio.CancelScope()
-    its.all.add_undecided(scope)
+    its.all.add_undecided(scope, ConnectionFacts(4, "127.0.0.1", 0.0, 1))
 
     def reset_and_go(_: str) -> None:
         for fake in its.fakes[:2]:
@@ -115,4 +137,5 @@ async def test_a_live_rule(has_it_pending: bool) -> None:
 
 def test_a_fake_is_like_a_connection() -> None:
     """What the tests above call exists."""
-    assert all(hasattr(Connection, name) for name in ("reset", "awaits", "inject", "reshape"))
+    names = ("reset", "awaits", "inject", "reshape", "delivered", "record", "ended_by")
+    assert all(hasattr(Connection, name) for name in names)

@@ -11,15 +11,19 @@ from functools import partial
 import trio
 
 from faultproxy.addresses import Address, TcpAddress, UnixAddress
-from faultproxy.control.http import configuration, pages, proxies, rules, status
+from faultproxy.control.http import configuration, connections, counters, events, pages, proxies, rules, status
+from faultproxy.control.http.feed import Feed
 from faultproxy.control.http.messages import HttpProblem
 from faultproxy.control.http.router import Router
 from faultproxy.control.http.security import ANYBODY, Access, is_exposed
 from faultproxy.control.http.server import MOST_CLIENTS, Server
 from faultproxy.control.listeners import cannot_listen, resolve_listen
 from faultproxy.control.manager import Manager
+from faultproxy.events.bus import Bus
+from faultproxy.events.stats import Stats
 from faultproxy.events.types import ApiExposed, ApiStarted
 from faultproxy.kernel import sockets
+from faultproxy.proxy.registry import Registry
 from faultproxy.upstream.circles import Circles
 
 _BACKLOG = 128
@@ -28,7 +32,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
-def router(manager: Manager, access: Access = ANYBODY) -> Router:
+def router(manager: Manager, feed: Feed, registry: Registry, access: Access = ANYBODY) -> Router:
     """Every route there is."""
     return Router(
         [
@@ -36,6 +40,9 @@ def router(manager: Manager, access: Access = ANYBODY) -> Router:
             *proxies.routes(manager),
             *rules.routes(manager),
             *configuration.routes(manager),
+            *connections.routes(registry),
+            *events.routes(feed),
+            *counters.routes(manager),
             *pages.routes(),
         ],
         access,
@@ -68,13 +75,24 @@ class Api:
         host = self.address.host if self.address.host not in {"", "0.0.0.0", "::"} else "localhost"
         return f"http://{replace(self.address, host=host)}/"
 
+    def observe(self, bus: Bus, stats: Stats) -> Registry:
+        """Keep what happens from now on, for whoever asks. Returns where connections are to be registered."""
+        self._feed = Feed(bus, stats)
+        self._registry = Registry()
+        return self._registry
+
     async def run(self, manager: Manager, access: Access, circles: Circles, clients: trio.Nursery) -> None:
-        """Serve until cancelled, each client by a task of the nursery ``clients``; then give the address back."""
+        """Serve until cancelled, each client by a task of the nursery ``clients``; then give the address back.
+
+        Only after observe().
+        """
         manager.bus.publish(ApiStarted(listen=str(self.address), token=access.token is not None))
         if is_exposed(self.address) and access.token is None:
             manager.bus.publish(ApiExposed(listen=str(self.address)))
 
-        server = Server(router(manager, access).answer, manager.bus.publish, partial(_why_not, circles))
+        server = Server(
+            router(manager, self._feed, self._registry, access).answer, manager.bus.publish, partial(_why_not, circles)
+        )
         listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in self._socks]
         try:
             await server.serve(listeners, clients)

@@ -1,0 +1,243 @@
+"""GET /v1/connections: who is connected, what the rules said to each, and a fault by hand into one that is open."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any, Literal
+
+import trio
+from pydantic import BaseModel
+
+from faultproxy.addresses import host_port
+from faultproxy.config.loader import ConfigError, build
+from faultproxy.connection.connection import Connection
+from faultproxy.connection.record import ConnectionRecord
+from faultproxy.control.http.bodies import body
+from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.router import Route
+from faultproxy.events.types import log_fields
+from faultproxy.faults.base import Connect, ConnectDelay, Fault, TriggeredFault, Verdict, options
+from faultproxy.proxy.registry import Registry
+from faultproxy.rules.explain import reasons
+from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.rules.rule import BaseRule
+from faultproxy.units import quote
+
+_MOST = 1_000
+_BATCH = 256
+_OF_CONNECTION = frozenset({"proxy", "connection", "client", "upstream", "injected"})
+
+
+class Summary(BaseModel):
+    """One connection. ``age_ms`` is how long it has been open, or was; ``faults`` what was injected, in order."""
+
+    connection: str
+    proxy: str
+    number: int
+    client: str
+    upstream: str | None
+    state: Literal["peeking", "open", "closed"]
+    opened_at: datetime
+    age_ms: float
+    bytes_upstream: int
+    bytes_downstream: int
+    rule: str | None
+    """The last that matched it."""
+    faults: list[str]
+    ended_by: str | None
+
+
+class Summaries(BaseModel):
+    """Open connections, the latest first, then those that are over, the latest first; and how many are open in all."""
+
+    open: int
+    connections: list[Summary]
+
+
+class RuleAnswer(BaseModel):
+    """What a rule said to the connection, and why."""
+
+    rule: str
+    holds: bool
+    because: str
+
+
+class Story(Summary):
+    """One connection, what every rule said to it, and each fault that it has had, as the log has it."""
+
+    rules: list[RuleAnswer]
+    injected: list[dict[str, object]]
+
+
+class InjectedByHand(BaseModel):
+    """The faults that act now, or wait for their triggers."""
+
+    connection: str
+    faults: list[dict[str, object]]
+
+
+def routes(registry: Registry) -> tuple[Route, ...]:
+    """The routes of this module."""
+
+    async def connections(request: Request) -> Response:
+        proxy, state = request.query.get("proxy"), request.query.get("state")
+        if state not in {None, "open", "closed"}:
+            raise HttpProblem(400, "Bad query", f"state: {quote(state)} is none; ask for open or closed")
+        limit = request.query.get("limit", str(_MOST))
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
+            raise HttpProblem(400, "Bad query", f"limit: {quote(limit)} is not a number; write one such as 100")
+        are_open = list(registry.open(proxy)) if state != "closed" else []
+        waiting = [
+            (name, facts) for name, each in registry.proxies(proxy) for facts in each.undecided if state != "closed"
+        ]
+        closed = list(registry.closed(proxy)) if state != "open" else []
+        found: list[dict[str, Any]] = []
+        all_of_them: Iterator[dict[str, Any]] = chain(
+            (_peeking(registry, name, facts) for name, facts in reversed(waiting)),
+            (_summary(registry, connection.record()) for connection in sorted(are_open, key=_opened_at, reverse=True)),
+            (_summary(registry, record) for record in closed),
+        )
+        for summary in islice(all_of_them, int(limit)):
+            found.append(summary)
+            if len(found) % _BATCH == 0:
+                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
+        return Response.json({"open": len(are_open) + len(waiting), "connections": found})
+
+    async def connection(request: Request) -> Response:
+        name, number = _name(request)
+        one = _open(registry, name, number)
+        if one is not None:
+            return Response.json(_story(registry, one.record()))
+        for facts in _undecided(registry, name, number):
+            return Response.json({**_peeking(registry, name, facts), "rules": [], "injected": []})
+        return Response.json(_story(registry, _closed(registry, name, number)))
+
+    async def inject(request: Request) -> Response:
+        name, number = _name(request)
+        faults = _faults(request)
+        one = _to_inject(registry, name, number)
+        one.inject_by_hand(faults)
+        said = [{"fault": fault.key, "options": options(fault), "trigger": _trigger(fault)} for fault in faults]
+        return Response.json({"connection": f"{name}#{number}", "faults": said})
+
+    async def let_go(request: Request) -> Response:
+        one = _to_inject(registry, *_name(request))
+        one.let_go_by_hand()
+        return Response(204)
+
+    one = "/v1/connections/{connection}"
+    return (
+        Route("GET", "/v1/connections", connections, "Open connections, and the last closed.", answer=Summaries),
+        Route("GET", one, connection, "One connection, such as redis%2317, and what every rule said.", answer=Story),
+        Route("POST", f"{one}/faults", inject, "Inject faults into an open connection, now.", answer=InjectedByHand),
+        Route("DELETE", f"{one}/faults", let_go, "End what was injected by hand and still acts or waits."),
+    )
+
+
+def _opened_at(connection: Connection) -> float:
+    return connection.facts.at_s
+
+
+def _name(request: Request) -> tuple[str, int]:
+    text = request.parameters["connection"]
+    proxy, mark, number = text.rpartition("#")
+    if not (mark and number.isascii() and number.isdigit() and len(number) <= 16):
+        raise HttpProblem(404, "No such connection", f"{quote(text)} is no connection; write one such as redis%2317")
+    return proxy, int(number)
+
+
+def _open(registry: Registry, proxy: str, number: int) -> Connection | None:
+    return next((one for one in registry.open(proxy) if one.facts.number == number), None)
+
+
+def _undecided(registry: Registry, proxy: str, number: int) -> Iterator[ConnectionFacts]:
+    return (facts for _, each in registry.proxies(proxy) for facts in each.undecided if facts.number == number)
+
+
+def _closed(registry: Registry, proxy: str, number: int) -> ConnectionRecord:
+    for record in registry.closed(proxy):
+        if record.facts.number == number:
+            return record
+    raise HttpProblem(404, "No such connection", f"{proxy}#{number} is not open, and not among the last that were")
+
+
+def _to_inject(registry: Registry, proxy: str, number: int) -> Connection:
+    one = _open(registry, proxy, number)
+    if one is not None:
+        return one
+    if any(_undecided(registry, proxy, number)):
+        raise HttpProblem(409, "Not open yet", f"{proxy}#{number} waits for the client's first bytes; try again")
+    record = _closed(registry, proxy, number)
+    raise HttpProblem(409, "Not open any more", f"{proxy}#{number} is over: ended by {record.ended_by}")
+
+
+def _faults(request: Request) -> Sequence[Fault]:
+    """The faults that a body asks for, validated as those of a rule are. Raises HttpProblem."""
+    value = body(request)
+    if not isinstance(value, dict):
+        raise HttpProblem(422, "Not a fault", 'the body is not a mapping; write {"reset": {"to": "client"}}')
+    rule = {"name": "by hand", **value}
+    try:
+        config = build({"proxies": {"p": {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}}})
+    except ConfigError as error:
+        errors = [text.removeprefix("proxies.p.rules[0]").removeprefix(".").removeprefix(": ") for text in error.errors]
+        raise HttpProblem(422, "Not a fault", errors[0], errors) from None
+    rules: Sequence[BaseRule] = config.proxies["p"].rules
+    faults = rules[0].faults
+    others = sorted(value.keys() - {fault.key for fault in faults})
+    if others:
+        raise HttpProblem(422, "Not a fault", f"{others[0]} is of a rule, and this is a fault by hand; remove it")
+    for fault in faults:
+        if isinstance(fault, Connect | ConnectDelay):
+            text = f"{fault.key} comes before there is a connection, and this one is open; inject reset, or hang"
+            raise HttpProblem(422, "Too late", text)
+        if isinstance(fault, Verdict):
+            raise HttpProblem(422, "Not a fault", f"{fault.key} does nothing to a connection that is open")
+    return faults
+
+
+def _trigger(fault: Fault) -> str:
+    return str(fault.after) if isinstance(fault, TriggeredFault) else "data"
+
+
+def _head(registry: Registry, proxy: str, facts: ConnectionFacts, ended_at_s: float | None) -> dict[str, Any]:
+    age_s = (ended_at_s if ended_at_s is not None else trio.current_time()) - facts.at_s
+    return {
+        "connection": f"{proxy}#{facts.number}",
+        "proxy": proxy,
+        "number": facts.number,
+        "client": host_port(facts.client, facts.client_port),
+        "opened_at": registry.wall_time(facts.at_s).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "age_ms": round(age_s * 1000, 3),
+    }
+
+
+def _peeking(registry: Registry, proxy: str, facts: ConnectionFacts) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"bytes_upstream": 0, "bytes_downstream": 0, "rule": None, "faults": [], "ended_by": None}
+    return {**_head(registry, proxy, facts, None), "upstream": None, "state": "peeking", **nothing}
+
+
+def _summary(registry: Registry, record: ConnectionRecord) -> dict[str, Any]:
+    return {
+        **_head(registry, record.proxy, record.facts, record.ended_at_s),
+        "upstream": str(record.upstream),
+        "state": "open" if record.ended_at_s is None else "closed",
+        "bytes_upstream": record.bytes_upstream,
+        "bytes_downstream": record.bytes_downstream,
+        "rule": record.rule,
+        "faults": [fault.fault for fault in record.injected],
+        "ended_by": record.ended_by,
+    }
+
+
+def _story(registry: Registry, record: ConnectionRecord) -> Mapping[str, Any]:
+    reading = record.facts.reading
+    said = reasons(reading, record.facts, record.verdict) if reading is not None else ()
+    return {
+        **_summary(registry, record),
+        "rules": [{"rule": one.rule, "holds": one.holds, "because": one.because} for one in said],
+        "injected": [
+            {key: value for key, value in log_fields(fault).items() if key not in _OF_CONNECTION}
+            for fault in record.injected
+        ],
+    }

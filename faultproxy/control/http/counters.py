@@ -1,0 +1,33 @@
+"""POST /v1/counters/reset: ordinals, counts and expectations begin anew."""
+
+from pydantic import BaseModel
+
+from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.router import Route
+from faultproxy.control.manager import Manager
+
+
+class CountersOf(BaseModel):
+    """The proxies whose counters begin anew."""
+
+    proxies: list[str]
+
+
+def routes(manager: Manager) -> tuple[Route, ...]:
+    """The routes of this module."""
+
+    async def reset(request: Request) -> Response:
+        proxy = request.query.get("proxy")
+        if proxy is not None and proxy not in manager.proxies:
+            raise HttpProblem(404, "No such proxy", f"there is no proxy {proxy}")
+        return Response.json({"proxies": manager.reset_counters(proxy, "api")})
+
+    return (
+        Route(
+            "POST",
+            "/v1/counters/reset",
+            reset,
+            "Have ordinals, counts and expectations begin anew, of all proxies or of ?proxy=.",
+            answer=CountersOf,
+        ),
+    )

@@ -1,0 +1,177 @@
+"""Connections are seen over the API, with what every rule said to them, and faults are injected into open ones."""
+
+from typing import Any
+
+import pytest
+import trio
+
+from faultproxy.control.http.connections import Story, Summaries
+from faultproxy.events.types import ConnectionClosed, FaultInjected
+from tests.control.http.asking import Asking, asking
+from tests.managing import ask, read_exactly
+from tests.network import need_syn_interception
+
+FIRST = {"name": "cold start", "when": {"first": 1}, "latency": {"delay": "1ms"}}
+ELSEWHERE = {"name": "elsewhere", "when": {"client": "10.0.0.1"}, "reset": None}
+
+
+async def talk(client: trio.SocketStream, data: bytes = b"hello") -> None:
+    """Have it echoed."""
+    await client.send_all(data)
+    assert await read_exactly(client, len(data)) == data
+
+
+async def inject(it: Asking, number: int, fault: object) -> Any:
+    """The answer to a fault by hand."""
+    return await it.api.post(f"/v1/connections/p%23{number}/faults", json=fault)
+
+
+async def test_open_ones_and_those_that_are_over() -> None:
+    """Open ones first, the latest first, with their bytes; of one proxy or one state; no more than asked for."""
+    async with asking(FIRST) as it:
+        for _ in range(2):
+            assert await ask(it.its.address("p")) == b"hi"
+        await it.its.record.wait_for(ConnectionClosed, 2)
+        async with await it.its.connect("p") as client, await it.its.connect("p"):
+            await talk(client)
+            all_of_them = await it.get("/v1/connections")
+            Summaries.model_validate(all_of_them)
+            found = all_of_them["connections"]
+            assert [(each["number"], each["state"]) for each in found[:2]] == [(4, "open"), (3, "open")]
+            assert {each["number"] for each in found[2:]} == {1, 2}
+            assert all_of_them["open"] == 2
+            three = found[1]
+            assert (three["connection"], three["bytes_upstream"], three["bytes_downstream"]) == ("p#3", 5, 5)
+            first = next(each for each in found if each["number"] == 1)
+            assert (first["rule"], first["faults"], first["ended_by"]) == ("cold start", ["latency"], "client")
+            assert len((await it.get("/v1/connections", state="closed"))["connections"]) == 2
+            assert len((await it.get("/v1/connections", limit="3"))["connections"]) == 3
+            assert (await it.get("/v1/connections", proxy="q"))["connections"] == []
+
+
+async def test_a_story() -> None:
+    """What every rule said when the connection was accepted, also when the counts have gone on since."""
+    chance = {"name": "chance", "when": {"probability": "0%"}, "reset": None}
+    async with asking(FIRST, ELSEWHERE, chance) as it:
+        async with await it.its.connect("p") as client, await it.its.connect("p") as other:
+            await talk(client)
+            await talk(other)
+            first = await it.get("/v1/connections/p%231")
+            Story.model_validate(first)
+            assert [(each["rule"], each["holds"]) for each in first["rules"]] == [
+                ("cold start", True),
+                ("elsewhere", False),
+                ("chance", False),
+            ]
+            assert first["rules"][0]["because"] == "1st that it counts, of the first 1"
+            assert first["rules"][1]["because"] == "client 127.0.0.1 is not in 10.0.0.1/32"
+            (fault,) = first["injected"]
+            assert (fault["rule"], fault["fault"], fault["client_sees"]) == ("cold start", "latency", "delay")
+            second = await it.get("/v1/connections/p%232")
+            assert second["rules"][0]["because"] == "2nd that it counts, past the first 1"
+        await it.its.record.wait_for(ConnectionClosed, 2)
+        over = await it.get("/v1/connections/p%231")
+        assert (over["state"], over["ended_by"], over["rules"]) == ("closed", "client", first["rules"])
+
+
+async def test_the_story_of_a_client_that_was_refused() -> None:
+    """It has no connection, and is among those that are over, with the rule that decided and why."""
+    need_syn_interception()
+    every = {"name": "every other", "when": {"every": 2}, "refuse": None}
+    async with asking(every, ELSEWHERE) as it:
+        assert await ask(it.its.address("p")) == b"hi"
+        assert await ask(it.its.address("p")) == "ECONNREFUSED"
+        story = await it.get("/v1/connections/p%232")
+        assert (story["ended_by"], story["faults"], story["rule"]) == ("fault", ["refuse"], "every other")
+        assert story["rules"][0] == {
+            "rule": "every other",
+            "holds": True,
+            "because": "2nd that it counts, every 2nd",
+        }
+        assert story["rules"][1]["because"] == 'not read: "every other" has decided'
+        assert not story["client"].endswith(":0")
+
+
+async def test_a_client_whose_first_bytes_are_waited_for() -> None:
+    """It is listed, and has no story yet; no fault can be injected before it is decided."""
+    hears = {"name": "hears", "when": {"starts_with": "GET"}, "reset": None}
+    async with asking(hears, peek_timeout="1h") as it, await it.its.connect("p") as client:
+        found: list[Any] = []
+        while not found:
+            found = (await it.get("/v1/connections"))["connections"]
+        assert [each["state"] for each in found] == ["peeking"]
+        assert (await it.get("/v1/connections/p%231"))["rules"] == []
+        answer = await inject(it, 1, {"reset": {}})
+        assert (answer.status_code, "first bytes" in answer.json()["detail"]) == (409, True)
+        await talk(client, b"PUT ")
+        (said,) = (await it.get("/v1/connections/p%231"))["rules"]
+        assert said["because"].endswith('and this client says "PUT "')
+
+
+async def test_a_reset_by_hand() -> None:
+    """At once: the client gets RST; logged without a rule, and with who asked for it; counted apart."""
+    async with asking(FIRST) as it, await it.its.connect("p") as client:
+        await talk(client)
+        answer = await inject(it, 1, {"reset": {"to": "client"}})
+        assert answer.json()["faults"][0]["fault"] == "reset"
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some(1)
+        event = await it.its.record.wait_for(FaultInjected, fault="reset")
+        assert (event.rule, event.ordinal, event.source, event.client_sees) == (None, None, "api", "ECONNRESET")
+        assert it.its.stats.count(event) == 1
+        assert it.its.stats.injected("p") == {"cold start": 1}
+        answer = await inject(it, 1, {"reset": {}})
+        assert (answer.status_code, answer.json()["detail"]) == (409, "p#1 is over: ended by fault")
+
+
+async def test_a_shape_by_hand() -> None:
+    """It acts at once and through an edit, another of its kind takes its place, and it is gone when it is deleted."""
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        for at in (5, 12):
+            await inject(it, 1, {"corrupt": {"at": [at], "direction": "upstream"}})
+        await it.its.edit(p={**it.its.manager.config.proxies["p"].dump(), "rules": [FIRST]})
+        await client.send_all(b"01234567")
+        got = await read_exactly(client, 8)
+        assert got != b"01234567"
+        assert got[:7] == b"0123456"
+        (event,) = it.its.record.of(FaultInjected, fault="corrupt")
+        assert event.source == "api"
+        await inject(it, 1, {"corrupt": {"at": [13], "direction": "upstream"}})
+        assert (await it.api.delete("/v1/connections/p%231/faults")).status_code == 204
+        await talk(client)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        ({"refuse": None}, 422, "refuse comes before there is a connection"),
+        ({"slow_connect": {"delay": "1s"}}, 422, "slow_connect comes before there is a connection"),
+        ({"pass": None}, 422, "pass does nothing"),
+        ({"rset": None}, 422, 'rset: "rset" is not a key here; write reset'),
+        ({"reset": {"after": 4}}, 422, 'reset.after: "4" has no unit'),
+        ({"reset": None, "when": {"first": 1}}, 422, "when is of a rule"),
+        ({"reset": None, "name": "x"}, 422, "name is of a rule"),
+        ({}, 422, "has no fault"),
+        ([], 422, "the body is not a mapping"),
+    ],
+)
+async def test_what_is_no_fault_by_hand(body: object, status: int, detail: str) -> None:
+    """It says why, in the file's words, and nothing happens."""
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        answer = await inject(it, 1, body)
+        assert answer.status_code == status
+        assert answer.json()["detail"].startswith(detail)
+        await talk(client)
+
+
+async def test_who_is_not_there() -> None:
+    """404, for a number that never was, and for what is no name of a connection."""
+    async with asking() as it:
+        for name in ("p%231", "q%231", "p", "p%23x"):
+            assert (await it.api.get(f"/v1/connections/{name}")).status_code == 404
+            assert (await it.api.post(f"/v1/connections/{name}/faults", json={"reset": None})).status_code == 404
+        assert (await it.api.post("/v1/connections/p%231/faults", content=b"{")).status_code == 400
+        for query in ({"limit": "x"}, {"state": "shut"}):
+            assert (await it.api.get("/v1/connections", params=query)).status_code == 400
