@@ -29,19 +29,19 @@ async def test_what_has_happened() -> None:
         said = await it.get("/v1/events")
         Events.model_validate(said)
         names = [event["event"] for event in said["events"]]
-        assert names == ["proxy.started", *["fault.injected"] * 3]
+        assert names == ["proxy.started", "api.started", *["fault.injected"] * 3]
         ids = [event["id"] for event in said["events"]]
-        assert ids == list(range(ids[0], ids[0] + 4))
+        assert ids == list(range(ids[0], ids[0] + 5))
         assert (said["last"], said["dropped"]) == (ids[-1], 0)
-        assert list(said["events"][1])[:6] == ["id", "timestamp", "level", "event", "proxy", "connection"]
-        assert [event["injected"] for event in said["events"][1:]] == [1, 2, 3]
+        assert list(said["events"][2])[:6] == ["id", "timestamp", "level", "event", "proxy", "connection"]
+        assert [event["injected"] for event in said["events"][2:]] == [1, 2, 3]
         assert len((await it.get("/v1/events", event="fault.injected,fault.dry_run"))["events"]) == 3
         assert len((await it.get("/v1/events", rule="cut"))["events"]) == 3
         assert len((await it.get("/v1/events", proxy="q"))["events"]) == 0
         assert len((await it.get("/v1/events", level="warning"))["events"]) == 0
         since = await it.get("/v1/events", since=str(ids[1]), limit="1")
         assert ([event["id"] for event in since["events"]], since["last"]) == ([ids[2]], ids[2])
-        assert [e["id"] for e in (await it.get("/v1/events", limit="2"))["events"]] == ids[2:]
+        assert [e["id"] for e in (await it.get("/v1/events", limit="2"))["events"]] == ids[3:]
 
 
 @pytest.mark.parametrize("query", [{"event": "fault.injcted"}, {"level": "loud"}, {"since": "-1"}, {"limit": "x"}])
@@ -74,11 +74,12 @@ async def test_debug_is_kept_while_it_is_listened_to() -> None:
     async with asking() as it:
         await ask(it.its.address("p"))
         await it.its.record.wait_for(ConnectionClosed)
-        assert [e["event"] for e in (await it.get("/v1/events", level="debug"))["events"]] == ["proxy.started"]
+        its = (await it.get("/v1/events", level="debug"))["events"]
+        assert [event["event"] for event in its] == ["proxy.started", "api.started"]
         async with it.listen(level="debug") as stream:
             await ask(it.its.address("p"))
             assert [(await stream.next())["event"] for _ in range(2)] == ["connection.opened", "connection.closed"]
-        assert len((await it.get("/v1/events"))["events"]) == 1
+        assert len((await it.get("/v1/events"))["events"]) == 2
 
 
 async def test_no_gap_and_no_double() -> None:
