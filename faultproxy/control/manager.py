@@ -16,7 +16,7 @@ from faultproxy.control.edits import Edit
 from faultproxy.control.layers import Layers
 from faultproxy.control.listeners import CannotListen, make_listeners
 from faultproxy.events.bus import Bus
-from faultproxy.events.types import ConfigLoaded, ConfigRejected, CountersReset, ProxyStarted
+from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.kernel import memory
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.listener.unix_listener import AnyListener
@@ -183,18 +183,6 @@ class Manager:
         loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
         self.bus.publish(loaded)
         return loaded
-
-    def reset_counters(self, proxy: str | None, source: Literal["api", "python"]) -> list[str]:
-        """Have ordinals, counts and expectations of a proxy's rules begin anew, or of all; between two clients.
-
-        Returns the names of the proxies. Raises KeyError.
-        """
-        names = list(self.proxies) if proxy is None else [proxy]
-        for name in names:
-            self.proxies[name].reset_counts()
-            self._services.stats.reset(name)
-        self.bus.publish(CountersReset(proxy=proxy, source=source))
-        return names
 
     def drain(self) -> None:
         """Give the addresses back and accept no more; open connections go on in the services' nursery."""

@@ -139,10 +139,11 @@ class RunningProxy:
         return unmet
 
     def reset_counts(self) -> None:
-        """Have the ordinals of all rules begin anew; ``expect`` is that of the rules that there are now."""
+        """Have the ordinals and counts of all rules begin anew; those are expected that there are now."""
         for state in self._rules.states.values():
             state.considered = state.matched = 0
         self._expected = {rule.name: rule.expect for rule in self._rules.rules}
+        self._services.stats.reset(self.name)
 
     def update(self, settings: ProxySettings, listener: AnyListener) -> int:
         """Take new settings, and perhaps another listener, between two clients. They are in force when it returns.

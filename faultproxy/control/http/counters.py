@@ -5,6 +5,7 @@ from pydantic import BaseModel
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
+from faultproxy.events.types import CountersReset
 
 
 class CountersOf(BaseModel):
@@ -20,7 +21,11 @@ def routes(manager: Manager) -> tuple[Route, ...]:
         proxy = request.query.get("proxy")
         if proxy is not None and proxy not in manager.proxies:
             raise HttpProblem(404, "No such proxy", f"there is no proxy {proxy}")
-        return Response.json({"proxies": manager.reset_counters(proxy, "api")})
+        names = list(manager.proxies) if proxy is None else [proxy]
+        for name in names:  # between two clients: there is no checkpoint
+            manager.proxies[name].reset_counts()
+        manager.bus.publish(CountersReset(proxy=proxy, source="api"))
+        return Response.json({"proxies": names})
 
     return (
         Route(
