@@ -182,6 +182,8 @@ class Manager:
         texts = (*changes.texts, *moved)
         loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
         self.bus.publish(loaded)
+        for _ in range(2):  # by then the task of each connection that a live rule reaches has taken its first step
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return loaded
 
     def drain(self) -> None:
