@@ -35,6 +35,7 @@ _DELAY = "delay"
 _GAVE_UP = "no answer in time"
 _MOST_OPEN = 100_000
 _MOST_LEAKS = 1_000
+_MOST_OUTAGES = 1_000
 _LEAK_S = 0.9  # a proxy that has sent FIN reads on for a second
 
 
@@ -91,7 +92,7 @@ class _Open:
 
 
 class Attempts:
-    """Collects the attempts of each proxy's clients. Times are seconds on any clock, as they are handed in.
+    """Collects the attempts of each proxy's clients. Times are seconds since the first event, as saw() returns them.
 
     Holds at most ``most`` attempts: when there are more, the older half of each client's is dropped, and counted in
     ``forgotten``. ``dropped`` counts log lines that are missing, ``sees_all`` says whether connections without a fault
@@ -135,17 +136,19 @@ class Attempts:
         for connection, its in self._open.items():
             attempt = its.attempts[its.index]
             if attempt.cause is not None and attempt.cause.sees == "EOF" and attempt.failed_s is not None:
-                held_s = self.last_s - attempt.failed_s
+                held_s = round(self.last_s - attempt.failed_s, 6)
                 if held_s >= _LEAK_S:
                     still.append(Leak(proxy=its.client[0], client=its.client[1], connection=connection, held_s=held_s))
         return (self._leaks + still)[:_MOST_LEAKS]
 
-    def saw(self, at_s: float) -> None:
-        """Something happened at this time."""
+    def saw(self, at_s: float) -> float:
+        """Something happened at this time of any clock; the same in seconds since the first event."""
         if self.first_s is None:
             self.first_s = at_s
-        if at_s > self.last_s:
-            self.last_s = at_s
+        since_s = round(at_s - self.first_s, 6)
+        if since_s > self.last_s:
+            self.last_s = since_s
+        return since_s
 
     def started(self, proxy: str, run: str) -> None:
         """A proxy started. Another run numbers its connections anew."""
@@ -173,7 +176,7 @@ class Attempts:
         """A fault was injected."""
         its = self._open.get(connection)
         if its is None:
-            its = self._begin(at_s - elapsed_ms / 1000, proxy, connection, client)
+            its = self._begin(round(at_s - elapsed_ms / 1000, 6), proxy, connection, client)
         cause = self._causes.setdefault(cause, cause)
         if cause.sees in _ERRORS:
             self._fail(its, at_s, cause)
@@ -189,7 +192,7 @@ class Attempts:
         """The upstream could not be dialled for this client."""
         its = self._open.get(connection)
         if its is None:
-            its = self._begin(at_s - elapsed_ms / 1000, proxy, connection, client)
+            its = self._begin(round(at_s - elapsed_ms / 1000, 6), proxy, connection, client)
         cause = Cause(None, "upstream", error)
         self._fail(its, at_s, self._causes.setdefault(cause, cause))
 
@@ -212,10 +215,14 @@ class Attempts:
                 its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
         elif cause.sees == "EOF" and at_s - failed_s >= _LEAK_S and len(self._leaks) < _MOST_LEAKS:
             proxy, client = its.client
-            self._leaks.append(Leak(proxy=proxy, client=client, connection=connection, held_s=at_s - failed_s))
+            self._leaks.append(
+                Leak(proxy=proxy, client=client, connection=connection, held_s=round(at_s - failed_s, 6))
+            )
 
     def outage_started(self, at_s: float, proxy: str, cause: Cause) -> None:
         """Every client is kept out from now on."""
+        if len(self.outages) >= _MOST_OUTAGES:
+            del self.outages[0]
         self.outages.append(Outage(proxy=proxy, cause=cause, started_s=at_s))
 
     def outage_ended(self, at_s: float, proxy: str) -> None:
@@ -227,6 +234,8 @@ class Attempts:
                 return
 
     def _begin(self, at_s: float, proxy: str, connection: str, client: str) -> _Open:
+        if self._count >= self._most:
+            self._forget()
         host = client.rpartition(":")[0].strip("[]") if client[:5] != "unix:" else client
         key = proxy, host
         attempts = self._clients.get(key)
@@ -238,8 +247,6 @@ class Attempts:
         if len(self._open) > _MOST_OPEN:  # at level info no line says that one is over
             del self._open[next(iter(self._open))]
         self._count += 1
-        if self._count > self._most:
-            self._forget()
         return its
 
     def _forget(self) -> None:
@@ -265,7 +272,7 @@ class Attempts:
 
 def take_event(attempts: Attempts, at_s: float, event: Event) -> None:
     """Take an event that happened at this time."""
-    attempts.saw(at_s)
+    at_s = attempts.saw(at_s)
     match event:
         case ConnectionOpened():
             attempts.opened(at_s, event.proxy, event.connection, event.client)

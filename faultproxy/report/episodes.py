@@ -19,14 +19,14 @@ _OVERLAP_S = 0.001  # less is the order in which events were written
 class Episode:
     """A client fails, and tries again.
 
-    ``started_s`` is its first failure. ``gaps_s`` are the waits from each failure to the next attempt, the last of them
-    before the attempt that was served; the first thousand. ``recovery_s`` is from the first failure to that attempt;
-    None if there was none. ``overlaps`` counts attempts that began before the one before them had failed, ``unseen``
-    failures whose time was not seen: the gap after such a one is counted from its start.
+    ``started_s`` is its first failure, ``failed_until_s`` its last. ``gaps_s`` are the waits from each failure to the
+    next attempt, the last of them before the attempt that was served; the first thousand. ``recovery_s`` is from the
+    first failure to that attempt; None if there was none. ``overlaps`` counts attempts that began before the one before
+    them had failed, ``unseen`` failures whose time was not seen: the gap after such a one is counted from its start.
     """
 
     started_s: float
-    last_s: float
+    failed_until_s: float
     attempts: int
     failures: int
     gaps_s: tuple[float, ...]
@@ -76,7 +76,7 @@ def _episode(failed: Sequence[ClientAttempt], served: ClientAttempt | None, log_
         end = "never came back"
     return Episode(
         started_s=started_s,
-        last_s=served.started_s if served is not None else last_s,
+        failed_until_s=last_s,
         attempts=len(tried),
         failures=len(failed),
         gaps_s=tuple(gaps),

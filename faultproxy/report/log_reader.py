@@ -41,8 +41,7 @@ class LogReader:
                 continue
             self.ours += 1
             try:
-                at_s = datetime.fromisoformat(entry["timestamp"]).timestamp()
-                attempts.saw(at_s)
+                at_s = attempts.saw(datetime.fromisoformat(entry["timestamp"]).timestamp())
                 if name in _NAMES:
                     _take(attempts, name, at_s, entry)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError):

@@ -1,12 +1,13 @@
 """The report: what the clients of each proxy did about the faults, as values, and as what JSON can say. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from faultproxy.report.attempts import Attempts, Cause, Leak, Outage
+from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, Leak, Outage
 from faultproxy.report.backoff import Backoff, recognise
 from faultproxy.report.episodes import Episode, find_episodes
+from faultproxy.report.storms import Storm, find_storms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +37,13 @@ class ProxyReport:
     failures: int
     clients: int
     outages: tuple[Outage, ...]
+    storms: tuple[Storm, ...]
     leaks: tuple[Leak, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryReport:
-    """What the clients did. Times are seconds since ``begins``, the first event's time, or since the recording began.
+    """What the clients did. Times are seconds since the first event; ``begins`` is when that was, if a log says so.
 
     ``clients`` are those that failed at least once. ``notes`` say what could not be seen.
     """
@@ -71,50 +73,48 @@ class RetryReport:
 
 def make_report(attempts: Attempts, *, begins: str | None = None, notes: Iterable[str] = ()) -> RetryReport:
     """The report of what was collected."""
-    first_s = attempts.first_s if attempts.first_s is not None else 0.0
-    last_s = max(attempts.last_s, first_s)
-    clients: list[ClientReport] = []
-    counts: dict[str, list[int]] = {name: [0, 0, 0] for name in attempts.proxies}
+    by_proxy: dict[str, list[tuple[str, Sequence[ClientAttempt]]]] = {name: [] for name in attempts.proxies}
     for proxy, client, its in attempts.clients():
-        failures = sum(attempt.cause is not None for attempt in its)
-        count = counts.setdefault(proxy, [0, 0, 0])
-        count[0] += len(its)
-        count[1] += failures
-        count[2] += 1
-        if failures:
-            episodes = tuple(find_episodes(its, last_s))
-            backoff = recognise([one.gaps_s for one in episodes], sum(one.overlaps for one in episodes))
-            moved = tuple(_moved(one, first_s) for one in episodes)
-            clients.append(
-                ClientReport(
-                    proxy=proxy,
-                    client=client,
-                    attempts=len(its),
-                    failures=failures,
-                    episodes=moved,
-                    backoff=backoff,
-                )
-            )
+        by_proxy.setdefault(proxy, []).append((client, its))
     for outage in attempts.outages:
-        counts.setdefault(outage.proxy, [0, 0, 0])
+        by_proxy.setdefault(outage.proxy, [])
     leaks = attempts.leaks()
-    proxies = tuple(
-        ProxyReport(
-            proxy=proxy,
-            attempts=tried,
-            failures=failures,
-            clients=seen,
-            outages=tuple(_outage(one, first_s) for one in attempts.outages if one.proxy == proxy),
-            leaks=tuple(leak for leak in leaks if leak.proxy == proxy),
+    clients: list[ClientReport] = []
+    proxies: list[ProxyReport] = []
+    for proxy, seen in by_proxy.items():
+        failed = [client for client in (_client(proxy, *each, attempts.last_s) for each in seen) if client.failures]
+        outages = [outage for outage in attempts.outages if outage.proxy == proxy]
+        episodes = (episode for client in failed for episode in client.episodes)
+        clients += failed
+        proxies.append(
+            ProxyReport(
+                proxy=proxy,
+                attempts=sum(len(its) for _, its in seen),
+                failures=sum(client.failures for client in failed),
+                clients=len(seen),
+                outages=tuple(outages),
+                storms=find_storms([its for _, its in seen], episodes, outages, attempts.last_s),
+                leaks=tuple(leak for leak in leaks if leak.proxy == proxy),
+            )
         )
-        for proxy, (tried, failures, seen) in counts.items()
-    )
     return RetryReport(
         begins=begins,
-        lasts_s=_rounded(last_s - first_s),
+        lasts_s=attempts.last_s,
         clients=tuple(clients),
-        proxies=proxies,
+        proxies=tuple(proxies),
         notes=(*notes, *_notes(attempts, clients)),
+    )
+
+
+def _client(proxy: str, client: str, its: Sequence[ClientAttempt], last_s: float) -> ClientReport:
+    episodes = tuple(find_episodes(its, last_s))
+    return ClientReport(
+        proxy=proxy,
+        client=client,
+        attempts=len(its),
+        failures=sum(attempt.cause is not None for attempt in its),
+        episodes=episodes,
+        backoff=recognise([one.gaps_s for one in episodes], sum(one.overlaps for one in episodes)),
     )
 
 
@@ -153,16 +153,3 @@ def _notes(attempts: Attempts, clients: Sequence[ClientReport]) -> Iterable[str]
         yield "while an outage silences the listener, clients that try to connect are not seen"
     if any(episode.unseen for client in clients for episode in client.episodes):
         yield "where a client waits for an answer in vain, its own timeout is part of the wait until its next attempt"
-
-
-def _moved(episode: Episode, first_s: float) -> Episode:
-    return replace(episode, started_s=_rounded(episode.started_s - first_s), last_s=_rounded(episode.last_s - first_s))
-
-
-def _outage(outage: Outage, first_s: float) -> Outage:
-    ended_s = _rounded(outage.ended_s - first_s) if outage.ended_s is not None else None
-    return replace(outage, started_s=_rounded(outage.started_s - first_s), ended_s=ended_s)
-
-
-def _rounded(seconds: float) -> float:
-    return round(seconds, 6)

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from faultproxy.report.backoff import Backoff
 from faultproxy.report.episodes import Episode
 from faultproxy.report.report import ClientReport, ProxyReport, RetryReport
+from faultproxy.report.storms import Storm
 from faultproxy.units import one_line
 
 _MOST_CLIENTS = 20
 _MOST_EPISODES = 5
 _MOST_GAPS = 12
+_FEW, _FEW_ATTEMPTS = 3, 20
 
 
 def as_text(report: RetryReport) -> str:
@@ -66,6 +68,8 @@ def _proxy(proxy: ProxyReport) -> Iterator[str]:
         how_long = f"for {seconds(outage.ended_s - outage.started_s)} s" if outage.ended_s is not None else "to the end"
         sees = f"every client sees {outage.cause.sees}"
         yield f'  outage "{name}" from {seconds(outage.started_s)} s on, {how_long}: {sees}'
+    for storm in proxy.storms:
+        yield from (f"  {line}" for line in storm_sentences(storm))
     for leak in proxy.leaks[:_MOST_EPISODES]:
         yield f"  {leak.client} held {leak.connection} open for {seconds(leak.held_s)} s after EOF: a leak"
     if len(proxy.leaks) > _MOST_EPISODES:
@@ -91,6 +95,23 @@ def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bo
         return f"{name} failed once ({_causes(episode)}), and {_end(episode)}"
     tries = f"retried {'once' if retries == 1 else f'{retries} times'}"
     return f"{name} {tries}, waiting {waits(episode.gaps_s)}{policy}, and {_end(episode)}"
+
+
+def storm_sentences(storm: Storm) -> Iterator[str]:
+    """What the clients did together; nothing of a disturbance with few clients and attempts."""
+    if storm.clients < _FEW and storm.attempts < _FEW_ATTEMPTS:
+        return
+    span = f"from {seconds(storm.started_s)} s on for {seconds(storm.ended_s - storm.started_s)} s"
+    before = f"{storm.rate_before:.3g} before" if storm.rate_before is not None else "what was not seen before"
+    name = "a retry storm: " if storm.is_storm else ""
+    unseen = " (those that were seen)" if storm.had_outage else ""
+    yield (
+        f"{span} {name}{count(storm.clients, 'client')} made {count(storm.attempts, 'attempt')}{unseen}, "
+        f"{storm.peak} a second at the peak against {before}"
+    )
+    if storm.returned >= _FEW:
+        herd = f"{storm.herd} of {storm.returned} clients came back within 0.1 s"
+        yield f"  at its end {herd}{': a herd' if storm.is_herd else ''}; {storm.peak_after} attempts a second at most"
 
 
 def count(number: int, noun: str) -> str:

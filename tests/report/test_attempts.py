@@ -8,7 +8,8 @@ RESET = Cause("cut", "reset", "ECONNRESET")
 
 
 def tried(script: Script) -> list[ClientAttempt]:
-    """The attempts of the script's only client."""
+    """The attempts of the script's only client, in the script's time."""
+    script.add(0.0, LogDropped(count=0))
     ((proxy, client, attempts),) = collected(script.events).clients()
     assert (proxy, client) == ("shop", "10.0.0.7")
     return attempts
@@ -104,7 +105,7 @@ def test_another_run_numbers_its_connections_anew() -> None:
     first.opens(1.0)
     second.fails(5.0)
     started = ProxyStarted(proxy="shop", listen="", upstream="", rules=0, seed=0, run="b", config={})
-    attempts = collected([*first.events, (4.0, started), *second.events])
+    attempts = collected([(0.0, LogDropped(count=0)), *first.events, (4.0, started), *second.events])
     ((_, _, its),) = attempts.clients()
     assert its == [ClientAttempt(1.0), ClientAttempt(5.0, 5.0, RESET)]
 
@@ -135,4 +136,4 @@ def test_outages_have_their_times() -> None:
     script = Script()
     script.outage(1.0, 2.0)
     script.outage(3.0, None)
-    assert [(its.started_s, its.ended_s) for its in collected(script.events).outages] == [(1.0, 2.0), (3.0, None)]
+    assert [(its.started_s, its.ended_s) for its in collected(script.events).outages] == [(0.0, 1.0), (2.0, None)]
