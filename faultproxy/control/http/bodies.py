@@ -65,8 +65,8 @@ def _read_json(text: str) -> Any:
         raise _problem(f"{NAME}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}") from None
     except RecursionError:
         raise _problem(_TOO_DEEP) from None
-    except ValueError as error:
-        raise _problem(f"{NAME}: {error}") from None
+    except ValueError:  # int() reads no more digits than 4,300
+        raise _problem(f"{NAME}: holds a number that is too long; write a shorter one") from None
     _check_size(value)
     return value
 
@@ -76,12 +76,12 @@ def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{quote(twice)} stands twice in one object; write it once")
+        raise _problem(f"{NAME}: {quote(twice)} stands twice in one object; write it once")
     return mapping
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON; write a number")
+    raise _problem(f"{NAME}: {name} is not JSON; write a number")
 
 
 def _check_size(value: Any) -> None:

@@ -65,9 +65,10 @@ class Access:
             raise HttpProblem(403, "Forbidden", f"{quote(host[:200])} is not known as a name of this host; {right}")
 
     def _is_ours(self, name: str) -> bool:
-        if name in self.allowed_hosts or name == "localhost" or ("." not in name and not name.startswith("[")):
+        full = name.removesuffix(".")
+        if full == "localhost" or full.endswith(_PRIVATE) or full in self.allowed_hosts:
             return True
-        if name.removesuffix(".").endswith(_PRIVATE) or name.removesuffix(".") in self.allowed_hosts:
+        if "." not in name and not name.startswith("["):
             return True
         try:
             ip_address(name.strip("[]"))

@@ -1,0 +1,102 @@
+"""A request finds its route by its path, and what is refused is told in the dialect of that path."""
+
+import json
+
+import pytest
+
+from faultproxy.control.http.messages import EventStream, HttpProblem, Request, Response
+from faultproxy.control.http.router import Route, Router
+
+HOST = {"host": "localhost"}
+
+
+async def show(request: Request) -> Response:
+    return Response.json(dict(request.parameters))
+
+
+async def fixed(_: Request) -> Response:
+    return Response.text("fixed")
+
+
+async def refuse(_: Request) -> Response:
+    raise HttpProblem(404, "proxy not found")
+
+
+def loud(problem: HttpProblem) -> Response:
+    return Response.text(problem.title.upper(), problem.status)
+
+
+ROUTER = Router(
+    [
+        Route("GET", "/v1/proxies/{name}", show, "One."),
+        Route("PUT", "/v1/proxies/{name}/rules/{rule}", show, "One."),
+        Route("DELETE", "/v1/proxies/{name}/rules/{rule}", show, "One."),
+        Route("GET", "/v1/proxies/all", fixed, "All."),
+        Route("GET", "/", fixed, "The page."),
+        Route("GET", "/proxies/{name}", refuse, "One.", dialect="toxiproxy"),
+    ],
+    renderers={"toxiproxy": loud},
+)
+
+
+async def ask(method: str, path: str) -> Response:
+    answer = await ROUTER.answer(Request(method, path, headers=HOST))
+    assert not isinstance(answer, EventStream)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        ("/v1/proxies/redis", {"name": "redis"}),
+        ("/v1/proxies/redis%2317", {"name": "redis#17"}),
+        ("/v1/proxies/db%3A5432", {"name": "db:5432"}),
+        ("/v1/proxies/db:5432", {"name": "db:5432"}),
+        ("/v1/proxies/a%2Fb%20c%25", {"name": "a/b c%"}),
+        ("/v1/proxies/%C3%A9", {"name": "é"}),
+        ("/v1/proxies/%FF", {"name": "\ufffd"}),
+        ("/v1/proxies/..", {"name": ".."}),
+    ],
+)
+async def test_parameters_are_decoded_after_the_path_is_cut(path: str, parameters: object) -> None:
+    """An encoded slash belongs to the name; nothing else is resolved."""
+    assert json.loads((await ask("GET", path)).body) == parameters
+
+
+async def test_a_fixed_segment_goes_before_a_parameter() -> None:
+    """In whatever order they were added."""
+    assert (await ask("GET", "/v1/proxies/all")).body == b"fixed"
+    assert (await ask("GET", "/")).body == b"fixed"
+
+
+async def test_head_is_answered_as_get() -> None:
+    """The server leaves the body out."""
+    assert (await ask("HEAD", "/")).body == b"fixed"
+
+
+async def test_another_method_is_405_with_those_there_are() -> None:
+    """In Allow, and in words."""
+    answer = await ask("POST", "/v1/proxies/redis")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+    answer = await ask("GET", "/v1/proxies/redis/rules/cut")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, PUT")
+    assert (await ask("OPTIONS", "/")).status == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2", "/v1/proxies/", "/v1/proxies//rules/cut", "//", "", "*", "/V1/proxies/a", "http://a/"]
+)
+async def test_what_is_not_there_is_404(path: str) -> None:
+    """An empty name is none."""
+    answer = await ask("PUT", path)
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_dialect_tells_its_own_problems() -> None:
+    """Those of its handlers, of methods, and of who may not ask; a path that nobody has is told natively."""
+    assert (await ask("GET", "/proxies/a")).body == b"PROXY NOT FOUND"
+    assert (await ask("PUT", "/proxies/a")).body == b"METHOD NOT ALLOWED"
+    answer = await ROUTER.answer(Request("GET", "/proxies/a", headers={"host": "example.com"}))
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.body) == (403, b"FORBIDDEN")
