@@ -137,7 +137,10 @@ async def listen(address: Address) -> Api:
 
 def _why_not(circles: Circles, client: trio.SocketStream) -> HttpProblem | None:
     """Why a client may ask nothing: by a proxy of this process, whoever reaches the proxy would reach the API."""
-    peer = client.socket.getpeername()
+    try:
+        peer = client.socket.getpeername()
+    except OSError:  # ENOTCONN: it has reset the connection already
+        return None
     if isinstance(peer, tuple) and (through := circles.through(sockets.unmapped(peer[0]), peer[1])):
         return HttpProblem(403, "Forbidden", f"proxy {through[-1]} dials this API; write another upstream")
     return None

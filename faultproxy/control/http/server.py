@@ -172,6 +172,7 @@ class _Client:
         self._sending = trio.CancelScope()
         self._turn = trio.Lock()
         self._held = 0
+        self._is_head = False  # the request wants no body in its answer
         self.is_torn = False
 
     def drain(self) -> None:
@@ -215,6 +216,7 @@ class _Client:
         if self._is_draining:
             return None
         self.idle_since = trio.current_time()
+        self._is_head = False
         request: Request | None = None
         with trio.move_on_after(_IDLE_S) as self._waiting:
             request = await self._receive_request()
@@ -234,6 +236,7 @@ class _Client:
                 raise _refusal(error, head) from None
             if isinstance(event, h11.Request):
                 head = event
+                self._is_head = head.method == b"HEAD"
                 self._begin()
                 self._check_head(head)
             elif isinstance(event, h11.Data):
@@ -295,19 +298,19 @@ class _Client:
             ).response()
         self._release()
         if isinstance(answer, EventStream):
-            await self._answer_with_stream(answer, is_head=request.method == "HEAD")
+            await self._answer_with_stream(answer)
         else:
-            await self._send_response(answer, is_head=request.method == "HEAD")
+            await self._send_response(answer)
 
-    async def _answer_with_stream(self, events: EventStream, *, is_head: bool) -> None:
+    async def _answer_with_stream(self, events: EventStream) -> None:
         async with aclosing(events.chunks) as chunks:
-            if self._server.streams >= MOST_STREAMS and not is_head:
+            if self._server.streams >= MOST_STREAMS and not self._is_head:
                 detail = f"{MOST_STREAMS} clients have a stream of events already; close one"
                 await self._send_response(HttpProblem(503, "Service Unavailable", detail).response())
                 return
             headers = {"content-type": "text/event-stream", "connection": "close"}
             head = self._encode(_head(200, headers))
-            if is_head:
+            if self._is_head:
                 await self._send(head + self._encode(h11.EndOfMessage()))
                 return
             self._server.streams += 1
@@ -345,14 +348,14 @@ class _Client:
         async with self._turn:
             await self._send(self._encode(h11.Data(data=chunk)))
 
-    async def _send_response(self, response: Response, *, is_head: bool = False, is_last: bool = False) -> None:
+    async def _send_response(self, response: Response, *, is_last: bool = False) -> None:
         headers = dict(response.headers)
         if response.status not in _EMPTY:
             headers["content-length"] = str(len(response.body))
         if is_last or self._is_draining:
             headers["connection"] = "close"
         data = self._encode(_head(response.status, headers))
-        if not is_head and response.status not in _EMPTY:
+        if not self._is_head and response.status not in _EMPTY:
             data += self._encode(h11.Data(data=response.body))
         await self._send(data + self._encode(h11.EndOfMessage()))
 

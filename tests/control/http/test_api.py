@@ -17,7 +17,7 @@ from faultproxy.control.http.api import listen
 from faultproxy.control.listeners import CannotListen
 from tests.control.http.serving import LAST, status, talk
 from tests.managing import at, connect, managed
-from tests.peers import Upstream, nobody, read_to_the_end
+from tests.peers import Upstream, nobody, read_to_the_end, reset
 from tests.peers import connect as connect_blocking
 from tests.running import Faultproxy, one
 
@@ -149,6 +149,15 @@ class TestTaken:
         assert f"(pid {os.getpid()}) holds it" in proxy.errors
         assert "Traceback" not in proxy.errors
         assert not proxy.log
+
+
+async def test_who_resets_at_once_is_no_bug() -> None:
+    """Its address cannot be asked for any more."""
+    async with managed(CONFIG, api=parse_listen("127.0.0.1:0")) as its:
+        host, _, port = its.api.removeprefix("http://").partition(":")
+        for _ in range(50):
+            reset(connect_blocking((host, int(port))))
+        assert status(await talk((host, int(port)), LIVE)) == 200
 
 
 @pytest.fixture

@@ -148,6 +148,16 @@ class TestRefusals:
         assert problem(answer)["detail"] == "the body is larger than 8 MiB"
         assert status(answer) == 413
 
+    async def test_head_is_refused_without_a_body(self) -> None:
+        """As its answers never have one; what follows it and is refused has one."""
+        head = b"HEAD / HTTP/1.1\r\nHost: localhost\r\n"
+        async with serving() as served:
+            answer = await talk(served.address, head + b"Content-Length: 99999999\r\n\r\n")
+            assert status(answer) == 413
+            assert answer.endswith(b"\r\n\r\n")
+            answer = await talk(served.address, head + b"\r\ngarbage\r\n\r\n")
+            assert problem(answer[answer.rindex(b"HTTP/1.1 4") :])["status"] == 400
+
     async def test_a_long_chunked_body_is_refused_when_it_is_too_long(self) -> None:
         """413, and no reset."""
         chunk = b"100000\r\n" + bytes(2**20) + b"\r\n"
