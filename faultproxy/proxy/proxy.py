@@ -167,6 +167,10 @@ class RunningProxy:
         self._rest.cancel()
         return unaffected
 
+    def reset_connections(self) -> None:
+        """Reset those that are open now, as a server that is restarted does."""
+        self._connections.reset("fault")
+
     def judge_waiting(self) -> None:
         """Judge those who have come by now, before an edit changes the rules; who is held by a rule stays so."""
         self._acceptor.judge_waiting()

@@ -17,6 +17,7 @@ from faultproxy.control.http.messages import HttpProblem
 from faultproxy.control.http.router import Router
 from faultproxy.control.http.security import ANYBODY, Access, is_exposed
 from faultproxy.control.http.server import MOST_CLIENTS, Server
+from faultproxy.control.http.toxiproxy import routes as toxiproxy
 from faultproxy.control.listeners import cannot_listen, resolve_listen
 from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
@@ -44,8 +45,10 @@ def router(manager: Manager, feed: Feed, registry: Registry, access: Access = AN
             *events.routes(feed),
             *counters.routes(manager),
             *pages.routes(),
+            *toxiproxy.routes(manager),
         ],
         access,
+        {"toxiproxy": toxiproxy.render},
     )
 
 

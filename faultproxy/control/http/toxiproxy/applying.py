@@ -1,0 +1,51 @@
+"""How Toxiproxy's calls change what runs, and what each error of that is in its words."""
+
+from collections.abc import Sequence
+
+from faultproxy.config.loader import ConfigError
+from faultproxy.config.schema import ProxyConfig
+from faultproxy.control.edits import Edit, Exists, NotFound
+from faultproxy.control.http.toxiproxy.answers import Refused
+from faultproxy.control.http.toxiproxy.toxics import BadToxic
+from faultproxy.control.layers import Layers
+from faultproxy.control.listeners import CannotListen
+from faultproxy.control.manager import Draining, Manager, Source
+from faultproxy.proxy.proxy import RunningProxy
+
+
+def find(layers: Layers, name: str) -> ProxyConfig:
+    """A proxy of these layers. Raises Refused."""
+    if name not in layers.config.proxies:
+        raise Refused(404, "proxy not found")
+    return layers.config.proxies[name]
+
+
+async def apply(
+    manager: Manager,
+    edit: Edit,
+    restarted: Sequence[RunningProxy] = (),
+    source: Source = "api",
+    file: str | None = None,
+) -> None:
+    """Have the manager apply an edit; the connections of ``restarted``, which it may fill, are dropped then.
+
+    Raises Refused; then nothing has changed.
+    """
+    try:
+        await manager.apply(edit, source, file)
+    except NotFound as error:
+        raise Refused(404, f"{error.kind} not found") from None
+    except Exists as error:
+        raise Refused(409, f"{error.kind} already exists") from None
+    except BadToxic as error:
+        raise Refused(error.status, error.message) from None
+    except CannotListen as error:
+        raise Refused(500, str(error)) from None
+    except ConfigError as error:
+        is_taken = all(".listen: " in line for line in error.errors)
+        text = "; ".join(error.errors)
+        raise Refused(500 if is_taken else 400, text if is_taken else f"bad request body: {text}") from None
+    except Draining:
+        raise Refused(503, "the proxies are being stopped") from None
+    for proxy in restarted:
+        proxy.reset_connections()

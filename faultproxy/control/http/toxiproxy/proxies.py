@@ -1,0 +1,205 @@
+"""Proxies, read and edited as Toxiproxy would."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+from pydantic_core import PydanticCustomError
+
+from faultproxy.addresses import Address, TcpAddress, host_port, parse_listen
+from faultproxy.config.schema import ProxyConfig
+from faultproxy.control.edits import Edit, all_of, delete_proxy, patch_proxy, put_proxy
+from faultproxy.control.http.toxiproxy.answers import Refused
+from faultproxy.control.http.toxiproxy.applying import apply, find
+from faultproxy.control.http.toxiproxy.bodies import ProxyBody
+from faultproxy.control.http.toxiproxy.proxy_toxics import rules_without, shown, to_rules
+from faultproxy.control.layers import Layers
+from faultproxy.control.manager import Manager, Source
+from faultproxy.proxy.proxy import RunningProxy
+from faultproxy.upstream.resolver import resolve
+
+_RESOLVE_WITHIN_S = 10.0
+_ALL = frozenset({"", "0.0.0.0", "::"})  # Go listens on IPv6 and IPv4 for each of them
+
+Shown = dict[str, Any]
+
+
+class PopulateStopped(Exception):
+    """Of a list of proxies, only the first could be made; ``shown`` are those."""
+
+    def __init__(self, why: Refused, shown: Sequence[Shown]) -> None:
+        super().__init__(str(why))
+        self.why = why
+        self.shown = shown
+
+
+class ToxicProxies:
+    """Each method raises Refused, and has done nothing then. ``source`` and ``file`` are what the log says of edits."""
+
+    def __init__(self, manager: Manager, source: Source = "api", file: str | None = None) -> None:
+        self._manager = manager
+        self._source = source
+        self._file = file
+
+    def show(self, name: str) -> Shown:
+        """A proxy, with the address that it really has."""
+        config = find(self._manager.layers, name)
+        return {
+            "name": name,
+            "listen": self._listen(name),
+            "upstream": str(config.upstream),
+            "enabled": config.enabled,
+            "toxics": shown(config),
+        }
+
+    def show_all(self) -> dict[str, Shown]:
+        """All proxies by their names, in order."""
+        return {name: self.show(name) for name in sorted(self._manager.config.proxies)}
+
+    async def create(self, body: ProxyBody) -> Shown:
+        """A new proxy."""
+        name = body.name or ""
+        await self._apply(put_proxy(name, _value(body), new=True))
+        return self.show(name)
+
+    async def update(self, name: str, body: ProxyBody) -> Shown:
+        """Change what is given; another listen or upstream restarts the proxy, which drops its connections."""
+        place = await _place(body.listen) if body.listen is not None else None
+        restarted: list[RunningProxy] = []
+
+        def edit(layers: Layers) -> Layers:
+            config = find(layers, name)
+            changes: Shown = {}
+            if place is not None and not self._is_at(name, config, place):
+                changes["listen"] = str(place[0])
+            if body.upstream is not None and body.upstream != str(config.upstream):
+                changes["upstream"] = body.upstream
+            if changes:
+                restarted.append(self._manager.proxies[name])
+            if body.enabled is not None:
+                changes["enabled"] = body.enabled
+            return patch_proxy(name, changes)(layers)
+
+        await self._apply(edit, restarted)
+        await self._check_enabled(name)
+        return self.show(name)
+
+    async def delete(self, name: str) -> None:
+        """Remove a proxy, and drop its connections."""
+        removed: list[RunningProxy] = []
+
+        def edit(layers: Layers) -> Layers:
+            find(layers, name)
+            removed.append(self._manager.proxies[name])
+            return delete_proxy(name)(layers)
+
+        await self._apply(edit, removed)
+
+    async def reset(self) -> None:
+        """Enable all proxies and remove all toxics, at once."""
+
+        def edit(layers: Layers) -> Layers:
+            proxies = layers.config.proxies.items()
+            clean = (patch_proxy(name, {"enabled": True, "rules": rules_without(config)}) for name, config in proxies)
+            return all_of(*clean)(layers)
+
+        await self._apply(edit)
+        await self._check_enabled(*self._manager.proxies)
+
+    async def populate(self, bodies: Sequence[ProxyBody]) -> list[Shown]:
+        """Make these proxies, in this order; one that has this listen and upstream already is left alone.
+
+        All of them at once if that can be, otherwise one after another up to the first that cannot be made. Raises
+        PopulateStopped.
+        """
+        done = 0
+        try:
+            try:
+                await self._make(*bodies)
+            except Refused:
+                if len(bodies) < 2:
+                    raise
+                for body in bodies:
+                    await self._make(body)
+                    done += 1
+        except Refused as why:
+            raise PopulateStopped(why, [self.show(body.name or "") for body in bodies[:done]]) from None
+        return [self.show(body.name or "") for body in bodies]
+
+    async def _make(self, *bodies: ProxyBody) -> None:
+        if not bodies:
+            return
+        places = [await _place(body.listen or "") for body in bodies]
+        replaced: list[RunningProxy] = []
+
+        def edit(layers: Layers) -> Layers:
+            for body, place in zip(bodies, places, strict=True):
+                name = body.name or ""
+                config = layers.config.proxies.get(name)
+                if config is None or str(config.upstream) != body.upstream or not self._is_at(name, config, place):
+                    layers = put_proxy(name, _value(body))(layers)
+                    replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
+            return layers
+
+        await self._apply(edit, replaced)
+
+    async def _apply(self, edit: Edit, restarted: Sequence[RunningProxy] = ()) -> None:
+        await apply(self._manager, edit, restarted, self._source, self._file)
+
+    async def _check_enabled(self, *names: str) -> None:
+        """Disable those again whose port another process took while they were disabled, and say so."""
+        failed = [name for name in names if self._manager.proxies[name].status().state == "failed"]
+        if failed:
+            places = ", ".join(map(self._listen, failed))
+            await self._apply(all_of(*(patch_proxy(name, {"enabled": False}) for name in failed)))
+            raise Refused(500, f"listen tcp {places}: bind: address already in use")
+
+    def _listen(self, name: str) -> str:
+        return _written(self._manager.proxies[name].listener.address)
+
+    def _is_at(self, name: str, config: ProxyConfig, place: tuple[Address, str]) -> bool:
+        """Whether a proxy has this address already; port 0 is another each time."""
+        address, resolved = place
+        if isinstance(address, TcpAddress) and address.port == 0:
+            return False
+        running = self._manager.proxies.get(name)
+        is_the_same = running is not None and running.listener.configured == config.listen
+        return config.listen == address or (is_the_same and self._listen(name) == resolved)
+
+
+def _value(body: ProxyBody) -> Shown:
+    """A new proxy as it stands in a file. Raises Refused."""
+    return {
+        "listen": str(_address(body.listen or "")),
+        "upstream": body.upstream,
+        "enabled": body.enabled is not False,
+        "rules": to_rules(body.toxics or ()),
+    }
+
+
+def _address(listen: str) -> Address:
+    try:
+        address = parse_listen(listen or ":0")
+    except PydanticCustomError as error:
+        raise Refused(500, f"listen tcp: {error}") from None
+    if isinstance(address, TcpAddress) and address.host in _ALL:
+        return TcpAddress("", address.port)
+    return address
+
+
+async def _place(listen: str) -> tuple[Address, str]:
+    """An address to listen at, and how it is written once its host is looked up. Raises Refused."""
+    address = _address(listen)
+    if isinstance(address, TcpAddress) and address.host:
+        try:
+            with trio.fail_after(_RESOLVE_WITHIN_S):
+                (_, found), *_ = await resolve(address.host, address.port)
+        except (OSError, trio.TooSlowError):
+            raise Refused(500, f"listen tcp {listen}: no such host") from None
+        return address, host_port(str(found[0]), address.port)
+    return address, _written(address)
+
+
+def _written(address: Address) -> str:
+    """As Go writes an address: all of them are [::]."""
+    return host_port("::", address.port) if isinstance(address, TcpAddress) and not address.host else str(address)
