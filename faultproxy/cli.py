@@ -27,7 +27,10 @@ from faultproxy.addresses import Address, parse_listen
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
-from faultproxy.control.http.security import Access, BadToken, read_token
+from faultproxy.control.http.security import ANYBODY, Access, BadToken, read_token
+from faultproxy.control.http.toxiproxy.answers import VERSION
+from faultproxy.control.http.toxiproxy.flags import USAGE, BadFlag, HelpAsked, log_level
+from faultproxy.control.http.toxiproxy.flags import parse as parse_flags
 from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import CommandLine, Manager
 from faultproxy.events.bus import Bus
@@ -52,6 +55,7 @@ _COULD_NOT_RUN, _BAD_CONFIG, _UNMET = 1, 2, 3
 _FLUSH_S = 1.0
 _ECHO_S = 0.1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_ALLOWED_HOSTS = "FAULTPROXY_ALLOWED_HOSTS"  # of a container whose command is another's to choose; apart by spaces
 _GARBAGE = 10_000  # containers made and not given up, before those are searched for cycles; Python's own is 700
 _WIDTH, _DEMO_WIDTH = 120, 110  # the demo is as wide as a screenshot
 _FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
@@ -146,6 +150,7 @@ def main() -> None:
     "allowed_hosts",
     metavar="NAME",
     multiple=True,
+    envvar=_ALLOWED_HOSTS,
     help="Let the API be asked for by this name of the host too; may be given several times.",
 )
 @click.option(
@@ -173,28 +178,85 @@ def run(
     if file is None and api is None:
         raise click.UsageError("Missing argument 'FILE'; without one, write --api ADDRESS.")
     config = _load(file, has_api=api is not None) if file is not None else Config()
-    overrides = CommandLine(seed, log_format, log_level)
+    recorder = Recorder() if expect else None
+    manager = _serve(
+        config,
+        CommandLine(seed, log_format, log_level),
+        file=None if file == STANDARD_INPUT else file,
+        api=api or config.api,
+        access=Access(frozenset(name.lower() for name in allowed_hosts), token),
+        announce=_complain if api is not None else lambda _: None,
+        recorder=recorder,
+    )
+    unmet = manager.unmet(recorder.report()) if recorder is not None else []
+    if unmet:
+        _fail("\n".join(unmet), _UNMET)
+
+
+class _GoCommand(click.Command):
+    """A command whose arguments are all its own to parse."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["arguments"] = tuple(args)
+        return []
+
+
+@main.command(cls=_GoCommand, short_help="Stand in for Toxiproxy's server.", add_help_option=False)
+def toxiproxy(arguments: tuple[str, ...]) -> None:
+    """Take the place of Toxiproxy's server: its API on port 8474, and its flags in Go's syntax; -help names them."""
+    try:
+        flags = parse_flags(arguments)
+        address = parse_listen(flags.listen)
+    except HelpAsked:
+        click.echo(USAGE, err=True, nl=False)
+        return
+    except BadFlag as error:
+        _fail(f"{error}\n{USAGE}".rstrip(), _BAD_CONFIG)
+    except PydanticCustomError as error:
+        _fail(f"-host and -port: {error}", _BAD_CONFIG)
+    if flags.version:
+        click.echo(f"toxiproxy-server version {VERSION} (faultproxy {__version__})")
+        return
+    level, wrong = log_level(os.environ)
+    if wrong is not None:
+        _complain(wrong)
+    hosts = frozenset(os.environ.get(_ALLOWED_HOSTS, "").lower().split())
+    _serve(
+        Config.model_validate({"drain": "0s"}),  # Toxiproxy ends at once
+        CommandLine(flags.seed, None, level),
+        api=address,
+        access=Access(hosts),
+        populate=Path(flags.config) if flags.config else None,
+    )
+
+
+def _serve(
+    config: Config,
+    overrides: CommandLine,
+    *,
+    file: Path | None = None,
+    api: Address | None = None,
+    access: Access = ANYBODY,
+    announce: Callable[[str], object] = lambda _: None,
+    recorder: Recorder | None = None,
+    populate: Path | None = None,
+) -> Manager:
+    """Run the daemon until it is told to end; returns what has run."""
     writer = LogWriter(complain=_complain)
     options, stats = overrides.log(config.log), Stats()
     log = Log(writer, stats, options.format, options.level)
-    recorder = Recorder()
-    bus = Bus(stats, log, recorder) if expect else Bus(stats, log)
+    bus = Bus(stats, log, recorder) if recorder is not None else Bus(stats, log)
     manager = Manager(config, bus, overrides, lambda options: log.configure(options.format, options.level))
+    prepare: Callable[[], Awaitable[None]] | None = None
+    if populate is not None:
+        from faultproxy.control.http.toxiproxy.populate import populate as make  # noqa: PLC0415  # as the daemon does
+
+        prepare = partial(make, manager, populate)
     # What is loaded by now stays: it need not be searched for garbage while bytes wait.
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        trio.run(
-            partial(
-                _run,
-                manager,
-                stats,
-                file=None if file == STANDARD_INPUT else file,
-                api=api or config.api,
-                access=Access(frozenset(name.lower() for name in allowed_hosts), token),
-                announce=_complain if api is not None else lambda _: None,
-            )
-        )
+        trio.run(partial(_run, manager, stats, file=file, api=api, access=access, announce=announce, prepare=prepare))
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     except ConfigError as error:
@@ -203,9 +265,7 @@ def run(
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the log's last lines are still to be written
         writer.close(_FLUSH_S)
-    unmet = manager.unmet(recorder.report()) if expect else []
-    if unmet:
-        _fail("\n".join(unmet), _UNMET)
+    return manager
 
 
 @main.command(short_help="Find the errors of files, and where they are.")

@@ -1,6 +1,6 @@
 """The daemon: the tree of tasks, signals, and the end of it all."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGHUP, SIGUSR1
@@ -31,14 +31,15 @@ async def run(
     api: Address | None = None,
     access: Access = ANYBODY,
     announce: Callable[[str], object] = lambda _: None,
+    prepare: Callable[[], Awaitable[object]] | None = None,
     ready: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; another one ends it at once.
 
     ``file`` is followed, if given; SIGHUP looks at it again. ``api`` is where the API listens, if it is asked for,
     and ``access`` is who may use it; ``announce`` is called with its URL. SIGUSR1 reports how each proxy stands.
-    ``ready`` is called once clients may come. Raises CannotListen at the start, and ConfigError for a proxy that dials
-    the API.
+    ``prepare`` is awaited before the API answers; ``ready`` is called once clients may come. Raises CannotListen at the
+    start, and ConfigError for a proxy that dials the API.
     """
     manager.file = file
     with Poller(memory_limit(manager.config)) as poller, ExitStack() as stack:
@@ -62,6 +63,8 @@ async def run(
                         )
                         if watched is not None:
                             serving.start_soon(watched.watch)
+                        if prepare is not None:
+                            await prepare()
                         if served is not None:
                             serving.start_soon(served.run, manager, access, circles, connections)
                             announce(served.url)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from faultproxy.addresses import host_port
+
 USAGE = """\
 Usage of faultproxy toxiproxy:
   -config string
@@ -22,6 +24,9 @@ Usage of faultproxy toxiproxy:
   -version
     \tprint the version
 """
+
+ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})
+"""The hosts for each of which Go listens on all addresses, of IPv6 and of IPv4."""
 
 _BOOLEANS = MappingProxyType(
     dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True)
@@ -46,6 +51,11 @@ class Flags:
     proxy_metrics: bool = False
     runtime_metrics: bool = False
     version: bool = False
+
+    @property
+    def listen(self) -> str:
+        """Where the API listens, as it stands in a configuration."""
+        return f"{host_port('' if self.host in ALL_ADDRESSES else self.host, 0)[:-1]}{self.port}"
 
 
 class BadFlag(Exception):

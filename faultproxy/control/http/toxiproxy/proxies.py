@@ -12,6 +12,7 @@ from faultproxy.control.edits import Edit, all_of, delete_proxy, patch_proxy, pu
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply, find
 from faultproxy.control.http.toxiproxy.bodies import ProxyBody
+from faultproxy.control.http.toxiproxy.flags import ALL_ADDRESSES
 from faultproxy.control.http.toxiproxy.proxy_toxics import rules_without, shown, to_rules
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Manager, Source
@@ -19,7 +20,6 @@ from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.upstream.resolver import resolve
 
 _RESOLVE_WITHIN_S = 10.0
-_ALL = frozenset({"", "0.0.0.0", "::"})  # Go listens on IPv6 and IPv4 for each of them
 
 Shown = dict[str, Any]
 
@@ -182,7 +182,7 @@ def _address(listen: str) -> Address:
         address = parse_listen(listen or ":0")
     except PydanticCustomError as error:
         raise Refused(500, f"listen tcp: {error}") from None
-    if isinstance(address, TcpAddress) and address.host in _ALL:
+    if isinstance(address, TcpAddress) and address.host in ALL_ADDRESSES:
         return TcpAddress("", address.port)
     return address
 
