@@ -46,7 +46,7 @@ from faultproxy.rules.explain import Forecast, Reason, forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
-from faultproxy.tools.demo import run_demo
+from faultproxy.tools.demo.table import run_demo
 from faultproxy.tools.doctor import run_doctor
 from faultproxy.tools.replay import CannotReplay, read_log
 from faultproxy.units import format_duration, parse_duration, quote

@@ -15,7 +15,8 @@ from faultproxy.events.types import FaultInjected, OutageStarted
 from faultproxy.faults.base import Fault, ListenerMode, Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privileges
 from faultproxy.rules.rule import BaseRule
-from faultproxy.tools.demo import Result, Row, one_line, try_faults
+from faultproxy.tools.demo.scenes import Result, Row, try_faults
+from faultproxy.tools.demo.table import one_line
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from faultproxy.cli import main
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Need, Verdict
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges
-from faultproxy.tools import demo
-from faultproxy.tools.demo import Seen
+from faultproxy.tools.demo import clients, scenes
+from faultproxy.tools.demo.clients import Seen
 from faultproxy.tools.doctor import Finding, examined, missing, remedies
 from tests.network import need_syn_interception
 
@@ -78,12 +78,12 @@ def test_without_privileges() -> None:
 def test_a_client_that_sees_something_else_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's word counts, not the log's; and it is exit code 1."""
 
-    def shrug(client: demo.DemoClient) -> None:
+    def shrug(client: clients.DemoClient) -> None:
         client.connect()
         with suppress(OSError):
             client.receive()
 
-    monkeypatch.setattr(demo, "CLIENTS", {**demo.CLIENTS, "late": demo.once(shrug)})
+    monkeypatch.setattr(clients, "CLIENTS", {**clients.CLIENTS, "late": clients.once(shrug)})
     result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert rows(result.output)["reset"] == {"WRONG"}
@@ -95,7 +95,9 @@ def test_a_client_that_sees_something_else_is_reported(monkeypatch: pytest.Monke
 
 def test_a_fault_that_is_never_injected_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that never comes: no line reports the fault, and its row is wrong all the same."""
-    monkeypatch.setattr(demo, "CLIENTS", {**demo.CLIENTS, "abort": lambda _: [Seen("nothing", "connect", None, 0, "")]})
+    monkeypatch.setattr(
+        clients, "CLIENTS", {**clients.CLIENTS, "abort": lambda _: [Seen("nothing", "connect", None, 0, "")]}
+    )
     result = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert rows(result.output)["abort"] == {"WRONG"}
@@ -137,7 +139,7 @@ def test_what_no_capability_cures() -> None:
 
 async def test_faults_that_need_two_things_have_two_rows() -> None:
     """An outage needs nothing, a refusal for some does; so it is with hang."""
-    findings = examined(await demo.try_faults())
+    findings = examined(await scenes.try_faults())
     needs = [(found.fault, found.needs) for found in findings]
     assert len(set(needs)) == len(needs)
     assert {("refuse", Need.NOTHING), ("refuse", Need.INTERCEPTION)} <= set(needs)
