@@ -7,6 +7,7 @@ written back as a person would write it, in text that reads as the same number.
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated
 
@@ -81,6 +82,7 @@ def parse_probability(value: object) -> float:
     )
 
 
+@lru_cache(maxsize=1000)
 def format_duration(seconds: float) -> str:
     """What a person writes: the shortest text that reads back as the same number, in a unit of which it is one or more.
 

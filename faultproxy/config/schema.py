@@ -1,6 +1,8 @@
 """What a configuration file holds, as frozen data. The loader makes these; nothing else does."""
 
 import re
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -130,10 +132,11 @@ class ProxyConfig(BaseModel):
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
         rules: tuple[BaseRule, ...] = self.rules
-        return {**self.settings(), "rules": [rule.dump() for rule in rules]}
+        return {**self.settings, "rules": [rule.dump() for rule in rules]}
 
-    def settings(self) -> dict[str, Any]:
-        """The same without the rules."""
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The same without the rules, not to be changed: it is made once."""
         settings = self.model_dump(mode="json", exclude={"rules"})
         return {key: value for key, value in settings.items() if value is not None}
 

@@ -18,6 +18,7 @@ from faultproxy.rules.rule_set import RuleSet
 from faultproxy.upstream.dial import error_name
 from faultproxy.upstream.resolver import resolve
 
+_BATCH = 50
 _RESOLVE_WITHIN_S = 10.0
 _FIND_OWNER_WITHIN_S = 1.0
 _MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -46,7 +47,7 @@ async def make_listeners(
     in_the_way = [
         proxy
         for proxy in running.values()
-        if proxy.listener not in kept.values() and _port(proxy.listener.address) in ports
+        if _port(proxy.listener.address) in ports and proxy.listener not in kept.values()
     ]
     new: dict[str, AnyListener] = {}
     name = ""
@@ -55,6 +56,8 @@ async def make_listeners(
             proxy.pause()
         for name, config in missing.items():
             new[name] = _listen(config, hosts[name], syn_sockets)
+            if not in_the_way and len(new) % _BATCH == 0 and len(new) < len(missing):
+                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
     except BaseException as error:
         for listener in new.values():
             listener.close()

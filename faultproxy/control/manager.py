@@ -26,6 +26,7 @@ from faultproxy.relay import Poller
 from faultproxy.report.report import RetryReport
 from faultproxy.upstream.dial import Target
 
+_BATCH = 50
 _SHARE_OF_MEMORY = 4
 
 Source = Literal["file", "api", "python"]
@@ -125,7 +126,7 @@ class Manager:
         self._services = services
         self.started_at = trio.current_time()
         for name, listener in self._listeners.items():
-            self._add(name, listener)
+            self._add(name, listener, self.config.proxies[name].dump())
         self._note_listeners()
 
     async def apply(
@@ -152,10 +153,12 @@ class Manager:
     async def _apply(self, edit: Edit, source: Source, file: str | None) -> ConfigLoaded:
         layers = edit(self.layers)
         config = layers.config
-        check_together(config, self.api)
         changes = Difference.between(self.config, config)
+        if any(_moves(self.config.proxies.get(name), config.proxies[name]) for name in changes.proxies):
+            check_together(config, self.api)
         if self._is_draining:
             raise Draining
+        dumps = await _dumps(config, changes.proxies)
         kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
         if self._is_draining:
             for listener in new.values():
@@ -168,7 +171,7 @@ class Manager:
         ]
         before = self.layers
         try:
-            unaffected = self._swap(layers, kept | new, changes.proxies)
+            unaffected = self._swap(layers, kept | new, dumps)
         except Exception:  # a bug: what runs goes on as far as it can
             self.layers = before
             for proxy in self.proxies.values():
@@ -178,7 +181,6 @@ class Manager:
                     listener.close()
             raise
         self.revision += layers != before
-        dumps = {name: proxy.dump() for name, proxy in config.proxies.items() if name in changes.proxies}
         texts = (*changes.texts, *moved)
         loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
         self.bus.publish(loaded)
@@ -193,11 +195,13 @@ class Manager:
             proxy.close_listener()
             proxy.drain()
 
-    def _swap(self, layers: Layers, listeners: Mapping[str, AnyListener], changed: Set[str]) -> int:
+    def _swap(
+        self, layers: Layers, listeners: Mapping[str, AnyListener], changed: Mapping[str, Mapping[str, object]]
+    ) -> int:
         """Have the proxies of this configuration run at these listeners. There is no checkpoint in between.
 
-        Those that are not ``changed``, and have the same listener and seed, are left alone. Returns how many open
-        connections the changed triggered faults do not reach.
+        Those that are not ``changed``, and have the same listener and seed, are left alone; of the others, their
+        mappings are given. Returns how many open connections the changed triggered faults do not reach.
         """
         config = layers.config
         seed = self._overrides.seed_of(config, drawn=self.seed)
@@ -220,20 +224,21 @@ class Manager:
                 del self.proxies[name]
                 proxy.drain()
                 self._accepted[name] = proxy.accepted
-        self.layers, self.seed = layers, seed
+        before, self.layers, self.seed = self.config, layers, seed
         self._configure_log(self._overrides.log(config.log))
-        self._services.poller.memory.limit = memory_limit(config)
+        if config.memory != before.memory:
+            self._services.poller.memory.limit = memory_limit(config)
         unaffected = 0
         for name in config.proxies:
             if name not in self.proxies:
-                self._add(name, listeners[name])
+                self._add(name, listeners[name], changed[name])
             elif name not in same:
                 settings = proxy_settings(config.proxies[name], seed)
                 unaffected += self.proxies[name].update(settings, listeners[name])
         self._note_listeners()
         return unaffected
 
-    def _add(self, name: str, listener: AnyListener) -> None:
+    def _add(self, name: str, listener: AnyListener, dump: Mapping[str, object]) -> None:
         config = self.config.proxies[name]
         self.bus.publish(
             ProxyStarted(
@@ -243,7 +248,7 @@ class Manager:
                 rules=len(config.rules),
                 seed=self.seed,
                 run=self.run_id,
-                config=config.dump(),
+                config=dump,
             )
         )
         accepted = self._accepted.pop(name, 0)
@@ -255,6 +260,21 @@ class Manager:
         self._services.circles.ports = frozenset(
             address.port for listener in listeners if isinstance(address := listener.address, TcpAddress)
         )
+
+
+async def _dumps(config: Config, names: Set[str]) -> dict[str, Mapping[str, object]]:
+    """The mappings of these proxies, in the order of the configuration."""
+    dumps: dict[str, Mapping[str, object]] = {}
+    for name, proxy in config.proxies.items():
+        if name in names:
+            dumps[name] = proxy.dump()
+            if len(dumps) % _BATCH == 0:
+                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
+    return dumps
+
+
+def _moves(before: ProxyConfig | None, after: ProxyConfig) -> bool:
+    return before is None or (before.listen, before.upstream) != (after.listen, after.upstream)
 
 
 def proxy_settings(config: ProxyConfig, seed: int) -> ProxySettings:

@@ -23,7 +23,7 @@ class OutOfResources(Exception):
 class ConnectionLimit:
     """The limit on descriptors (getrlimit(2), RLIMIT_NOFILE), shared by the proxies.
 
-    So many as are ``reserved``, but never more than half, are left to others.
+    So many as are ``reserved``, but never more than half, are left to others. ``holders`` have connections.
     """
 
     def __init__(self, reserved: int = 0) -> None:
@@ -31,7 +31,8 @@ class ConnectionLimit:
         free = limit - len(os.listdir("/proc/self/fd")) - _SPARE
         self._free = free - min(reserved, free // 2)
         self._listeners = 0
-        self._proxies: dict[ProxyLimit, None] = {}
+        self._entitled = 0
+        self.holders: dict[ProxyLimit, None] = {}
         self.guaranteed = 0
         self.shared = 0
 
@@ -42,24 +43,22 @@ class ConnectionLimit:
 
     def add(self, max_connections: int | None = None) -> "ProxyLimit":
         """The limit of one more proxy, which remove() takes away."""
-        proxy = ProxyLimit(self, max_connections)
-        self._proxies[proxy] = None
+        self._entitled += 1
         self.share_out()
-        return proxy
+        return ProxyLimit(self, max_connections)
 
     def remove(self, proxy: "ProxyLimit") -> None:
         """Guarantee nothing to a proxy any more; the connections that it still has go on being counted."""
         proxy.is_removed = True
+        self._entitled -= 1
         self.share_out()
 
     def share_out(self) -> None:
         """Compute anew what each proxy is guaranteed, and what is left of the rest."""
         total = max(1, (self._free - self._listeners) // 2)
-        self._proxies = {proxy: None for proxy in self._proxies if proxy.connections or not proxy.is_removed}
-        entitled = sum(not proxy.is_removed for proxy in self._proxies)
-        self.guaranteed = total // 2 // max(1, entitled)
-        beyond = sum(max(0, proxy.connections - proxy.guaranteed) for proxy in self._proxies)
-        self.shared = total - entitled * self.guaranteed - beyond
+        self.guaranteed = total // 2 // max(1, self._entitled)
+        beyond = sum(max(0, proxy.connections - proxy.guaranteed) for proxy in self.holders)
+        self.shared = total - self._entitled * self.guaranteed - beyond
 
 
 class ProxyLimit:
@@ -100,6 +99,8 @@ class ProxyLimit:
     def acquire(self) -> None:
         """Count one more connection, whether or not there is room for it."""
         self.connections += 1
+        if self.connections == 1:
+            self._process.holders[self] = None
         if self.connections > self.guaranteed:
             self._process.shared -= 1
 
@@ -108,3 +109,5 @@ class ProxyLimit:
         if self.connections > self.guaranteed:
             self._process.shared += 1
         self.connections -= 1
+        if not self.connections:
+            del self._process.holders[self]

@@ -150,6 +150,11 @@ class BaseRule(HasFaults, BaseModel):
 
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""
+        return dict(self.dumped)
+
+    @cached_property
+    def dumped(self) -> Mapping[str, Any]:
+        """The same, not to be changed: it is made once."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     @model_validator(mode="after")

@@ -131,7 +131,7 @@ async def test_two_proxies_swap_their_listeners_while_clients_wait() -> None:
         (Difference, "between"),
         (RuleSet, "edited"),
         (manager_module, "RunningProxy"),
-        (manager_module, "memory_limit"),
+        (manager_module, "proxy_settings"),
         (manager_module, "make_listeners"),
     ],
 )

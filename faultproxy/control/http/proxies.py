@@ -153,7 +153,7 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "state": proxy.state,
-        **config.settings(),
+        **config.settings,
         "listen": str(proxy.listener.address),
         "open": proxy.open,
         "connections": proxy.accepted,
@@ -174,7 +174,7 @@ def _rule(proxy: RunningProxy, rule: BaseRule, injected: int, dry_runs: int, now
     state = proxy.rules.states[rule.name]
     return {
         "name": rule.name,
-        "rule": rule.dump(),
+        "rule": rule.dumped,
         "considered": state.considered,
         "matched": state.matched,
         "injected": injected,
