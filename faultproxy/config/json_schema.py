@@ -80,6 +80,8 @@ def _tidy(schema: Any) -> Any:
     tidy = {key: _tidy(value) for key, value in schema.items() if not _is_noise(key, value)}
     if isinstance(tidy.get("description"), str):
         tidy["description"] = tidy["description"].splitlines()[0].replace("``", "`")
+    if tidy.get("type") == "string" and not isinstance(tidy.get("default", ""), str):
+        del tidy["default"]
     if {"type": "null"} in schema.get("anyOf", ()) and len(tidy["anyOf"]) == 1:
         tidy |= tidy.pop("anyOf")[0]
     return tidy

@@ -11,7 +11,7 @@ from functools import partial
 import trio
 
 from faultproxy.addresses import Address, TcpAddress, UnixAddress
-from faultproxy.control.http import configuration, connections, counters, events, pages, proxies, rules, status
+from faultproxy.control.http import configuration, connections, counters, events, openapi, pages, proxies, rules, status
 from faultproxy.control.http.feed import Feed
 from faultproxy.control.http.messages import HttpProblem
 from faultproxy.control.http.router import Router
@@ -35,21 +35,18 @@ _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 def router(manager: Manager, feed: Feed, registry: Registry, access: Access = ANYBODY) -> Router:
     """Every route there is."""
-    return Router(
-        [
-            *status.routes(manager),
-            *proxies.routes(manager),
-            *rules.routes(manager),
-            *configuration.routes(manager),
-            *connections.routes(registry),
-            *events.routes(feed),
-            *counters.routes(manager),
-            *pages.routes(),
-            *toxiproxy.routes(manager),
-        ],
-        access,
-        {"toxiproxy": toxiproxy.render},
+    routes = (
+        *status.routes(manager),
+        *proxies.routes(manager),
+        *rules.routes(manager),
+        *configuration.routes(manager),
+        *connections.routes(registry),
+        *events.routes(feed),
+        *counters.routes(manager),
+        *pages.routes(),
+        *toxiproxy.routes(manager),
     )
+    return Router([*routes, *openapi.routes(routes)], access, {"toxiproxy": toxiproxy.render})
 
 
 class Api:
