@@ -20,13 +20,12 @@ NAME = "body"
 """What errors call the text that a tree was read from."""
 
 Edit = Callable[[Layers], Layers]
-Kind = Literal["proxy", "rule"]
 
 
 class NotFound(Exception):
     """An edit is about a proxy or a rule that there is not."""
 
-    def __init__(self, kind: Kind, name: str) -> None:
+    def __init__(self, kind: Literal["proxy", "rule"], name: str) -> None:
         super().__init__(f"there is no {kind} {quote(name)}")
         self.kind = kind
         self.name = name
@@ -35,7 +34,7 @@ class NotFound(Exception):
 class Exists(Exception):
     """An edit makes a proxy or a rule that there is already."""
 
-    def __init__(self, kind: Kind, name: str) -> None:
+    def __init__(self, kind: Literal["proxy", "rule"], name: str) -> None:
         super().__init__(f"there is a {kind} {quote(name)} already")
         self.kind = kind
         self.name = name

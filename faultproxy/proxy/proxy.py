@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import trio
 
 from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStatus, ProxyStopped, State
-from faultproxy.faults.base import ListenerMode, Verdict
+from faultproxy.faults.base import Direction, ListenerMode, Verdict
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.acceptor import Acceptor
 from faultproxy.proxy.connections import Connections
@@ -101,6 +101,10 @@ class RunningProxy:
     def open(self) -> int:
         """How many connections are open, and how many clients are still waited for to say something."""
         return len(self._connections)
+
+    def delivered(self, direction: Direction) -> int:
+        """How many bytes its connections have delivered, those included that are over."""
+        return self._connections.delivered(direction)
 
     def status(self) -> ProxyStatus:
         """How it stands now."""

@@ -16,6 +16,7 @@ from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
+from faultproxy.faults.base import Direction
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.conditions.window import Window
@@ -80,6 +81,9 @@ class ProxyAnswer(BaseModel):
     """How many connections are open."""
     connections: int
     """The number of the last one: how many there have been."""
+    bytes_upstream: int
+    """How many bytes they have delivered to the server, all of them together."""
+    bytes_downstream: int
     rules: list[RuleWithCounts]
     next_window_edge_s: float | None
     """How long it takes until a window of any rule opens or closes."""
@@ -157,6 +161,8 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
         "listen": str(proxy.listener.address),
         "open": proxy.open,
         "connections": proxy.accepted,
+        "bytes_upstream": proxy.delivered(Direction.UPSTREAM),
+        "bytes_downstream": proxy.delivered(Direction.DOWNSTREAM),
         "rules": rules,
         "next_window_edge_s": min(edges, default=None),
     }

@@ -37,6 +37,7 @@ async def test_how_a_proxy_stands(server: str) -> None:
         assert answer["listen"] == "{}:{}".format(*its.address("p"))
         assert (answer["dial_timeout"], answer["peek_timeout"], answer["enabled"]) == ("2s", "1s", True)
         assert (answer["open"], answer["connections"]) == (1, 2)
+        assert (answer["bytes_upstream"], answer["bytes_downstream"]) == (2, 2)
         cut, quiet, late = answer["rules"]
         assert cut["rule"] == rules[0]
         assert (cut["considered"], cut["matched"], cut["injected"]) == (2, 1, 1)
