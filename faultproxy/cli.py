@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from ipaddress import IPv6Address, ip_address
+from itertools import compress
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -27,6 +28,7 @@ from faultproxy.addresses import Address, parse_listen
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
+from faultproxy.control.http.metrics import Scraping
 from faultproxy.control.http.security import ANYBODY, Access, BadToken, read_token
 from faultproxy.control.http.toxiproxy.answers import VERSION
 from faultproxy.control.http.toxiproxy.flags import USAGE, BadFlag, HelpAsked, log_level
@@ -227,6 +229,7 @@ def toxiproxy(arguments: tuple[str, ...]) -> None:
         api=address,
         access=Access(hosts),
         populate=Path(flags.config) if flags.config else None,
+        extra_metrics=frozenset(compress(("toxiproxy", "process"), (flags.proxy_metrics, flags.runtime_metrics))),
     )
 
 
@@ -240,6 +243,7 @@ def _serve(
     announce: Callable[[str], object] = lambda _: None,
     recorder: Recorder | None = None,
     populate: Path | None = None,
+    extra_metrics: frozenset[str] = frozenset(),
 ) -> Manager:
     """Run the daemon until it is told to end; returns what has run."""
     writer = LogWriter(complain=_complain)
@@ -256,7 +260,9 @@ def _serve(
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     try:
-        trio.run(partial(_run, manager, stats, file=file, api=api, access=access, announce=announce, prepare=prepare))
+        scraping = Scraping(lambda: writer.dropped, extra_metrics)
+        how = {"access": access, "announce": announce, "prepare": prepare, "scraping": scraping}
+        trio.run(partial(_run, manager, stats, file=file, api=api, **how))
     except CannotListen as error:
         _fail(str(error), _COULD_NOT_RUN)
     except ConfigError as error:

@@ -10,6 +10,7 @@ import trio
 
 from faultproxy.addresses import Address
 from faultproxy.control.file import WatchedFile
+from faultproxy.control.http.metrics import OUR_OWN, Scraping
 from faultproxy.control.http.security import ANYBODY, Access
 from faultproxy.control.manager import Manager, memory_limit
 from faultproxy.events.stats import Stats
@@ -33,13 +34,14 @@ async def run(
     announce: Callable[[str], object] = lambda _: None,
     prepare: Callable[[], Awaitable[object]] | None = None,
     ready: Callable[[], object] = lambda: None,
+    scraping: Scraping = OUR_OWN,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; another one ends it at once.
 
     ``file`` is followed, if given; SIGHUP looks at it again. ``api`` is where the API listens, if it is asked for,
     and ``access`` is who may use it; ``announce`` is called with its URL. SIGUSR1 reports how each proxy stands.
-    ``prepare`` is awaited before the API answers; ``ready`` is called once clients may come. Raises CannotListen at the
-    start, and ConfigError for a proxy that dials the API.
+    ``prepare`` is awaited before the API answers; ``ready`` is called once clients may come; ``scraping`` is what else
+    metrics tell. Raises CannotListen at the start, and ConfigError for a proxy that dials the API.
     """
     manager.file = file
     with Poller(memory_limit(manager.config)) as poller, ExitStack() as stack:
@@ -52,7 +54,7 @@ async def run(
         await manager.listen(poller)
         async with trio.open_nursery() as background:
             async with trio.open_nursery() as connections:
-                registry = served.observe(manager.bus, stats) if served is not None else None
+                registry = served.observe(manager.bus, stats, scraping) if served is not None else None
                 manager.start(Services(poller, manager.bus, stats, limit, connections, circles, registry))
                 background.start_soon(poller.run)
                 try:

@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import monotonic
 
 import trio
 
@@ -123,6 +124,10 @@ class Connection:
         """Who ended it; it may still be open."""
         return self._ended_by
 
+    def received(self, direction: Direction) -> int:
+        """How many bytes came from the sender of a direction so far."""
+        return self._peers.received(direction)
+
     def delivered(self, direction: Direction) -> int:
         """How many bytes were delivered so far."""
         return self._peers.delivered(direction)
@@ -184,6 +189,7 @@ class Connection:
                 if injector.has_pending:
                     self._work()
                     return
+        began_at_s = monotonic()
         try:
             note = self._enter()
             if greeting.server is not None:
@@ -194,6 +200,8 @@ class Connection:
             self._upstream_failed(error)
             return
         if attempt is not None and attempt.is_over:
+            if self._context.dials is not None:
+                self._context.dials.add(monotonic() - began_at_s)
             self._connect(attempt.sock)
         else:
             self._attempt = attempt
@@ -321,6 +329,8 @@ class Connection:
                 server = self._greeting.server
                 if server is None:
                     server = await dial(self._target, self._context.poller, attempt, note)
+                    if self._context.dials is not None:
+                        self._context.dials.add(trio.current_time() - self._dial_at)
             except OSError as error:
                 self._upstream_failed(error)
                 return False

@@ -13,6 +13,7 @@ from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
+from faultproxy.upstream.durations import Durations
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Context:
     """The proxy as its connections see it. An edit makes a new one, for the connections that come after it.
 
     Connections that have to wait for something run a task in ``nursery``. ``lines`` outlive an edit. ``send_proxy`` is
-    the version of the PROXY protocol by which the server learns who the client is; None: it does not.
+    the version of the PROXY protocol by which the server learns who the client is; None: it does not. ``dials`` counts
+    how long it took to reach the server, if anybody wants to know.
     """
 
     proxy: str
@@ -33,6 +35,7 @@ class Context:
     circles: Circles
     lines: Lines = field(default_factory=Lines)
     send_proxy: HeaderVersion | None = None
+    dials: Durations | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,10 @@ class Peers:
         """How many bytes were delivered so far."""
         return 0 if self.relay is None else self.pipe(direction).bytes_written
 
+    def received(self, direction: Direction) -> int:
+        """How many bytes came from the sender of a direction so far."""
+        return 0 if self.relay is None else self.pipe(direction).bytes_read
+
     def open_sockets(self) -> list[tuple[Side, socket.socket]]:
         """The sockets that are not closed."""
         pairs = ((Side.CLIENT, self.client), (Side.SERVER, self.server))

@@ -63,7 +63,8 @@ class LogWriter:
     say) never gets the log; and it stays blocking, because it is shared with the shell and others.
     It may be used from any thread. Who makes it, closes it.
 
-    ``complain`` is called once, from that thread, with a sentence, when a line cannot be written.
+    ``complain`` is called once, from that thread, with a sentence, when a line cannot be written. ``dropped`` is how
+    many lines were dropped in all.
     """
 
     render_dropped: Callable[[int], bytes]
@@ -72,10 +73,11 @@ class LogWriter:
     def __init__(self, fd: int = 1, complain: Callable[[str], object] = lambda _: None) -> None:
         self._complain: Callable[[str], object] | None = complain
         self.render_dropped = _dropped_renderer(_json_line)
+        self.dropped = 0
         self._wake = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._dropped = 0
+        self._dropped = 0  # since the last line that was written
         self._idle = False
         self._closing = False
         self._fd = _duplicate(fd)
@@ -89,6 +91,7 @@ class LogWriter:
             # After a drop nothing is queued until the drop is logged: so it is logged once, and where it happened.
             if self._dropped or not self._has_room(line):
                 self._dropped += 1
+                self.dropped += 1
             else:
                 # A copy: orjson's own bytes hold on to the 4 KiB that they were written into.
                 self._queue.append(bytes(memoryview(line)))

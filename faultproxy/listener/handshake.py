@@ -26,6 +26,7 @@ from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.upstream.circles import Circles, Note
 from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
+from faultproxy.upstream.durations import Durations
 
 _MOST_HELD = 4096
 _TOO_MANY = f"it is accepted at once: {_MOST_HELD} clients are held already"
@@ -37,7 +38,8 @@ class HandshakeContext:
 
     ``decide`` numbers a client whose SYN has come, and reads the rules for it as far as a SYN allows;
     ``still_refuses`` says whether a rule still has the connect fault that it had when it matched; ``turned_away`` is
-    told of a client that gets no connection, and why. Tasks run in ``nursery``.
+    told of a client that gets no connection, and why. Tasks run in ``nursery``. ``dials`` counts how long it took to
+    reach the upstream, if anybody wants to know.
     """
 
     proxy: str
@@ -49,6 +51,7 @@ class HandshakeContext:
     decide: Callable[[HalfOpen], tuple[ConnectionFacts, Plan]]
     still_refuses: Callable[[Match], bool]
     turned_away: Callable[["Judged", EndedBy], None]
+    dials: Durations | None = None
 
 
 class Judged:
@@ -169,7 +172,7 @@ class Handshake:
         if not self._may_predial(judged):
             half_open.accept()
             return
-        context = self.context
+        context, began_at_s = self.context, monotonic()
         try:
             through = context.circles.through(*half_open.key[:2])
             note = context.circles.enter(context.proxy, context.upstream.port, through)
@@ -179,24 +182,31 @@ class Handshake:
             return
         self.predialled.begin()
         if attempt is not None and attempt.is_over:  # a task would cost the client a way through trio
+            self._dialled(began_at_s)
             self.predialled.keep(judged, attempt.sock)
             half_open.accept()
             return
         self._held += 1
         half_open.hold()
-        self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt, note)
+        self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt, note, began_at_s)
         self._poller.yield_soon = True
+
+    def _dialled(self, began_at_s: float) -> None:
+        if self.context.dials is not None:
+            self.context.dials.add(monotonic() - began_at_s)
 
     def _target(self, judged: Judged) -> Target:
         upstream = self.context.upstream
         return upstream.in_small_packets() if judged.plan.loses_downstream else upstream
 
     async def _finish_dial(
-        self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
+        self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None, began_at_s: float
     ) -> None:
         server = None
         try:
             server = await self._dial(half_open, judged, attempt, note)
+            if server is not None:
+                self._dialled(began_at_s)
         except Exception as error:  # noqa: BLE001  # a bug must not keep a client out
             self._crashed(half_open, error)
         finally:

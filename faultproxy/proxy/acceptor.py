@@ -34,6 +34,7 @@ from faultproxy.proxy_protocol import ConnectionEnds
 from faultproxy.rules.facts import ConnectionFacts, Reading
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule_set import RuleSet
+from faultproxy.upstream.dial import Target
 
 _BATCH = 64
 _MOST_AT_ONCE = 4096
@@ -69,6 +70,7 @@ class Acceptor:
         services = self._services
         self._rules = rules
         self._peek_timeout_s = settings.peek_timeout_s
+        dials = services.registry.dials if services.registry is not None else None
         self._context = Context(
             self._proxy,
             settings.seed,
@@ -80,6 +82,7 @@ class Acceptor:
             services.circles,
             self._lines,
             settings.send_proxy,
+            dials,
         )
         self._accepts_header = settings.accept_proxy
         self._asks_destination = settings.send_proxy is not None
@@ -94,7 +97,13 @@ class Acceptor:
             self._decide_on_syn,
             self._still_refuses,
             self._turned_away,
+            dials,
         )
+
+    @property
+    def upstream(self) -> Target:
+        """What new connections are made to."""
+        return self._context.upstream
 
     def attach(self, listener: AnyListener) -> None:
         """Accept at this listener from now on."""

@@ -1,8 +1,9 @@
 """The open connections of one proxy."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import trio
 
@@ -16,6 +17,15 @@ from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 
 
+class ConnectionCounts(NamedTuple):
+    """How many are open, how many have ended and by whom, and the bytes of each direction, received and sent on."""
+
+    open: int
+    ended: Mapping[EndedBy, int]
+    received: Mapping[Direction, int]
+    sent: Mapping[Direction, int]
+
+
 class Connections:
     """Connections that are not over, oldest first, and clients whose first bytes are still waited for.
 
@@ -24,7 +34,8 @@ class Connections:
 
     def __init__(self, on_empty: Callable[[], None], on_over: Callable[[ConnectionRecord], None] | None = None) -> None:
         self.ended: Counter[EndedBy] = Counter()
-        self._carried = {Direction.UPSTREAM: 0, Direction.DOWNSTREAM: 0}
+        self._received = dict.fromkeys(Direction, 0)
+        self._delivered = dict.fromkeys(Direction, 0)
         self._connections: dict[Connection, None] = {}
         self._undecided: dict[trio.CancelScope, ConnectionFacts] = {}
         self._on_empty = on_empty
@@ -41,8 +52,9 @@ class Connections:
         """It is over."""
         del self._connections[connection]
         self.ended[connection.ended_by] += 1
-        for direction in self._carried:
-            self._carried[direction] += connection.delivered(direction)
+        for direction in Direction:
+            self._received[direction] += connection.received(direction)
+            self._delivered[direction] += connection.delivered(direction)
         if self._on_over is not None:
             self._on_over(connection.record(trio.current_time()))
         if not self:
@@ -63,9 +75,14 @@ class Connections:
         """The clients whose first bytes are still waited for, as they came."""
         return self._undecided.values()
 
-    def delivered(self, direction: Direction) -> int:
-        """How many bytes all connections, open ones and others, have delivered."""
-        return self._carried[direction] + sum(one.delivered(direction) for one in self._connections)
+    def counts(self) -> ConnectionCounts:
+        """What all have done, open ones and others."""
+        return ConnectionCounts(
+            len(self),
+            self.ended,
+            {way: count + sum(one.received(way) for one in self) for way, count in self._received.items()},
+            {way: count + sum(one.delivered(way) for one in self) for way, count in self._delivered.items()},
+        )
 
     def add_undecided(self, scope: trio.CancelScope, facts: ConnectionFacts) -> None:
         """A client whose first bytes are waited for in this scope, which is cancelled where a connection is reset."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import trio
 
 from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStatus, ProxyStopped, State
-from faultproxy.faults.base import Direction, ListenerMode, Verdict
+from faultproxy.faults.base import ListenerMode, Verdict
 from faultproxy.listener.unix_listener import AnyListener
 from faultproxy.proxy.acceptor import Acceptor
 from faultproxy.proxy.connections import Connections
@@ -19,7 +19,7 @@ from faultproxy.rules.expect import Expect
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.units import format_duration
-from faultproxy.upstream.dial import error_name
+from faultproxy.upstream.dial import Target, error_name
 
 _RETRY_LISTEN_S = 1.0
 _REST = 9  # after a look at the windows, so many times as long goes to everything else
@@ -102,9 +102,20 @@ class RunningProxy:
         """How many connections are open, and how many clients are still waited for to say something."""
         return len(self._connections)
 
-    def delivered(self, direction: Direction) -> int:
-        """How many bytes its connections have delivered, those included that are over."""
-        return self._connections.delivered(direction)
+    @property
+    def connections(self) -> Connections:
+        """Its open connections, and what they and those before have done."""
+        return self._connections
+
+    @property
+    def upstream(self) -> Target:
+        """What new connections are made to."""
+        return self._acceptor.upstream
+
+    @property
+    def expected(self) -> Mapping[str, Expect]:
+        """How often faults of its rules should be injected, where anything is expected; also of rules that are gone."""
+        return {name: expect for name, expect in self._expected.items() if expect is not None}
 
     def status(self) -> ProxyStatus:
         """How it stands now."""

@@ -9,6 +9,7 @@ import trio
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.record import ConnectionRecord
 from faultproxy.proxy.connections import Connections
+from faultproxy.upstream.durations import Durations
 
 MOST_CLOSED = 1_000
 
@@ -16,10 +17,12 @@ MOST_CLOSED = 1_000
 class Registry:
     """The open connections of every proxy, also of those that edits have removed, and the last 1,000 that are over.
 
+    ``dials`` counts how long it took to reach servers.
     Exists only where somebody may ask: while it does, every connection keeps what the rules said to it.
     """
 
     def __init__(self) -> None:
+        self.dials = Durations()
         self._began_at = datetime.now(UTC) - timedelta(seconds=trio.current_time())
         self._proxies: dict[int, tuple[str, Connections]] = {}
         self._closed: deque[ConnectionRecord] = deque(maxlen=MOST_CLOSED)

@@ -36,6 +36,9 @@ class Fake:
     def delivered(self, direction: Direction) -> int:
         return self.number * (10 if direction is Direction.UPSTREAM else 1000)
 
+    def received(self, direction: Direction) -> int:
+        return self.delivered(direction) + 1
+
     def record(self, ended_at_s: float) -> tuple[int, float]:
         return self.number, ended_at_s
 
@@ -91,8 +94,10 @@ async def test_what_they_did_is_summed_up() -> None:
     its.all.remove(its.fakes[0])
     its.fakes[1].ended_by = "fault"
     its.all.remove(its.fakes[1])
-    assert its.all.ended == {"client": 1, "fault": 1}
-    assert [its.all.delivered(direction) for direction in Direction] == [60, 6000]
+    counts = its.all.counts()
+    assert (counts.open, counts.ended) == (1, {"client": 1, "fault": 1})
+    assert list(counts.sent.values()) == [60, 6000]
+    assert list(counts.received.values()) == [63, 6003]
     assert [number for number, _ in its.over] == [1, 2]
     assert list(its.all) == [its.fakes[2]]
 
@@ -137,5 +142,5 @@ async def test_a_live_rule(has_it_pending: bool) -> None:
 
 def test_a_fake_is_like_a_connection() -> None:
     """What the tests above call exists."""
-    names = ("reset", "awaits", "inject", "reshape", "delivered", "record", "ended_by")
+    names = ("reset", "awaits", "inject", "reshape", "received", "delivered", "record", "ended_by")
     assert all(hasattr(Connection, name) for name in names)

@@ -5,15 +5,27 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
 
 from faultproxy.addresses import Address, TcpAddress, UnixAddress
-from faultproxy.control.http import configuration, connections, counters, events, openapi, pages, proxies, rules, status
+from faultproxy.control.http import (
+    configuration,
+    connections,
+    counters,
+    events,
+    metrics,
+    openapi,
+    pages,
+    proxies,
+    rules,
+    status,
+)
 from faultproxy.control.http.feed import Feed
 from faultproxy.control.http.messages import HttpProblem
+from faultproxy.control.http.metrics import Numbers, Scraping
 from faultproxy.control.http.router import Router
 from faultproxy.control.http.security import ANYBODY, Access, is_exposed
 from faultproxy.control.http.server import MOST_CLIENTS, Server
@@ -22,6 +34,7 @@ from faultproxy.control.listeners import cannot_listen, resolve_listen
 from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
+from faultproxy.events.totals import Totals
 from faultproxy.events.types import ApiExposed, ApiStarted
 from faultproxy.kernel import sockets
 from faultproxy.proxy.registry import Registry
@@ -33,16 +46,26 @@ _LOOPBACK = ("127.0.0.1", "::1")
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
-def router(manager: Manager, feed: Feed, registry: Registry, access: Access = ANYBODY) -> Router:
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the API keeps of what happens."""
+
+    feed: Feed
+    registry: Registry
+    numbers: Numbers
+
+
+def router(manager: Manager, observed: Observed, access: Access = ANYBODY) -> Router:
     """Every route there is."""
     routes = (
         *status.routes(manager),
         *proxies.routes(manager),
         *rules.routes(manager),
         *configuration.routes(manager),
-        *connections.routes(registry),
-        *events.routes(feed),
+        *connections.routes(observed.registry),
+        *events.routes(observed.feed),
         *counters.routes(manager),
+        *metrics.routes(manager, observed.numbers),
         *pages.routes(),
         *toxiproxy.routes(manager),
     )
@@ -75,11 +98,12 @@ class Api:
         host = self.address.host if self.address.host not in {"", "0.0.0.0", "::"} else "localhost"
         return f"http://{replace(self.address, host=host)}/"
 
-    def observe(self, bus: Bus, stats: Stats) -> Registry:
+    def observe(self, bus: Bus, stats: Stats, scraping: Scraping) -> Registry:
         """Keep what happens from now on, for whoever asks. Returns where connections are to be registered."""
-        self._feed = Feed(bus, stats)
-        self._registry = Registry()
-        return self._registry
+        registry, totals = Registry(), Totals()
+        bus.subscribe(totals)
+        self._observed = Observed(Feed(bus, stats), registry, Numbers(stats, totals, registry.dials, scraping))
+        return registry
 
     async def run(self, manager: Manager, access: Access, circles: Circles, clients: trio.Nursery) -> None:
         """Serve until cancelled, each client by a task of the nursery ``clients``; then give the address back.
@@ -90,9 +114,7 @@ class Api:
         if is_exposed(self.address) and access.token is None:
             manager.bus.publish(ApiExposed(listen=str(self.address)))
 
-        server = Server(
-            router(manager, self._feed, self._registry, access).answer, manager.bus.publish, partial(_why_not, circles)
-        )
+        server = Server(router(manager, self._observed, access).answer, manager.bus.publish, partial(_why_not, circles))
         listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in self._socks]
         try:
             await server.serve(listeners, clients)

@@ -154,6 +154,7 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
     proxy, config = manager.proxies[name], manager.config.proxies[name]
     rules = rule_answers(proxy)
     edges = [edge for rule in rules if rule["window"] and (edge := rule["window"]["next_edge_s"]) is not None]
+    sent = proxy.connections.counts().sent
     return {
         "name": name,
         "state": proxy.state,
@@ -161,8 +162,8 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
         "listen": str(proxy.listener.address),
         "open": proxy.open,
         "connections": proxy.accepted,
-        "bytes_upstream": proxy.delivered(Direction.UPSTREAM),
-        "bytes_downstream": proxy.delivered(Direction.DOWNSTREAM),
+        "bytes_upstream": sent[Direction.UPSTREAM],
+        "bytes_downstream": sent[Direction.DOWNSTREAM],
         "rules": rules,
         "next_window_edge_s": min(edges, default=None),
     }

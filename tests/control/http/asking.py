@@ -92,7 +92,7 @@ async def asked(
 
 
 @asynccontextmanager
-async def asking(*rules: Mapping[str, Any], **settings: Any) -> AsyncIterator[Asking]:
+async def asking(*rules: Mapping[str, Any], file: Path | None = None, **settings: Any) -> AsyncIterator[Asking]:
     """A proxy ``p`` with these rules, whose upstream echoes."""
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -101,7 +101,7 @@ async def asking(*rules: Mapping[str, Any], **settings: Any) -> AsyncIterator[As
         with TemporaryDirectory() as folder:
             path = str(Path(folder) / "api.sock")
             config = {"proxies": {"p": at(f"127.0.0.1:{port}", *rules, **settings)}}
-            async with managed(config, api=UnixAddress(path)) as its:
+            async with managed(config, file=file, api=UnixAddress(path)) as its:
                 transport = httpx.AsyncHTTPTransport(uds=path)
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as api:
                     yield Asking(its, api, path)

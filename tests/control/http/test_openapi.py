@@ -9,9 +9,11 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from faultproxy.control.http.api import router
+from faultproxy.control.http.api import Observed, router
 from faultproxy.control.http.feed import Feed
+from faultproxy.control.http.metrics import Numbers
 from faultproxy.control.http.openapi import describe
+from faultproxy.events.totals import Totals
 from faultproxy.proxy.registry import Registry
 from tests.control.http.asking import JSON, asked
 from tests.managing import ask, at, managed
@@ -69,7 +71,9 @@ async def test_it_is_openapi() -> None:
 async def test_no_route_is_left_out() -> None:
     """All that the router finds is described."""
     async with managed({"proxies": {}}) as its:
-        routes = router(its.manager, Feed(its.manager.bus, its.stats), Registry()).routes
+        registry = Registry()
+        numbers = Numbers(its.stats, Totals(), registry.dials)
+        routes = router(its.manager, Observed(Feed(its.manager.bus, its.stats), registry, numbers)).routes
     document = describe(routes)
     assert {(route.template, route.method.lower()) for route in routes} == {
         (template, method) for template, method, _ in operations(document)
