@@ -155,7 +155,7 @@ def test_what_the_log_says_of_a_fault(stage: Stage) -> None:
         "fault": "reset",
         "ordinal": 1,
         "injected": 1,
-        "options": {"after": {"bytes": "1kB", "direction": "downstream"}, "to": "both"},
+        "options": {"after": {"bytes": "1kB"}, "to": "both"},
         "trigger": "1kB downstream",
         "client_sees": "ECONNRESET",
         "fidelity": "exact",

@@ -164,6 +164,22 @@ async def test_end_upstream(two: Ends, joined: bool) -> None:
     assert not two.peers.client_has_eof
 
 
+@pytest.mark.parametrize("joined", [True, False])
+async def test_discard(two: Ends, joined: bool) -> None:
+    """One direction's bytes vanish, before the server is reached and after; the other's arrive, and so does the end."""
+    if joined:
+        two.connect()
+    two.peers.discard(Direction.UPSTREAM)
+    if not joined:
+        two.connect()
+    await send_all(two.client, b"lost")
+    await send_all(two.server, b"found")
+    assert await read_exactly(two.client, 5) == b"found"
+    two.client.shutdown(socket.SHUT_WR)
+    assert await read_to_the_end(two.server) == (b"", "EOF")
+    assert two.peers.delivered(Direction.UPSTREAM) == 0
+
+
 async def test_the_servers_fin_is_the_clients_eof(two: Ends) -> None:
     """Once it is passed on."""
     two.connect()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from time import monotonic
 
 import pytest
 
@@ -13,7 +14,7 @@ from faultproxy.rules.draw import draw
 from faultproxy.rules.plan import Match
 from tests.connection.connecting import Ends, ends, match
 from tests.network import need_a_filter
-from tests.relay.relaying import read_exactly, read_to_the_end, reset, send_all, until
+from tests.relay.relaying import past, read_exactly, read_to_the_end, reset, send_all, until
 
 UP, DOWN = Direction.UPSTREAM, Direction.DOWNSTREAM
 
@@ -59,6 +60,30 @@ async def test_one_direction(shaped: Shaped) -> None:
         got = await read_exactly(shaped.two.client, 2)
         assert got != b"abcd"[offset : offset + 2]
     assert shaped.reported == [("r", "corrupt", None)]
+
+
+async def test_release(shaped: Shaped) -> None:
+    """What only these rules hold goes at once; of several latencies each lets go of its own; each is reported anew."""
+    shaped.two.connect()
+    shaped.act(match("r", latency={"delay": "1h"}), match("other", latency={"delay": "50ms"}))
+    start = monotonic()
+    await send_all(shaped.two.client, b"held")
+    await until(lambda: shaped.two.peers.pipe(UP).bytes_read == 4)
+    shaped.shaping.release({"r", "absent"})
+    assert await read_exactly(shaped.two.server, 4) == b"held"
+    assert past(start, 0.05)
+    await send_all(shaped.two.client, b"more")
+    await until(lambda: shaped.two.peers.pipe(UP).bytes_read == 8)
+    shaped.shaping.release({"r", "other"})
+    assert await read_exactly(shaped.two.server, 4) == b"more"
+    assert [rule for rule, _, _ in shaped.reported] == ["r", "other", "r"]
+
+
+async def test_a_rate_of_nothing_is_reported_at_once(shaped: Shaped) -> None:
+    """It acts without a byte."""
+    shaped.two.connect()
+    shaped.act(match("r", bandwidth={"rate": "0B/s", "direction": "upstream"}))
+    assert shaped.reported == [("r", "bandwidth", None)]
 
 
 async def test_before_the_server_is_reached(shaped: Shaped) -> None:

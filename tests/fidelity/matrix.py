@@ -238,6 +238,15 @@ ROWS = (
         end_ms=800,
     ),
     Row(
+        "blackhole, a client with a timeout of 800 ms",
+        "[{name: into the void, blackhole: {after: 1000B, direction: downstream}}]",
+        ("1000 bytes, silence",),
+        client_sees="silence",
+        steps="patience:800 connect send read",
+        request=f"HOLD {SIZE}",
+        end_ms=800,
+    ),
+    Row(
         "latency",
         "[{name: far away, latency: {delay: 100ms}}]",
         (WHOLE,),

@@ -162,6 +162,12 @@ class Late:
         return now + self._delay_s
 
 
+class Stalled(Late):
+    """Lets nothing leave."""
+
+    stalls = True
+
+
 def past(start: float, delay_s: float) -> bool:
     """Whether so much time has gone by."""
     return monotonic() - start >= delay_s

@@ -1,5 +1,6 @@
 """A pipe carries every byte, in order, as far as its limit, its shaper and its sink allow."""
 
+import math
 import socket
 from time import monotonic
 from typing import Any
@@ -16,6 +17,7 @@ from tests.relay.relaying import (
     Late,
     Look,
     Relayed,
+    Stalled,
     is_quiet,
     past,
     polling,
@@ -229,6 +231,90 @@ async def test_what_is_held_keeps_its_time() -> None:
         await send_all(it.client, b"second")
         assert await read_exactly(it.server, 11) == b"firstsecond"
         assert past(start, 0.05)
+
+
+async def test_what_is_held_is_hurried() -> None:
+    """Bytes and FIN that a shaper holds leave so much earlier, or at once; then later ones as they are shaped."""
+    async with relaying(start=False) as it:
+        pipe = it.relay.upstream
+        pipe.set_shaper(Late(FAR_S))
+        it.relay.start()
+        start = monotonic()
+        await send_all(it.client, b"held")
+        await until(lambda: pipe.bytes_read == 4)
+        pipe.hurry(FAR_S - 0.05)
+        assert await read_exactly(it.server, 4) == b"held"
+        assert past(start, 0.05)
+        await send_all(it.client, b"held too")
+        it.client.shutdown(socket.SHUT_WR)
+        await until(lambda: pipe.has_ended)
+        pipe.hurry(math.inf)
+        assert await read_to_the_end(it.server) == (b"held too", "EOF")
+
+
+async def test_what_is_hurried_stays_in_order() -> None:
+    """A slow reader, thousands of pieces, none of which was due before the others."""
+    data = pattern(2_000_000)
+    async with relaying(receive_buffer=SMALL, start=False) as it, trio.open_nursery() as nursery:
+        pipe = it.relay.upstream
+        pipe.set_shaper(Late(FAR_S, 999))
+        it.relay.start()
+        nursery.start_soon(send_all, it.client, data)
+        await until(lambda: pipe.bytes_read >= 1 << 20)
+        pipe.set_shaper(None)
+        pipe.hurry(math.inf)
+        assert await read_exactly(it.server, len(data)) == data
+
+
+async def test_a_shaper_that_stalls() -> None:
+    """Nothing is read from when it comes until it goes, FIN neither; what is held already leaves; a reset is reported."""
+    async with relaying(start=False) as it:
+        pipe = it.relay.upstream
+        pipe.set_shaper(Late(0.02))
+        it.relay.start()
+        await send_all(it.client, b"first")
+        await until(lambda: pipe.bytes_read == 5)
+        pipe.set_shaper(Stalled())
+        assert await read_exactly(it.server, 5) == b"first"
+        await send_all(it.client, b"second")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert pipe.bytes_read == 5
+        pipe.set_shaper(None)
+        assert await read_exactly(it.server, 6) == b"second"
+        pipe.set_shaper(Stalled())
+        reset(it.client)
+        await it.changed()
+        assert it.relay.broken == "client"
+
+
+async def test_bytes_that_are_discarded() -> None:
+    """What is held and what comes is thrown away and not counted, and its sender never waits; FIN comes when it is due."""
+    async with relaying(start=False) as it:
+        pipe = it.relay.upstream
+        pipe.set_shaper(Late(0.05))
+        it.relay.start()
+        await send_all(it.client, b"held")
+        await until(lambda: pipe.bytes_read == 4)
+        start = monotonic()
+        pipe.discard()
+        await send_all(it.client, bytes(20_000_000))
+        await until(lambda: pipe.written_at_s >= start)
+        it.client.shutdown(socket.SHUT_WR)
+        assert await read_to_the_end(it.server) == (b"", "EOF")
+        assert (pipe.bytes_read, pipe.bytes_written) == (0, 0)
+
+
+async def test_the_end_outlives_what_is_discarded() -> None:
+    """FIN that was held behind the bytes is not thrown away with them."""
+    async with relaying(start=False) as it:
+        pipe = it.relay.upstream
+        pipe.set_shaper(Late(0.05))
+        it.relay.start()
+        await send_all(it.client, b"held")
+        it.client.shutdown(socket.SHUT_WR)
+        await until(lambda: pipe.has_ended)
+        pipe.discard()
+        assert await read_to_the_end(it.server) == (b"", "EOF")
 
 
 async def test_freeze_and_thaw() -> None:

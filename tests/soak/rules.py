@@ -20,11 +20,15 @@ TRIGGERED: tuple[_Draw, ...] = (
     lambda r: {"close": {"after": r.choice(SIZES)}},
     lambda r: {"hang": {"after": r.choice(SIZES), "for": r.choice(("20ms", "200ms", "10s"))}},
     lambda _: {"hang": {"after": "0B", "for": "100ms", "acks": False}},
+    lambda r: {
+        "blackhole": {"after": r.choice(SIZES), "direction": r.choice(("both", "upstream", "downstream"))},
+        "close": {"after": {"idle": "50ms", "direction": "upstream"}},
+    },
     lambda r: {"reset": {"after": {"match": r.choice(("zz+", "a.b", "[0-9]{4}")), "direction": "upstream"}}},
 )
 SHAPES: tuple[_Draw, ...] = (
     lambda r: {"latency": {"delay": r.choice(("1ms", "20ms")), "jitter": r.choice(("0s", "1ms"))}},
-    lambda r: {"bandwidth": {"rate": r.choice(("200kB/s", "10MB/s"))}},
+    lambda r: {"bandwidth": {"rate": r.choice(("0B/s", "200kB/s", "10MB/s"))}},
     lambda r: {"slice": {"size": r.choice(("100B", "1KiB")), "pause": r.choice(("0s", "100us"))}},
     lambda _: {"corrupt": {"probability": "1%", "direction": "downstream"}},
     lambda _: {"loss": {"probability": "5%"}},
@@ -82,7 +86,7 @@ def rules(r: random.Random) -> list[Settings]:
     for number, kind in enumerate(kinds):
         when = r.choice(WHENS if kind is BEFORE else (*WHENS, *FIRST_BYTES))(r)
         rule: Settings = {"name": f"rule {number}", "when": when, **r.choice(kind)(r)}
-        if "window" in when and kind is TRIGGERED and r.random() < 0.3:
+        if (("window" in when and kind is TRIGGERED) or kind is SHAPES) and r.random() < 0.3:
             rule["live"] = True
         if r.random() < 0.1:
             rule["dry_run"] = True

@@ -14,6 +14,7 @@ import faultproxy
 from faultproxy.cli import main
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Need, Verdict
+from faultproxy.faults.noop import Noop
 from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges
 from faultproxy.tools.demo import clients, scenes
 from faultproxy.tools.demo.clients import Seen
@@ -21,7 +22,7 @@ from faultproxy.tools.doctor import Finding, examined, missing, remedies
 from tests.network import need_syn_interception
 
 PACKAGE = Path(faultproxy.__file__).parent.parent
-TRIED = {kind.key for kind in CATALOGUE if not issubclass(kind, Verdict)}
+TRIED = {kind.key for kind in CATALOGUE if not issubclass(kind, Verdict | Noop)}
 NONE = Privileges(frozenset(), may_gain=True)
 
 

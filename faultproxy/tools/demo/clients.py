@@ -226,6 +226,7 @@ CLIENTS: Mapping[str, Callable[[tuple[str, int]], list[Seen]]] = {
     "late": once(_fetch_and_stay),
     "pipe": once(_write_after_eof),
     "hang": once(_fetch_in_a_hurry),
+    "blackhole": once(_fetch_in_a_hurry),
     "partition": once(_call_out),
     "slow": once(_fetch_at_leisure),
     "narrow": once(_fetch_at_leisure),

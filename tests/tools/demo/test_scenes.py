@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from faultproxy.cli import main
 from faultproxy.tools.demo import scenes
 
-ROWS = 24
+ROWS = 25
 
 
 @pytest.mark.parametrize(
