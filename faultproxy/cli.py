@@ -35,6 +35,7 @@ from faultproxy.control.http.toxiproxy.flags import USAGE, BadFlag, HelpAsked, l
 from faultproxy.control.http.toxiproxy.flags import parse as parse_flags
 from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import CommandLine, Manager
+from faultproxy.ctl.commands import ctl
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
@@ -404,6 +405,9 @@ def demo() -> None:
 def doctor() -> None:
     """Try every fault on this host: which are exact, which are degraded and why, and what would make them exact."""
     _show(run_doctor, _console())
+
+
+main.add_command(ctl)
 
 
 def _show(play: Callable[[Console], Awaitable[bool]], console: Console) -> None:
