@@ -40,6 +40,7 @@ from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
+from faultproxy.report.html import as_html
 from faultproxy.report.log_reader import LogReader
 from faultproxy.report.recorder import Recorder
 from faultproxy.report.report import as_json as report_as_json
@@ -377,15 +378,22 @@ def replay(log: BinaryIO) -> None:
 @main.command(short_help="Say what the clients did about the faults.")
 @click.argument("logs", metavar="LOG...", type=click.File("rb"), nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def report(logs: tuple[BinaryIO, ...], *, as_json: bool) -> None:
+@click.option("--html", type=click.File("wb"), help="Write a page with pictures to this file.")
+def report(logs: tuple[BinaryIO, ...], *, as_json: bool, html: BinaryIO | None) -> None:
     """Print what the clients in each LOG did about the faults: whether they retried, how, and when they recovered.
 
     LOG is the JSON that `faultproxy run --log-level debug` wrote. If LOG is -, standard input is read.
     """
     reader = LogReader()
-    for log in logs:
-        reader.read(log)
-    result = reader.report()
+    gc.disable()  # millions of small values, and no cycle among them
+    try:
+        for log in logs:
+            reader.read(log)
+        result = reader.report()
+    finally:
+        gc.enable()
+    if html is not None:
+        html.write(as_html(result).encode())
     click.echo(orjson.dumps(report_as_json(result), option=orjson.OPT_INDENT_2) if as_json else as_text(result))
 
 

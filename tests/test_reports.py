@@ -132,3 +132,22 @@ def test_refused_attempts_are_seen_where_syns_are(tmp_path: Path) -> None:
     client = reported(proxy).client("127.0.0.1")
     assert (client.attempts, client.failures, client.backoff.kind) == (5, 4, "exponential")
     assert {cause.sees for episode in client.episodes for cause in episode.causes} == {"ECONNREFUSED"}
+
+
+def test_the_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--html FILE has it in one file, and the text is printed all the same; where it cannot be written, that is said."""
+    log = tmp_path / "log.jsonl"
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, FIRST)) as proxy:
+        assert retry(proxy.address("p"), DOUBLING)
+        proxy.wait_for("connection.closed", nth=5)
+    log.write_bytes(b"\n".join(lines(proxy)))
+    page = tmp_path / "report.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(log), "--html", str(page)])
+    assert ended.value.code == 0
+    assert page.read_text().count("<svg") == 2
+    assert "retried 4 times" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(log), "--html", str(tmp_path / "nowhere" / "report.html")])
+    assert ended.value.code == 1
+    assert "No such file or directory" in capsys.readouterr().err

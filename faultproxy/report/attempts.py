@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from faultproxy.events.types import (
@@ -175,14 +176,16 @@ class Attempts:
     ) -> None:
         """A fault was injected."""
         its = self._open.get(connection)
-        if its is None:
-            its = self._begin(round(at_s - elapsed_ms / 1000, 6), proxy, connection, client)
         cause = self._causes.setdefault(cause, cause)
-        if cause.sees in _ERRORS:
-            self._fail(its, at_s, cause)
-        elif cause.sees in _SILENCES:
+        failed_s = at_s if cause.sees in _ERRORS else None
+        has_failed = failed_s is not None or cause.sees in _SILENCES
+        if its is None:
+            started_s = round(at_s - elapsed_ms / 1000, 6)
+            its = self._begin(started_s, proxy, connection, client, failed_s, cause if has_failed else None)
+        elif has_failed:
+            self._fail(its, failed_s, cause)
+        if has_failed and failed_s is None:
             its.bytes_downstream = bytes_downstream
-            self._fail(its, None, cause)
         elif cause.sees == _DELAY:
             its.delayed_by = cause
 
@@ -233,7 +236,15 @@ class Attempts:
                 self.outages[index] = Outage(proxy=proxy, cause=outage.cause, started_s=outage.started_s, ended_s=at_s)
                 return
 
-    def _begin(self, at_s: float, proxy: str, connection: str, client: str) -> _Open:
+    def _begin(
+        self,
+        at_s: float,
+        proxy: str,
+        connection: str,
+        client: str,
+        failed_s: float | None = None,
+        cause: Cause | None = None,
+    ) -> _Open:
         if self._count >= self._most:
             self._forget()
         host = client.rpartition(":")[0].strip("[]") if client[:5] != "unix:" else client
@@ -242,10 +253,11 @@ class Attempts:
         if attempts is None:
             attempts = self._clients[key] = []
         its = _Open(key, attempts, len(attempts))
-        attempts.append(ClientAttempt(at_s))
+        attempts.append(ClientAttempt(at_s, failed_s, cause))
         self._open[connection] = its
         if len(self._open) > _MOST_OPEN:  # at level info no line says that one is over
-            del self._open[next(iter(self._open))]
+            for oldest in tuple(islice(self._open, _MOST_OPEN // 2)):
+                del self._open[oldest]
         self._count += 1
         return its
 

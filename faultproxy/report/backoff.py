@@ -17,6 +17,8 @@ Jitter = Literal["none", "some", "unclear"]
 
 AT_ONCE_S = 0.005
 _SLACK_S = 0.003  # a loaded machine wakes a client so late
+_MOST_IN_EPISODE, _MOST_POINTS = 30, 300
+_LATEST_CAP = 15
 _LEAST_GAPS = 3
 _FEW_GAPS = 5
 _MANY_GAPS = 10
@@ -66,9 +68,9 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff
     first_at_once = all(gaps[0] <= AT_ONCE_S for gaps in episodes)
     if first_at_once:
         episodes = [gaps[1:] for gaps in episodes if len(gaps) > 1]
-        at_once = sum(gap <= AT_ONCE_S for gaps in episodes for gap in gaps)
-    points = [_Point(number, gap) for gaps in episodes for number, gap in enumerate(gaps)]
-    if at_once > 0.2 * len(points):
+    points = [_Point(number, gap) for gaps in episodes for number, gap in enumerate(gaps[:_MOST_IN_EPISODE])]
+    points = points[:_MOST_POINTS]
+    if sum(point.gap_s <= AT_ONCE_S for point in points) > 0.2 * len(points):
         return _unclear(waits, f"some attempts come at once and others do not: {_SEVERAL}")
     if len(points) < _LEAST_GAPS:
         seen = f"{len(points)} wait{'' if len(points) == 1 else 's'}"
@@ -133,7 +135,7 @@ def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tup
     if rising is not None and rising.slope <= -_GROWS and rising.slope <= -_SIGNIFICANT * max(rising.slope_error, 0.02):
         return "its waits become shorter", rising
     n = len(points)
-    if fit.spread > _SOME_JITTER and any(map(_alternates, episodes)):
+    if fit.spread > _SOME_JITTER and any(map(_alternates, episodes[:_MOST_POINTS])):
         return f"two waits alternate: {_SEVERAL}", fit
     if n < _FEW_GAPS and fit.spread > _SOME_JITTER:
         return f"{n} waits vary too much to tell; let it fail more often", fit
@@ -161,7 +163,7 @@ def _best_rising(points: Sequence[_Point]) -> _Fit | None:
         return None
     best = _line(points, points, None)
     best_score = _score(best, len(points), 2)
-    for knee in range(1, last - 1):
+    for knee in range(1, min(last - 1, _LATEST_CAP)):
         rising = [point for point in points if point.number <= knee]
         level = [point for point in points if point.number > knee]
         cap = sum(math.log(_floored(point).gap_s) for point in level) / len(level)
@@ -217,6 +219,7 @@ def _score(fit: _Fit, n: int, parameters: int) -> float:
 
 def _alternates(gaps: Sequence[float]) -> bool:
     """Whether every other wait is the same, and those between them are others."""
+    gaps = gaps[:_MOST_IN_EPISODE]
     if len(gaps) < 4:
         return False
     same = all(abs(math.log((a + 1e-6) / (b + 1e-6))) <= _SAME for a, b in zip(gaps, gaps[2:], strict=False))

@@ -9,7 +9,7 @@ from faultproxy.report.attempts import Cause, ClientAttempt
 
 EpisodeEnd = Literal["recovered", "never came back", "still failing"]
 
-_MOST_GAPS = 1_000
+_MOST_GAPS = 200
 _PATIENCE = 10
 _LEAST_PATIENCE_S = 5.0
 _OVERLAP_S = 0.001  # less is the order in which events were written
@@ -20,7 +20,7 @@ class Episode:
     """A client fails, and tries again.
 
     ``started_s`` is its first failure, ``failed_until_s`` its last. ``gaps_s`` are the waits from each failure to the
-    next attempt, the last of them before the attempt that was served; the first thousand. ``recovery_s`` is from the
+    next attempt, the last of them before the attempt that was served; the first 200. ``recovery_s`` is from the
     first failure to that attempt; None if there was none. ``overlaps`` counts attempts that began before the one before
     them had failed, ``unseen`` failures whose time was not seen: the gap after such a one is counted from its start.
     """

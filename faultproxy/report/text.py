@@ -46,7 +46,7 @@ def seconds(time_s: float) -> str:
 
 def _lines(report: RetryReport) -> Iterator[str]:
     for proxy in report.proxies:
-        yield from _proxy(proxy)
+        yield from proxy_sentences(proxy)
         clients = [client for client in report.clients if client.proxy == proxy.proxy]
         for client in clients[:_MOST_CLIENTS]:
             yield from (f"  {line}" for line in _client(client))
@@ -58,7 +58,8 @@ def _lines(report: RetryReport) -> Iterator[str]:
         yield f"note: {note}"
 
 
-def _proxy(proxy: ProxyReport) -> Iterator[str]:
+def proxy_sentences(proxy: ProxyReport) -> Iterator[str]:
+    """What is to be said of the proxy as a whole: first how many attempts there were, then what was special."""
     yield (
         f"{one_line(proxy.proxy)}: {count(proxy.attempts, 'attempt')} of {count(proxy.clients, 'client')}, "
         f"{count(proxy.failures, 'failure')}"
