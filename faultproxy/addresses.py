@@ -20,6 +20,7 @@ _PORT = r"[1-9][0-9]{0,4}"
 LISTEN_PATTERN = rf"^(?:{_HOST}|{_IPV6}|):(?:0|{_PORT})$"
 _TCP_UPSTREAM_PATTERN = rf"^(?:{_HOST}|{_IPV6}):{_PORT}$"
 _UNIX_PATTERN = r"^unix:/[^\u0000]{1,106}$"
+_ORIGINAL_PATTERN = "^original$"
 _UNIX_PATH_BYTES = 107  # sun_path of unix(7), less its closing NUL
 
 
@@ -47,6 +48,14 @@ class UnixAddress:
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalDestination:
+    """As an upstream: where each client wanted to go, before it was led to the proxy."""
+
+    def __str__(self) -> str:
+        return "original"
 
 
 Address = TcpAddress | UnixAddress
@@ -77,8 +86,10 @@ def parse_listen(value: object) -> Address:
     return _parse_tcp(value, LISTEN_PATTERN, 'HOST:PORT, "[IPV6]:PORT", :PORT or unix:/path')
 
 
-def parse_upstream(value: object) -> Address:
-    """A server, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``."""
+def parse_upstream(value: object) -> Address | OriginalDestination:
+    """A server, from ``HOST:PORT``, ``[IPV6]:PORT`` or ``unix:/path``; or ``original``."""
+    if value == "original":
+        return OriginalDestination()
     if isinstance(value, str) and value.startswith("unix:/"):
         return _parse_unix(value)
     if isinstance(value, str) and re.fullmatch(LISTEN_PATTERN, value) and value.endswith(":0"):
@@ -99,14 +110,17 @@ def _parse_unix(value: str) -> UnixAddress:
     return UnixAddress(path)
 
 
-def _json_schema(tcp_pattern: str, example: str) -> WithJsonSchema:
-    ways = [{"type": "string", "pattern": pattern} for pattern in (tcp_pattern, _UNIX_PATTERN)]
+def _json_schema(example: str, *patterns: str) -> WithJsonSchema:
+    ways = [{"type": "string", "pattern": pattern} for pattern in (*patterns, _UNIX_PATTERN)]
     return WithJsonSchema({"anyOf": ways, "examples": [example]})
 
 
 Listen = Annotated[
-    Address, BeforeValidator(parse_listen), PlainSerializer(str), _json_schema(LISTEN_PATTERN, "127.0.0.1:16379")
+    Address, BeforeValidator(parse_listen), PlainSerializer(str), _json_schema("127.0.0.1:16379", LISTEN_PATTERN)
 ]
 Upstream = Annotated[
-    Address, BeforeValidator(parse_upstream), PlainSerializer(str), _json_schema(_TCP_UPSTREAM_PATTERN, "redis:6379")
+    Address | OriginalDestination,
+    BeforeValidator(parse_upstream),
+    PlainSerializer(str),
+    _json_schema("redis:6379", _TCP_UPSTREAM_PATTERN, _ORIGINAL_PATTERN),
 ]

@@ -9,10 +9,11 @@ import socket
 import struct
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeVar
 
 import pytest
 
@@ -20,6 +21,7 @@ from faultproxy.kernel import raw_socket, raw_tcp, socket_filter
 from tests.peers import PATIENCE_S, Address
 
 _CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -137,6 +139,25 @@ class Namespaces:
     def __exit__(self, *_: object) -> None:
         for name in (self.client, self.server):
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def as_user(user: int, call: Callable[[], T]) -> T:
+    """What a call returns in a process of another user."""
+    ours, theirs = multiprocessing.Pipe()
+
+    def run() -> None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+        theirs.send(call())
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    theirs.close()
+    with ours:
+        result: T = ours.recv()
+    process.join()
+    return result
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import pytest
 from pydantic_core import PydanticCustomError
 
-from faultproxy.addresses import TcpAddress, UnixAddress, host_port, parse_listen, parse_upstream
+from faultproxy.addresses import OriginalDestination, TcpAddress, UnixAddress, host_port, parse_listen, parse_upstream
 
 
 @pytest.mark.parametrize(
@@ -15,10 +15,11 @@ from faultproxy.addresses import TcpAddress, UnixAddress, host_port, parse_liste
         ("[0:0::1]:80", TcpAddress("::1", 80)),
         ("[fe80::1%eth0]:80", TcpAddress("fe80::1%eth0", 80)),
         ("unix:/run/redis.sock", UnixAddress("/run/redis.sock")),
+        ("original", OriginalDestination()),
     ],
 )
-def test_upstream(text: str, address: TcpAddress | UnixAddress) -> None:
-    """A host and a port, or the path of a socket; IPv6 addresses have brackets and one spelling."""
+def test_upstream(text: str, address: TcpAddress | UnixAddress | OriginalDestination) -> None:
+    """A host and a port, the path of a socket, or where the client wanted to go; IPv6 addresses have one spelling."""
     assert parse_upstream(text) == address
     assert parse_upstream(str(address)) == address
 

@@ -23,13 +23,14 @@ def json_schema() -> JsonSchema:
 
     What only the loader sees: rule names that stand twice in a proxy; a connect fault below a verdict that looks at the
     client's bytes, or, with ``accept_proxy``, one that asks who the client is; two proxies with one place to listen, or
-    that dial one another in a circle; a ``keepalive`` or ``memory`` that is too small or too large; a regular
-    expression that is none, costs too much, needs no byte, or looks beside its match; a ``starts_with`` of more bytes
-    than are looked at, though not of more characters; a ``from`` that is not before ``to``, a ``to`` after ``every``,
-    an ``every`` under 10ms; a ``min`` above ``max``; whether a size is a whole number of bytes; the largest duration,
-    size and port; whether an IP address or network is a real one, with no bits beyond its prefix and not IPv4-mapped; a
-    Unix path that is too long in bytes but not in characters; whether a variable is set, and what it holds. And 3.0 is
-    a whole number to JSON Schema, a fraction to the loader.
+    that dial one another in a circle, or are to dial where a client wanted to go and cannot know; a ``keepalive`` or
+    ``memory`` that is too small or too large; a regular expression that is none, costs too much, needs no byte, or
+    looks beside its match; a ``starts_with`` of more bytes than are looked at, though not of more characters; a
+    ``from`` that is not before ``to``, a ``to`` after ``every``, an ``every`` under 10ms; a ``min`` above ``max``;
+    whether a size is a whole number of bytes; the largest duration, size and port; whether an IP address or network is
+    a real one, with no bits beyond its prefix and not IPv4-mapped; a Unix path that is too long in bytes but not in
+    characters; whether a variable is set, and what it holds. And 3.0 is a whole number to JSON Schema, a fraction to
+    the loader.
     """
     schema = _tidy(Config.model_json_schema())
     for name, definition in schema["$defs"].items():

@@ -11,12 +11,12 @@ from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from faultproxy.addresses import Address, parse_listen, parse_upstream
+from faultproxy.addresses import Address, OriginalDestination, UnixAddress, parse_listen, parse_upstream
 from faultproxy.config import messages
 from faultproxy.config.json_schema import IGNORED
 from faultproxy.config.schema import Config, ProxyConfig
@@ -40,6 +40,7 @@ _MOST_WORDED = 10 * MOST_ERRORS
 _START = Place(1, 1)
 _TOO_LARGE = "the file is larger than 1 MiB; write a smaller one"
 _MAY_PASS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+A = TypeVar("A")
 _FAULTS = frozenset(kind.key for kind in CATALOGUE)
 _CONNECTS = frozenset(kind.key for kind in CATALOGUE if issubclass(kind, (Connect, ConnectDelay)))
 _VERDICTS = frozenset(kind.key for kind in CATALOGUE if not issubclass(kind, Shape))
@@ -154,6 +155,7 @@ def _config(root: Node, name: str | None, problems: list[Problem], *, has_api: b
         problems += _no_proxies(root)
     config, wrong, unsaid = _validate(root)
     problems += [*wrong, *_twice_named(root), *_too_late(root), *_clashes(root)]
+    problems += _without_destination(root)
     if config is None or problems:
         raise _refusal(name, problems, unsaid)
     return config
@@ -352,12 +354,28 @@ def _clashes(root: Node) -> Iterator[Problem]:
         yield Problem(node.place, ("proxies", proxy, key), f"{quote(node.value)} {text}")
 
 
+def _without_destination(root: Node) -> Iterator[Problem]:
+    """Proxies that are to dial where their clients wanted to go, and cannot know where that is."""
+    for name, proxy in _proxies(root):
+        upstream = proxy.child("upstream")
+        if upstream is None or not isinstance(_address(parse_upstream, upstream.value), OriginalDestination):
+            continue
+        why = ""
+        if isinstance(_address(parse_listen, _value(proxy, "listen")), UnixAddress):
+            why = "who connects to a Unix socket wants to go nowhere else"
+        elif _value(proxy, "accept_proxy") is True:
+            why = "with accept_proxy, the load balancer is who connects"
+        if why:
+            text = f'"original" is where the kernel has led a client away from; {why}: write the address of the server'
+            yield Problem(upstream.place, ("proxies", name, "upstream"), text)
+
+
 def _value(node: Node, key: str) -> Any:
     child = node.child(key)
     return child.value if child is not None else None
 
 
-def _address(parse: Callable[[Any], Address], value: Any) -> Address | None:
+def _address(parse: Callable[[Any], A], value: Any) -> A | None:
     try:
         return parse(value)
     except PydanticCustomError:

@@ -111,7 +111,10 @@ class ProxyConfig(BaseModel):
     listen: Listen
     """Where clients connect: HOST:PORT, "[IPV6]:PORT", :PORT (all addresses) or unix:/path; port 0 is any free port."""
     upstream: Upstream
-    """The server: HOST:PORT, "[IPV6]:PORT" or unix:/path; a name is resolved for each connection."""
+    """The server: HOST:PORT, "[IPV6]:PORT" or unix:/path; a name is resolved for each connection.
+
+    Or original: where each client wanted to go before it was led here (intercept.md).
+    """
     dial_timeout: PositiveDuration = 5.0
     """How long dialling the server may take, all of its addresses together."""
     peek_timeout: Duration = 1.0

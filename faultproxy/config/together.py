@@ -5,10 +5,13 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from typing import NamedTuple
 
-from faultproxy.addresses import Address, TcpAddress
+from faultproxy.addresses import Address, OriginalDestination, TcpAddress
 
 _LOOPBACK = MappingProxyType({"localhost": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1",)})
 """What is dialled by a name, and by the address that means all of this host's."""
+
+
+AnyUpstream = Address | OriginalDestination
 
 
 class Clash(NamedTuple):
@@ -20,7 +23,7 @@ class Clash(NamedTuple):
 
 
 def clashes(
-    listens: Mapping[str, Address | None], upstreams: Mapping[str, Address | None], api: Address | None = None
+    listens: Mapping[str, Address | None], upstreams: Mapping[str, AnyUpstream | None], api: Address | None = None
 ) -> Iterator[Clash]:
     """All there are among these proxies and the API, in the time that it takes to look at each once.
 
@@ -54,7 +57,7 @@ def _twice_listening(listens: Mapping[str, Address | None], api: Address | None)
             partly.setdefault(wide, owner)
 
 
-def _circles(listens: Mapping[str, Address | None], upstreams: Mapping[str, Address | None]) -> Iterator[Clash]:
+def _circles(listens: Mapping[str, Address | None], upstreams: Mapping[str, AnyUpstream | None]) -> Iterator[Clash]:
     """Proxies that dial themselves, or one another in a circle: one client would take every descriptor there is."""
     by_end: dict[object, list[tuple[str, Address]]] = {}
     for name, listen in listens.items():
@@ -77,7 +80,7 @@ def _circles(listens: Mapping[str, Address | None], upstreams: Mapping[str, Addr
         yield Clash(name, "upstream", f"is where {where}; write the address of the server")
 
 
-def _end(address: Address) -> object:
+def _end(address: AnyUpstream) -> object:
     """What two addresses have in common if one leads to the other: the port, or the whole path."""
     return address.port if isinstance(address, TcpAddress) else address
 
@@ -95,7 +98,7 @@ def _way_back(start: str, nexts: Mapping[str, list[str]]) -> list[str]:
     return []
 
 
-def reaches(upstream: Address, listen: Address) -> bool:
+def reaches(upstream: AnyUpstream, listen: Address) -> bool:
     """Whether what is dialled is, as far as can be seen, where somebody listens."""
     if not isinstance(upstream, TcpAddress) or not isinstance(listen, TcpAddress):
         return upstream == listen

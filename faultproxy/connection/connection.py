@@ -224,7 +224,9 @@ class Connection:
     def _enter(self) -> Note | None:
         """What to call about the dial. Raises OSError (ELOOP) if it would lead in a circle."""
         context = self._context
-        return context.circles.enter(context.proxy, context.upstream.port, self._greeting.through)
+        return context.circles.enter(
+            context.proxy, context.upstream.port, self._greeting.through, may_be_led_back=context.may_be_led_back
+        )
 
     def _on_change(self) -> None:
         """A peer has reset, both directions have ended, or a limit is reached."""

@@ -1,7 +1,7 @@
 """What the connections of one proxy share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from socket import socket
 
 import trio
@@ -22,7 +22,8 @@ class Context:
 
     Connections that have to wait for something run a task in ``nursery``. ``lines`` outlive an edit. ``send_proxy`` is
     the version of the PROXY protocol by which the server learns who the client is; None: it does not. ``dials`` counts
-    how long it took to reach the server, if anybody wants to know.
+    how long it took to reach the server, if anybody wants to know. ``may_be_led_back``: the server is where the client
+    wanted to go, and a firewall may lead that way back here.
     """
 
     proxy: str
@@ -36,6 +37,11 @@ class Context:
     lines: Lines = field(default_factory=Lines)
     send_proxy: HeaderVersion | None = None
     dials: Durations | None = None
+    may_be_led_back: bool = False
+
+    def towards(self, host: str, port: int) -> "Context":
+        """The same, for a client that wanted to go to this IP address and port, if that is what is dialled."""
+        return replace(self, upstream=self.upstream.towards(host, port)) if self.may_be_led_back else self
 
 
 @dataclass(frozen=True, slots=True)

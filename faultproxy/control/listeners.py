@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from faultproxy.addresses import Address, TcpAddress, UnixAddress
+from faultproxy.addresses import Address, OriginalDestination, TcpAddress, UnixAddress
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.kernel.port_owner import find_port_owner
 from faultproxy.listener.listener import Listener
@@ -94,6 +94,7 @@ def _listen(config: ProxyConfig, host: str, syn_sockets: SynSockets) -> AnyListe
         listener = Listener(config.listen, host, syn_sockets)
     try:
         listener.set_keepalive(config.keepalive)
+        listener.follow_tproxy(on=isinstance(config.upstream, OriginalDestination))
         rules = RuleSet.open("", 0, config.rules, 0.0)
         listener.set_mode(*Schedule(rules, is_enabled=config.enabled).modes(0.0))
     except BaseException:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import trio
 
-from faultproxy.addresses import Address, TcpAddress, UnixAddress
+from faultproxy.addresses import Address, OriginalDestination, TcpAddress, UnixAddress
 from faultproxy.config.loader import ConfigError, check_together
 from faultproxy.config.schema import Config, LogOptions, ProxyConfig
 from faultproxy.control.changes import Difference
@@ -282,6 +282,8 @@ def proxy_settings(config: ProxyConfig, seed: int) -> ProxySettings:
     keepalive_s = config.keepalive
     if isinstance(config.upstream, UnixAddress):
         upstream = Target.unix(config.upstream.path)
+    elif isinstance(config.upstream, OriginalDestination):
+        upstream = Target.original(keepalive_s)
     else:
         upstream = Target.tcp(config.upstream.host, config.upstream.port, keepalive_s)
     return ProxySettings(

@@ -59,6 +59,11 @@ def hear_ports(sock: socket.socket, ports: Collection[int], mark: int) -> None:
     socket_filter.attach(sock, socket_filter.only_syns(sock.family, ports, mark))
 
 
+def hear_mark(sock: socket.socket, mark: int) -> None:
+    """Have a receiver given a copy of every SYN that has the mark from now on, whatever its port. Raises OSError."""
+    socket_filter.attach(sock, socket_filter.only_marked_syns(sock.family, mark))
+
+
 def _discard(sock: socket.socket) -> bool:
     try:
         return bool(sock.recv(1))

@@ -77,6 +77,19 @@ def drop_syns(unless_mark: int | None = None) -> Program:
     )
 
 
+def drop_marked_syns(mark: int) -> Program:
+    """For a listener: drop pure SYNs that carry the mark."""
+    return (
+        Instruction(_LOAD_BYTE, 0, 0, _FLAGS),
+        Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
+        Instruction(_JUMP_IF_EQUAL, 0, 3, _SYN),
+        Instruction(_LOAD_WORD, 0, 0, _MARK),
+        Instruction(_JUMP_IF_EQUAL, 0, 1, mark),
+        _DROP,
+        _KEEP,
+    )
+
+
 def only_syns(family: int, ports: Collection[int], unless_mark: int) -> Program:
     """For a raw TCP socket: keep pure SYNs to these ports, but for those that carry the mark; with too many, to any.
 
@@ -84,14 +97,9 @@ def only_syns(family: int, ports: Collection[int], unless_mark: int) -> Program:
     which its client sends again without what it carries. A raw socket's filter sees the IP header first with
     IPv4, the TCP header with IPv6. What is no SYN, nearly all there is, is dropped by four instructions.
     """
-    if family == socket.AF_INET:
-        load_flags: Program = (Instruction(_X_IS_IP_HEADER_LENGTH, 0, 0, 0), Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS))
-        load_port = Instruction(_LOAD_HALF_AT_X, 0, 0, _DESTINATION_PORT)
-    else:
-        load_flags = (Instruction(_LOAD_BYTE, 0, 0, _FLAGS),)
-        load_port = Instruction(_LOAD_HALF, 0, 0, _DESTINATION_PORT)
+    load_port = Instruction(_LOAD_HALF_AT_X if family == socket.AF_INET else _LOAD_HALF, 0, 0, _DESTINATION_PORT)
     head = (
-        *load_flags,
+        *_load_flags(family),
         Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
         Instruction(_JUMP_IF_EQUAL, 1, 0, _SYN),
         _DROP,
@@ -107,6 +115,28 @@ def only_syns(family: int, ports: Collection[int], unless_mark: int) -> Program:
         return *head, _KEEP
     jumps = (Instruction(_JUMP_IF_EQUAL, len(ports) - at, 0, port) for at, port in enumerate(sorted(ports)))
     return *head, load_port, *jumps, _DROP, _KEEP
+
+
+def only_marked_syns(family: int, mark: int) -> Program:
+    """For a raw TCP socket: keep pure SYNs that carry the mark, to whatever port; none that is larger than another."""
+    return (
+        *_load_flags(family),
+        Instruction(_AND, 0, 0, _FIN_SYN_RST_ACK),
+        Instruction(_JUMP_IF_EQUAL, 0, 4, _SYN),
+        Instruction(_LOAD_WORD, 0, 0, _MARK),
+        Instruction(_JUMP_IF_EQUAL, 0, 2, mark),
+        Instruction(_LOAD_LENGTH, 0, 0, 0),
+        Instruction(_JUMP_IF_MORE, 0, 1, LARGEST_SYN),
+        _DROP,
+        _KEEP,
+    )
+
+
+def _load_flags(family: int) -> Program:
+    """Of a TCP header: a raw socket's filter sees it behind the IP header with IPv4, and at once with IPv6."""
+    if family == socket.AF_INET:
+        return Instruction(_X_IS_IP_HEADER_LENGTH, 0, 0, 0), Instruction(_LOAD_BYTE_AT_X, 0, 0, _FLAGS)
+    return (Instruction(_LOAD_BYTE, 0, 0, _FLAGS),)
 
 
 def drop_all_but_resets() -> Program:

@@ -175,7 +175,9 @@ class Handshake:
         context, began_at_s = self.context, monotonic()
         try:
             through = context.circles.through(*half_open.key[:2])
-            note = context.circles.enter(context.proxy, context.upstream.port, through)
+            upstream = self._upstream(judged)
+            leads_back = context.upstream.is_original
+            note = context.circles.enter(context.proxy, upstream.port, through, may_be_led_back=leads_back)
             attempt = begin(self._target(judged), note)
         except OSError as error:
             self._fail(half_open, judged, error)
@@ -196,8 +198,11 @@ class Handshake:
             self.context.dials.add(monotonic() - began_at_s)
 
     def _target(self, judged: Judged) -> Target:
-        upstream = self.context.upstream
+        upstream = self._upstream(judged)
         return upstream.in_small_packets() if judged.plan.loses_downstream else upstream
+
+    def _upstream(self, judged: Judged) -> Target:
+        return self.context.upstream.towards(judged.facts.destination, judged.facts.destination_port)
 
     async def _finish_dial(
         self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None, began_at_s: float
@@ -276,7 +281,7 @@ class Handshake:
                 proxy=self.context.proxy,
                 connection=self._id(judged),
                 client=_client(half_open),
-                upstream=str(self.context.upstream),
+                upstream=str(self._upstream(judged)),
                 error=error,
                 elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
             )
@@ -296,7 +301,7 @@ class Handshake:
             proxy=self.context.proxy,
             connection=self._id(judged),
             client=_client(half_open),
-            upstream=str(self.context.upstream),
+            upstream=str(self._upstream(judged)),
             rule=match.rule,
             fault=fault.key,
             ordinal=match.ordinal,

@@ -12,13 +12,14 @@ from types import MappingProxyType
 
 from faultproxy.addresses import TcpAddress
 from faultproxy.faults.base import ListenerMode
-from faultproxy.kernel import socket_filter, sockets
+from faultproxy.kernel import original_dst, routes, socket_filter, sockets
 from faultproxy.listener.listening_socket import Accepted, ListeningSocket
 from faultproxy.listener.syn_intercept import NotAllowed, SynInterceptor, SynSockets
 from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
 
 _EXPIRE_EVERY_S = 30.0
+_ALL = frozenset({"", "0.0.0.0", "::"})
 
 CLOSED, OPEN, SILENT, INTERCEPTING = ListenerMode
 
@@ -36,6 +37,7 @@ class Listener:
         self.configured = address
         self.mode = CLOSED
         self.why_not_intercepting: str | None = None
+        self._follows_tproxy = False
         self._socket = _Socket(sockets.bind(host, address.port), syn_sockets)
         real_host, port = self._socket.sock.getsockname()[:2]
         self.address = TcpAddress(address.host and real_host, port)
@@ -61,12 +63,30 @@ class Listener:
             if mode is INTERCEPTING:
                 self.why_not_intercepting = None
 
+    def is_at(self, host: str, port: int) -> bool:
+        """Whether who connects to this IP address and port arrives here, if nothing leads him away. Raises OSError."""
+        return port == self.address.port and (
+            host == self.address.host or (self.address.host in _ALL and routes.is_local(host))
+        )
+
     def set_keepalive(self, idle_s: float | None) -> None:
         """Have clients who connect from now on asked, after so long without a byte, whether they are there.
 
         None: never.
         """
         sockets.keep_alive(self._socket.sock, idle_s)
+
+    def follow_tproxy(self, *, on: bool) -> None:
+        """Whether it is given connections to other addresses, which TPROXY leads here, and hears their SYNs.
+
+        Where that is not allowed, it is given none.
+        """
+        if on is not self._follows_tproxy:
+            self._follows_tproxy = on
+            self.set_mode(OPEN if self.mode is INTERCEPTING else self.mode)
+            self._socket.interceptor.follow_tproxy(on=on)
+            with suppress(PermissionError):
+                original_dst.set_transparent(self._socket.sock, on=on)
 
     def accept(self, most: int) -> Iterator[Accepted]:
         """Those who waited when the mode changed, all of them, then up to ``most`` others who wait now.

@@ -15,8 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
+from types import MappingProxyType
 
-from faultproxy.kernel import raw_socket, socket_filter
+from faultproxy.kernel import raw_socket, routes, socket_filter
+from faultproxy.kernel.original_dst import MARK, SENT_AGAIN
 from faultproxy.kernel.raw_tcp import Syn
 from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
@@ -27,6 +29,8 @@ _JUDGED_AT_ONCE = 32
 _HEARD_AT_A_CHANGE = 512
 _MOST_QUEUED = 4096
 _DOUBT_S = 1.0
+_ELSEWHERE = MappingProxyType({int(socket.AF_INET): "192.0.2.1", int(socket.AF_INET6): "2001:db8::1"})
+_ONLY_TPROXY = "a SYN cannot be judged behind a REDIRECT, only with TPROXY (faultproxy intercept --tproxy)"
 
 _Place = tuple[int, int, bytes | None]
 """A family, a port, and an address; None: all addresses."""
@@ -41,10 +45,15 @@ class SynSockets:
 
     A stranger may send SYNs faster than they can be judged. Those of each interceptor wait in a queue of its own, of
     bounded length, and a few of each queue are judged in a batch of the poller's: so the others go on.
+
+    With ``tproxy_port`` they hear those that TPROXY leads to the listener at that port: by their mark, to whatever
+    address and port they are sent.
     """
 
-    def __init__(self, poller: Poller) -> None:
-        self.mark = raw_socket.new_mark()
+    def __init__(self, poller: Poller, tproxy_port: int | None = None) -> None:
+        self.mark = raw_socket.new_mark() if tproxy_port is None else SENT_AGAIN | tproxy_port
+        self.heard_mark = None if tproxy_port is None else MARK | tproxy_port
+        self._by_port: dict[int, SynSockets] = {}
         self._poller = poller
         self._receivers: dict[int, socket.socket] = {}
         self._senders: dict[tuple[int, bool], socket.socket] = {}
@@ -56,7 +65,11 @@ class SynSockets:
     @property
     def descriptors(self) -> int:
         """How many are open: up to six, two families' receivers, and senders with the mark and without."""
-        return len(self._receivers) + len(self._senders)
+        return len(self._receivers) + len(self._senders) + sum(each.descriptors for each in self._by_port.values())
+
+    def of_tproxy(self, port: int) -> "SynSockets":
+        """Those that hear the SYNs that TPROXY leads to the listener at this port."""
+        return self._by_port.setdefault(port, SynSockets(self._poller, port))
 
     def add(self, interceptor: "SynInterceptor", *, is_doubtful: bool) -> None:
         """Hear the SYNs of one more interceptor. Raises OSError.
@@ -123,10 +136,12 @@ class SynSockets:
         self.serve()
 
     def _queue(self, family: int, syn: Syn, scope: int) -> None:
-        port = syn.destination_port
-        interceptor = self._interceptors.get((family, port, syn.destination)) or self._interceptors.get(
-            (family, port, None)
-        )
+        if self.heard_mark is None:
+            port = syn.destination_port
+            exact = self._interceptors.get((family, port, syn.destination))
+            interceptor = exact or self._interceptors.get((family, port, None))
+        else:
+            interceptor = next(iter(self._interceptors.values()), None)
         if interceptor is not None and len(interceptor.queue) < _MOST_QUEUED:
             interceptor.queue.append((syn, scope, interceptor in self._in_doubt or not interceptor.drops_syns))
 
@@ -142,7 +157,10 @@ class SynSockets:
         for family, ports in wanted.items():
             if family not in self._receivers:
                 self._open(family)
-            raw_socket.hear_ports(self._receivers[family], ports, self.mark)
+            if self.heard_mark is None:
+                raw_socket.hear_ports(self._receivers[family], ports, self.mark)
+            else:
+                raw_socket.hear_mark(self._receivers[family], self.heard_mark)
 
     def _open(self, family: int) -> None:
         try:
@@ -173,7 +191,7 @@ class SynInterceptor:
         self.drops_syns = False
         self.on_syn: Callable[[HalfOpen], None] | None = None
         self._listener = listener
-        self._sockets = sockets
+        self._all_sockets = self._sockets = sockets
         self._table = table
 
     @property
@@ -181,16 +199,27 @@ class SynInterceptor:
         """Whether SYNs wait that can be judged."""
         return bool(self.queue) and self.on_syn is not None
 
+    def follow_tproxy(self, *, on: bool) -> None:
+        """Whether those SYNs are heard that TPROXY leads to the listener. Between stop() and start()."""
+        port: int = self._listener.getsockname()[1]
+        self._sockets = self._all_sockets.of_tproxy(port) if on else self._all_sockets
+
     def start(self, *, is_doubtful: bool = False) -> None:
         """Take the SYNs from the listener. Raises NotAllowed.
 
         ``is_doubtful`` says that until now it has answered them, perhaps some of those that are heard first.
         """
+        heard = self._sockets.heard_mark
+        if heard is not None and not any(_is_led_here(family, heard) for family, _, _ in self.places):
+            raise NotAllowed(_ONLY_TPROXY)
         what = "raw sockets are"
         try:
             self._sockets.add(self, is_doubtful=is_doubtful)
             what = "a filter on the listener is"
-            socket_filter.attach(self._listener, socket_filter.drop_syns(unless_mark=self._sockets.mark))
+            drop = (
+                socket_filter.drop_syns(self._sockets.mark) if heard is None else socket_filter.drop_marked_syns(heard)
+            )
+            socket_filter.attach(self._listener, drop)
             self.drops_syns = True
         except OSError as error:
             self._sockets.remove(self)
@@ -237,6 +266,14 @@ def _places(listener: socket.socket) -> list[_Place]:
     if listener.family == socket.AF_INET6 and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
         families.append(socket.AF_INET)
     return [(family, port, None) for family in families]
+
+
+def _is_led_here(family: int, mark: int) -> bool:
+    """Whether a packet with this mark is delivered on this host, although its destination is elsewhere."""
+    try:
+        return routes.is_local(_ELSEWHERE[family], mark)
+    except OSError:
+        return False
 
 
 def _text(address: bytes) -> str:

@@ -48,8 +48,15 @@ class UnixListener:
             self._socket.listen()
         self.mode = ListenerMode.CLOSED if mode is ListenerMode.CLOSED else ListenerMode.OPEN
 
+    def is_at(self, host: str, port: int) -> bool:
+        """It is at no IP address."""
+        return False
+
     def set_keepalive(self, idle_s: float | None) -> None:
         """A process on this host does not vanish unnoticed."""
+
+    def follow_tproxy(self, *, on: bool) -> None:
+        """TPROXY leads nobody to a Unix socket."""
 
     def accept(self, most: int) -> Iterator[Accepted]:
         """As Listener.accept()."""

@@ -21,6 +21,7 @@ from faultproxy.events.types import (
     ProxyHeaderRejected,
 )
 from faultproxy.kernel import sockets
+from faultproxy.kernel.original_dst import original_destination
 from faultproxy.listener.handshake import Handshake, HandshakeContext, Judged
 from faultproxy.listener.limits import OutOfResources, ProxyLimit
 from faultproxy.listener.listening_socket import Accepted
@@ -83,9 +84,12 @@ class Acceptor:
             self._lines,
             settings.send_proxy,
             dials,
+            settings.upstream.is_original,
         )
         self._accepts_header = settings.accept_proxy
-        self._asks_destination = settings.send_proxy is not None
+        self._asks_destination = (
+            settings.send_proxy is not None or settings.upstream.is_original or rules.asks_destination
+        )
         self._lines.keep({rule.name for rule in rules.rules})
         self._handshake.context = HandshakeContext(
             self._proxy,
@@ -159,7 +163,7 @@ class Acceptor:
         try:
             judged = self._handshake.lookup(accepted.half_open) if accepted.half_open is not None else None
             if judged is None:
-                destination = sockets.local_address(accepted.sock) if self._asks_destination else _NOT_ASKED
+                destination = original_destination(accepted.sock) if self._asks_destination else _NOT_ASKED
                 facts = self._facts(accepted.host, accepted.port, destination)
                 greeting = replace(self._greeting(), through=through) if through else self._greeting()
                 plan = None if self._accepts_header else self._decide(facts)
@@ -194,7 +198,10 @@ class Acceptor:
         return self._not_judged
 
     def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
-        connection = Connection(self._context, sock, facts, plan, greeting, self._ended)
+        context = self._context.towards(facts.destination, facts.destination_port)
+        if context.may_be_led_back and self._listener.is_at(facts.destination, facts.destination_port):
+            greeting = replace(greeting, through=(*greeting.through, self._proxy))
+        connection = Connection(context, sock, facts, plan, greeting, self._ended)
         self._connections.add(connection)
         return connection
 
@@ -310,9 +317,10 @@ class Acceptor:
     def _turned_away(self, judged: Judged, why: EndedBy) -> None:
         verdict = judged.plan.verdict
         rule = verdict.rule if verdict is not None else None
-        faults, upstream = tuple(judged.faults), self._context.upstream
+        faults, facts = tuple(judged.faults), judged.facts
+        upstream = self._context.upstream.towards(facts.destination, facts.destination_port)
         now = trio.current_time()
-        record = ConnectionRecord(self._proxy, upstream, judged.facts, rule, rule, faults, 0, 0, now, why)
+        record = ConnectionRecord(self._proxy, upstream, facts, rule, rule, faults, 0, 0, now, why)
         self._connections.turned_away(record)
 
     def _decide_on_syn(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:

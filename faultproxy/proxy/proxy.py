@@ -52,6 +52,7 @@ class RunningProxy:
         self._has_stopped = False
         self._use(settings, RuleSet.open(name, settings.seed, settings.rules, trio.current_time()), frozenset())
         listener.set_keepalive(settings.keepalive_s)
+        listener.follow_tproxy(on=settings.upstream.is_original)
         self._acceptor.attach(listener)
         self._apply_schedule()
         services.nursery.start_soon(self._run)
@@ -170,6 +171,7 @@ class RunningProxy:
         rules = before.edited(settings.seed, settings.rules, trio.current_time())
         self.listener = listener
         listener.set_keepalive(settings.keepalive_s)
+        listener.follow_tproxy(on=settings.upstream.is_original)
         self._use(settings, rules, self._schedule.open_windows - {rule.name for rule in rules.changed(before)})
         unaffected = self._connections.follow_edit(before, rules)
         self._acceptor.attach(listener)

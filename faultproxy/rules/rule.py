@@ -119,7 +119,7 @@ class BaseRule(HasFaults, BaseModel):
     @cached_property
     def asks_ends(self) -> bool:
         """Whether it asks who connects, or to where."""
-        return any(one.asks_ends for one in self.conditions)
+        return any(one.asks for one in self.conditions)
 
     @cached_property
     def window(self) -> Window | None:

@@ -55,6 +55,11 @@ class RuleSet:
         return any(rule.peeks for rule in self.rules)
 
     @cached_property
+    def asks_destination(self) -> bool:
+        """Whether any rule asks where a client wants to go."""
+        return any(one.asks == "destination" for rule in self.rules for one in rule.conditions)
+
+    @cached_property
     def needs_syns(self) -> bool:
         """Whether some rule acts on a client's first packet, other than by closing the listener to all alike."""
         return any(need is Need.INTERCEPTION for _, _, need in self.needs())

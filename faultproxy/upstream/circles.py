@@ -35,13 +35,18 @@ class Circles:
         ref, through = self._dialled[host, port]
         return through if _is_open(ref) else ()
 
-    def enter(self, proxy: str, upstream_port: int, through: tuple[str, ...]) -> Note | None:
+    def enter(
+        self, proxy: str, upstream_port: int, through: tuple[str, ...], *, may_be_led_back: bool = False
+    ) -> Note | None:
         """Before a proxy dials for a client: what is to be called once a connect has begun, if it may lead back here.
 
-        Raises OSError (ELOOP) if the client has come through this proxy before.
+        If it ``may_be_led_back``, by a firewall, that is so wherever it goes. Raises OSError (ELOOP) if the client has
+        come through this proxy before.
         """
         if proxy in through:
             raise OSError(errno.ELOOP, "it dials itself: " + " -> ".join((*through, proxy)))
+        if may_be_led_back:
+            return partial(self._keep, (*through, proxy))
         if upstream_port in self.ports or upstream_port == self._api:
             return partial(self._note, (*through, proxy))
         return None
@@ -49,10 +54,13 @@ class Circles:
     def _note(self, through: tuple[str, ...], sock: socket.socket, address: SockAddress) -> None:
         own, peer = sock.getsockname()[:2], address[0]
         if own[0] == peer or peer.startswith("127."):
-            self._dialled[own] = weakref.ref(sock), through
-            if len(self._dialled) > self._tidy_at:
-                self._dialled = {key: value for key, value in self._dialled.items() if _is_open(value[0])}
-                self._tidy_at = max(_FEW, 2 * len(self._dialled))
+            self._keep(through, sock, address)
+
+    def _keep(self, through: tuple[str, ...], sock: socket.socket, _address: SockAddress) -> None:
+        self._dialled[sock.getsockname()[:2]] = weakref.ref(sock), through
+        if len(self._dialled) > self._tidy_at:
+            self._dialled = {key: value for key, value in self._dialled.items() if _is_open(value[0])}
+            self._tidy_at = max(_FEW, 2 * len(self._dialled))
 
 
 def _is_open(ref: "weakref.ref[socket.socket]") -> bool:

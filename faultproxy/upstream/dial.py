@@ -27,8 +27,9 @@ class Target:
     """An upstream, and how it is dialled; parsed once, as dialling is part of every connection.
 
     ``family`` and ``address`` are what connect(2) takes; where ``family`` is None, ``host`` is a name, to be looked up
-    at every dial. ``keepalive_s`` as kernel.sockets.keep_alive() has it. ``segment_size`` is the most data that the
-    server is to put into a packet; None: as much as the way to it carries.
+    at every dial; or it is empty, and the target is each client's own: towards() it is dialled. ``keepalive_s`` as
+    kernel.sockets.keep_alive() has it. ``segment_size`` is the most data that the server is to put into a packet;
+    None: as much as the way to it carries.
     """
 
     family: int | None
@@ -39,7 +40,18 @@ class Target:
     segment_size: int | None = None
 
     def __str__(self) -> str:
-        return f"unix:{self.address}" if self.family == _UNIX else host_port(self.host, self.port)
+        if self.family == _UNIX:
+            return f"unix:{self.address}"
+        return "original" if self.is_original else host_port(self.host, self.port)
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it is where each client wanted to go."""
+        return self.family is None and not self.host
+
+    def towards(self, host: str, port: int) -> "Target":
+        """What is dialled for a client that wanted to go to this IP address and port."""
+        return Target.tcp(host, port, self.keepalive_s) if self.is_original else self
 
     @classmethod
     def tcp(cls, host: str, port: int, keepalive_s: float | None = 60.0) -> "Target":
@@ -49,6 +61,11 @@ class Target:
     def in_small_packets(self) -> "Target":
         """The same, but a packet holds what it does on Ethernet: loopback's hold 64 KiB, and there are few to lose."""
         return replace(self, segment_size=_ETHERNET_SEGMENT)
+
+    @classmethod
+    def original(cls, keepalive_s: float | None = 60.0) -> "Target":
+        """Where each client wanted to go."""
+        return cls(None, ("", 0), keepalive_s=keepalive_s)
 
     @classmethod
     def unix(cls, path: str) -> "Target":

@@ -114,6 +114,8 @@ SECTIONS: tuple[Section, ...] = (
         When,
         {
             "client": '[10.0.0.0/8, "::1"]',
+            "destination": "10.0.0.0/8",
+            "port": "[5432, 6379]",
             "window": "{from: 30s, to: 45s, every: 1m}",
             "open_connections": "{min: 10}",
             "connection": "17",

@@ -48,6 +48,7 @@ LOADER_ONLY = (
     "is too little to carry bytes",
     "itself listens",
     "is a circle",
+    "is where the kernel has led a client away from",
     "is not set",
 )
 

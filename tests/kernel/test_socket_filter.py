@@ -205,3 +205,25 @@ def test_a_connection_that_drops_all_hears_nothing(listener: socket.socket) -> N
         socket_filter.detach(server)
         server.settimeout(10)
         assert server.recv(4) == b"lost"
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize(
+    ("flags", "mark", "kept"),
+    [(SYN, MARK, True), (SYN | ECE | CWR, MARK, True), (SYN, 0, False), (SYN | ACK, MARK, False), (ACK, MARK, False)],
+)
+def test_only_marked_syns(family: int, flags: int, mark: int, kept: bool) -> None:
+    """A raw socket is given the pure SYNs with the mark, whatever their port; none that is too large."""
+    make = packet if family == socket.AF_INET else segment
+    program = socket_filter.only_marked_syns(family, MARK)
+    assert [run(program, make(flags, port), mark) for port in (1, PORT)] == [kept, kept]
+    assert not run(program, make(flags) + bytes(socket_filter.LARGEST_SYN), mark)
+
+
+@pytest.mark.parametrize(
+    ("flags", "mark", "kept"),
+    [(SYN, MARK, False), (SYN | ECE | CWR, MARK, False), (SYN, 0, True), (SYN, MARK ^ 1, True), (ACK, MARK, True)],
+)
+def test_drop_marked_syns(flags: int, mark: int, kept: bool) -> None:
+    """A listener answers every SYN but those with the mark, and everything else passes."""
+    assert run(socket_filter.drop_marked_syns(MARK), segment(flags), mark) is kept

@@ -38,6 +38,16 @@ def test_who_dialled_somebody_else() -> None:
         assert circles.through(*sock.getsockname()) == ()
 
 
+def test_what_a_firewall_may_lead_back() -> None:
+    """It is remembered wherever it goes, as the address from which it was dialled stays."""
+    circles = Circles()
+    with Upstream() as listener, connect(("127.0.0.1", listener.port)) as sock:
+        note = circles.enter("a", 5432, (), may_be_led_back=True)
+        assert note is not None
+        note(sock, ("192.0.2.1", 5432))
+        assert circles.through(*sock.getsockname()) == ("a",)
+
+
 def test_what_is_over_is_forgotten() -> None:
     """However many connections there were, no more are remembered than are open, and some."""
     circles = Circles()

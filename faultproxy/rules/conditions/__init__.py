@@ -4,12 +4,15 @@ from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Probability
 from faultproxy.rules.conditions.client import Client
 from faultproxy.rules.conditions.counts import ConnectionNumber, OpenConnections
+from faultproxy.rules.conditions.destination import Destination, DestinationPort
 from faultproxy.rules.conditions.first_bytes import Matches, ServerName, StartsWith
 from faultproxy.rules.conditions.ordinals import Every, First, Nth, Skip
 from faultproxy.rules.conditions.window import Window
 
 CONDITIONS: tuple[type[Condition], ...] = (
     Client,
+    Destination,
+    DestinationPort,
     Window,
     OpenConnections,
     ConnectionNumber,
@@ -27,5 +30,5 @@ CONDITIONS: tuple[type[Condition], ...] = (
 PEEKED = frozenset(kind.key for kind in CONDITIONS if kind.stage is Stage.FIRST_BYTES)
 """The keys of the conditions that look at the client's first bytes."""
 
-TOLD_BY_HEADER = frozenset(kind.key for kind in CONDITIONS if kind.asks_ends)
+TOLD_BY_HEADER = frozenset(kind.key for kind in CONDITIONS if kind.asks)
 """The keys of the conditions that, with ``accept_proxy``, wait for the header of the PROXY protocol."""

@@ -5,11 +5,13 @@ does I/O, reads a clock or draws: all of it is handed in.
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, WithJsonSchema
 
 from faultproxy.rules.facts import ConnectionFacts, RuleState
+
+Asks = Literal["client", "destination"]
 
 
 class Stage(IntEnum):
@@ -28,7 +30,7 @@ class Condition:
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, hide_input_in_errors=True)
     key: ClassVar[str]
     stage: ClassVar[Stage] = Stage.FACTS
-    asks_ends: ClassVar[bool] = False
+    asks: ClassVar[Asks | None] = None
     """Whether it asks who connects, or to where: behind a load balancer a header says so, after the SYN."""
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool | None:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, PlainSerializer, RootModel
 from pydantic_core import PydanticCustomError
 
-from faultproxy.rules.conditions.base import Condition, either, one_or_list
+from faultproxy.rules.conditions.base import Asks, Condition, either, one_or_list
 from faultproxy.rules.facts import NO_ADDRESS, ConnectionFacts, RuleState
 from faultproxy.units import one_or_many, quote
 
@@ -62,7 +62,7 @@ class Client(Condition, RootModel[Networks]):
     """
 
     key: ClassVar[str] = "client"
-    asks_ends: ClassVar[bool] = True
+    asks: ClassVar[Asks | None] = "client"
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:
         if facts.client == NO_ADDRESS:
