@@ -1,0 +1,141 @@
+"""Leads clients to the proxy that know nothing of it, by rules of nftables, and with TPROXY of routing (nft(8), ip(8)).
+
+With REDIRECT the kernel translates the destination of each connection, which the proxy then asks for. With TPROXY
+nothing is translated: a mark has packets delivered on this host, and the proxy's listener is given them. Both act on
+connections that begin in this network namespace, but for those of the proxy's own user: those go out.
+"""
+
+import shlex
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faultproxy.kernel.original_dst import MARK, ROUTED, SENT_AGAIN
+
+TABLE = "faultproxy"
+_ROUTES = 18000  # the number of a routing table; rt_tables of iproute2 names none above 255
+_CLEAR = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
+
+
+class CannotIntercept(Exception):
+    """A command could not be carried out; the text says which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """Connections to these ports go to the proxy at port ``to``, but for those of the user, a number."""
+
+    ports: tuple[int, ...]
+    to: int
+    user: int
+    tproxy: bool = False
+
+    @property
+    def ruleset(self) -> str:
+        """What nft -f takes: it replaces the table as a whole."""
+        ports = ", ".join(map(str, self.ports))
+        return f"{_CLEAR}table inet {TABLE} {{\n{self._tproxy(ports) if self.tproxy else self._redirect(ports)}}}\n"
+
+    def _redirect(self, ports: str) -> str:
+        return (
+            "  chain output {\n"
+            "    type nat hook output priority -100; policy accept;\n"
+            f"    meta skuid != {self.user} tcp dport {{ {ports} }} redirect to :{self.to}\n"
+            "  }\n"
+        )
+
+    def _tproxy(self, ports: str) -> str:
+        new, again = MARK | self.to, SENT_AGAIN | self.to
+        return (
+            "  chain output {\n"
+            "    type route hook output priority mangle; policy accept;\n"
+            f"    meta skuid != {self.user} tcp dport {{ {ports} }} meta mark set {new:#x}\n"
+            "  }\n"
+            "  chain prerouting {\n"
+            "    type filter hook prerouting priority mangle; policy accept;\n"
+            f"    meta mark {{ {new:#x}, {again:#x} }} meta l4proto tcp tproxy to :{self.to} accept\n"
+            f"    meta mark {{ {new:#x}, {again:#x} }} meta l4proto tcp reject with tcp reset\n"
+            "  }\n"
+        )
+
+    def script(self) -> str:
+        """The same as a script for sh, to be read, kept, and run elsewhere."""
+        ports = " and ".join(map(str, self.ports))
+        lines = [
+            f"# Connections to port {ports} go to port {self.to}, but for those of user {self.user}.",
+            "# faultproxy intercept --remove takes it back.",
+            *map(shlex.join, _routing(on=True) if self.tproxy else ()),
+            f"nft -f - <<'END'\n{self.ruleset}END",
+        ]
+        return "".join(f"{line}\n" for line in lines)
+
+    def apply(self) -> None:
+        """Carry it out, instead of what was applied before. Raises CannotIntercept; then all is as before."""
+        try:
+            if self.tproxy:
+                _remove_routing()
+                for command in _routing(on=True):
+                    _run(command)
+            _run(["nft", "-f", "-"], self.ruleset)
+        except CannotIntercept:
+            if self.tproxy:
+                _remove_routing()
+            raise
+        if not self.tproxy:
+            _remove_routing()
+
+    def why_not(self) -> str | None:
+        """Why this host does not take the rules, if it does not. Nothing is changed: the kernel only checks them."""
+        try:
+            _run(["nft", "--check", "-f", "-"], self.ruleset)
+            if self.tproxy:
+                _run(["ip", "rule", "list"])
+        except CannotIntercept as error:
+            return str(error)
+        return None
+
+
+def remove() -> None:
+    """Take back whatever was applied, if anything was. Raises CannotIntercept."""
+    _run(["nft", "-f", "-"], _CLEAR)
+    _remove_routing()
+
+
+def _routing(*, on: bool) -> Iterator[list[str]]:
+    """Deliver what is marked on this host; of both families, as far as the kernel has them."""
+    for family in ("-4", "-6"):
+        if family == "-4" or Path("/proc/net/if_inet6").exists():
+            marked = ["fwmark", f"{MARK:#x}/{ROUTED:#x}", "lookup", str(_ROUTES)]
+            yield ["ip", family, "rule", "add" if on else "delete", *marked]
+            yield [
+                "ip",
+                family,
+                "route",
+                "add" if on else "delete",
+                "local",
+                "default",
+                "dev",
+                "lo",
+                "table",
+                str(_ROUTES),
+            ]
+
+
+def _remove_routing() -> None:
+    for command in _routing(on=False):
+        try:
+            _run(command)
+        except CannotIntercept:
+            continue  # it was not there
+
+
+def _run(command: Sequence[str], stdin: str = "") -> None:
+    try:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)  # noqa: S603  # ours
+    except FileNotFoundError:
+        package = {"nft": "nftables", "ip": "iproute2"}[command[0]]
+        raise CannotIntercept(f"{command[0]} is not installed; it is in the package {package}") from None
+    if done.returncode:
+        complaint = done.stderr.strip().partition("\n")[0] or f"exit code {done.returncode}"
+        raise CannotIntercept(f"{shlex.join(command)}: {complaint}")
