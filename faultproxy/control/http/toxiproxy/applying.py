@@ -1,5 +1,6 @@
 """How Toxiproxy's calls change what runs, and what each error of that is in its words."""
 
+import errno
 from collections.abc import Sequence
 
 from faultproxy.config.loader import ConfigError
@@ -26,11 +27,13 @@ async def apply(
     restarted: Sequence[RunningProxy] = (),
     source: Source = "api",
     file: str | None = None,
+    place: str = "",
 ) -> None:
     """Have the manager apply an edit; the connections of ``restarted``, which it may fill, are dropped then.
 
-    Raises Refused; then nothing has changed.
+    Raises Refused; then nothing has changed. It says of ``place`` if that is taken; the log says by whom.
     """
+    taken = Refused(500, f"listen tcp {place}: bind: address already in use")
     try:
         await manager.apply(edit, source, file)
     except NotFound as error:
@@ -40,11 +43,12 @@ async def apply(
     except BadToxic as error:
         raise Refused(error.status, error.message) from None
     except CannotListen as error:
-        raise Refused(500, str(error)) from None
+        cause = error.__cause__
+        is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+        raise taken if is_taken else Refused(500, str(error)) from None
     except ConfigError as error:
         is_taken = all(".listen: " in line for line in error.errors)
-        text = "; ".join(error.errors)
-        raise Refused(500 if is_taken else 400, text if is_taken else f"bad request body: {text}") from None
+        raise taken if is_taken else Refused(400, f"bad request body: {'; '.join(error.errors)}") from None
     except Draining:
         raise Refused(503, "the proxies are being stopped") from None
     for proxy in restarted:

@@ -59,7 +59,8 @@ class ToxicProxies:
     async def create(self, body: ProxyBody) -> Shown:
         """A new proxy."""
         name = body.name or ""
-        await self._apply(put_proxy(name, _value(body), new=True))
+        _, place = await _place(body.listen or "")
+        await self._apply(put_proxy(name, _value(body), new=True), place=place)
         return self.show(name)
 
     async def update(self, name: str, body: ProxyBody) -> Shown:
@@ -80,7 +81,7 @@ class ToxicProxies:
                 changes["enabled"] = body.enabled
             return patch_proxy(name, changes)(layers)
 
-        await self._apply(edit, restarted)
+        await self._apply(edit, restarted, place[1] if place is not None else "")
         await self._check_enabled(name)
         return self.show(name)
 
@@ -141,10 +142,10 @@ class ToxicProxies:
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
             return layers
 
-        await self._apply(edit, replaced)
+        await self._apply(edit, replaced, places[0][1])
 
-    async def _apply(self, edit: Edit, restarted: Sequence[RunningProxy] = ()) -> None:
-        await apply(self._manager, edit, restarted, self._source, self._file)
+    async def _apply(self, edit: Edit, restarted: Sequence[RunningProxy] = (), place: str = "") -> None:
+        await apply(self._manager, edit, restarted, self._source, self._file, place)
 
     async def _check_enabled(self, *names: str) -> None:
         """Disable those again whose port another process took while they were disabled, and say so."""

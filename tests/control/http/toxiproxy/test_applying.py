@@ -23,7 +23,7 @@ from tests.peers import Upstream
         (Exists("proxy", "p"), 409, "proxy already exists"),
         (BadToxic(400, "invalid toxic type"), 400, "invalid toxic type"),
         (CannotListen("proxies.p.listen: no", may_pass=True), 500, "proxies.p.listen: no"),
-        (ConfigError(("proxies.p.listen: no",)), 500, "proxies.p.listen: no"),
+        (ConfigError(("proxies.p.listen: no",)), 500, "listen tcp [::1]:1: bind: address already in use"),
         (
             ConfigError(("proxies.p.listen: no", "proxies.p.upstream: no")),
             400,
@@ -40,7 +40,7 @@ async def test_errors(raised: Exception, status: int, message: str) -> None:
 
     async with managed({"proxies": {"p": at("127.0.0.1:1")}}) as its:
         with pytest.raises(Refused) as refused:
-            await apply(its.manager, edit)
+            await apply(its.manager, edit, place="[::1]:1")
         assert refused.value.status == status
         assert refused.value.message.startswith(message)
 
