@@ -9,7 +9,7 @@ RUN python -m venv --copies --without-pip /opt/faultproxy \
  && pip --python /opt/faultproxy install --require-hashes -r requirements/run.txt \
  && pip --python /opt/faultproxy install --no-deps /wheel/*.whl
 
-FROM python:3.13-slim
+FROM python:3.13-slim AS installed
 COPY --from=build /opt/faultproxy /opt/faultproxy
 # What the ordinary user may have, if the container has it (docs/privileges.md). Permitted, not effective: so it starts
 # without them too, and degrades.
@@ -21,11 +21,20 @@ ENV PATH=/opt/faultproxy/bin:$PATH
 
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 65532:65532
+STOPSIGNAL SIGTERM
+
+# docker build --target toxiproxy -t faultproxy:toxiproxy . makes the image that takes the place of Toxiproxy's
+# (docs/toxiproxy.md). As that one's, its arguments are the server's flags, and it has no health check.
+FROM installed AS toxiproxy
+ENTRYPOINT ["faultproxy", "toxiproxy"]
+CMD ["-host=0.0.0.0"]
+EXPOSE 8474
+
+FROM installed
 
 # Mount the directory, not the file: an editor that writes a new file and renames it leaves a mounted file behind.
 ENTRYPOINT ["faultproxy"]
 CMD ["run", "/etc/faultproxy/faultproxy.yaml"]
-STOPSIGNAL SIGTERM
 
 # Alive means that its event loop turns: it looks at its file four times a second, so a second never passes without
 # process 1 going to sleep and waking (proc(5), voluntary_ctxt_switches). Connecting to it would be no check: that takes
