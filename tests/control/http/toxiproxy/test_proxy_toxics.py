@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from faultproxy.control.edits import put_proxy
+from faultproxy.events.types import FaultInjected
 from tests.control.http.toxiproxy.calling import called, error
 from tests.managing import at, read_exactly
 from tests.peers import PATIENCE_S, Upstream
@@ -32,6 +33,26 @@ async def test_rules_are_toxics(tmp_path: Path) -> None:
         dumped = call.its.manager.config.proxies["p"].dump()["rules"]
         assert [rule["name"] for rule in dumped] == ["slow", "noop_upstream", "not a toxic"]
         assert dumped[0]["latency"]["delay"] == "200ms"
+
+
+async def test_both_dialects_show_the_same(tmp_path: Path) -> None:
+    """What one makes, the other shows, counts and changes; the log knows a toxic by its name."""
+    with Upstream() as upstream:
+        async with called(tmp_path) as call:
+            await call.create("a:1", upstream.address)
+            await call.add("a:1", "reset_peer", timeout=0)
+            async with call.joined("a:1", upstream) as (client, _):
+                with pytest.raises(trio.BrokenResourceError):
+                    await client.receive_some()
+            native = (await call("GET", "/v1/proxies/a%3A1")).json()
+            assert [(each["name"], each["injected"]) for each in native["rules"]] == [("reset_peer_downstream", 1)]
+            fault = await call.its.record.wait_for(FaultInjected)
+            assert (fault.rule, fault.client_sees) == ("reset_peer_downstream", "ECONNRESET")
+            slow = {"latency": {"delay": "100ms", "direction": "upstream"}}
+            assert (await call("PUT", "/v1/proxies/a%3A1/rules/slow", slow)).status_code < 300
+            assert (await call("DELETE", "/v1/proxies/a%3A1/rules/reset_peer_downstream")).status_code == 204
+            (shown,) = (await call("GET", "/proxies/a%3A1/toxics")).json()
+            assert (shown["name"], shown["type"], shown["stream"]) == ("slow", "latency", "upstream")
 
 
 async def test_toxics_act_on_open_connections(tmp_path: Path) -> None:
