@@ -7,19 +7,21 @@ import trio
 from pydantic_core import PydanticCustomError
 
 from faultproxy.addresses import Address, TcpAddress, host_port, parse_listen
+from faultproxy.config.loader import ConfigError, build_proxy
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.edits import Edit, all_of, delete_proxy, patch_proxy, put_proxy
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply, find
 from faultproxy.control.http.toxiproxy.bodies import ProxyBody
 from faultproxy.control.http.toxiproxy.flags import ALL_ADDRESSES
-from faultproxy.control.http.toxiproxy.proxy_toxics import rules_without, shown, to_rules
+from faultproxy.control.http.toxiproxy.proxy_toxics import shown, to_rules, without_toxics
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Manager, Source
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.upstream.resolver import resolve
 
 _RESOLVE_WITHIN_S = 10.0
+_MANY = 20
 
 Shown = dict[str, Any]
 
@@ -100,9 +102,7 @@ class ToxicProxies:
         """Enable all proxies and remove all toxics, at once."""
 
         def edit(layers: Layers) -> Layers:
-            proxies = layers.config.proxies.items()
-            clean = (patch_proxy(name, {"enabled": True, "rules": rules_without(config)}) for name, config in proxies)
-            return all_of(*clean)(layers)
+            return layers.with_proxies({name: without_toxics(its) for name, its in layers.config.proxies.items()})
 
         await self._apply(edit)
         await self._check_enabled(*self._manager.proxies)
@@ -132,13 +132,16 @@ class ToxicProxies:
             return
         places = [await _place(body.listen or "") for body in bodies]
         replaced: list[RunningProxy] = []
+        built = await _built(bodies)
 
         def edit(layers: Layers) -> Layers:
-            for body, place in zip(bodies, places, strict=True):
+            if isinstance(built, ConfigError):
+                raise built
+            for body, place, made in zip(bodies, places, built, strict=True):
                 name = body.name or ""
                 config = layers.config.proxies.get(name)
                 if config is None or str(config.upstream) != body.upstream or not self._is_at(name, config, place):
-                    layers = put_proxy(name, _value(body))(layers)
+                    layers = put_proxy(name, made)(layers)
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
             return layers
 
@@ -166,6 +169,26 @@ class ToxicProxies:
         running = self._manager.proxies.get(name)
         is_the_same = running is not None and running.listener.configured == config.listen
         return config.listen == address or (is_the_same and self._listen(name) == resolved)
+
+
+async def _built(bodies: Sequence[ProxyBody]) -> Sequence[ProxyConfig] | ConfigError:
+    """New proxies, or what is wrong with the first that is; many of them in a thread, so that no byte waits.
+
+    Raises Refused.
+    """
+
+    def build() -> Sequence[ProxyConfig] | ConfigError:
+        try:
+            return [build_proxy(body.name or "", _value(body)) for body in bodies]
+        except ConfigError as error:
+            return error
+
+    if len(bodies) < _MANY:
+        return build()
+    try:
+        return await trio.to_thread.run_sync(build)
+    except RuntimeError:  # no thread is to be had (pthread_create(3), EAGAIN)
+        return build()
 
 
 def _value(body: ProxyBody) -> Shown:

@@ -72,10 +72,11 @@ def shown(config: ProxyConfig) -> list[dict[str, Any]]:
     return [toxic.json() for stream in toxics.STREAMS for toxic in found if toxic.direction == stream]
 
 
-def rules_without(config: ProxyConfig) -> list[dict[str, Any]]:
-    """The rules of a proxy that are no toxics, as they stand in a file."""
+def without_toxics(config: ProxyConfig) -> ProxyConfig:
+    """The proxy, enabled, with those of its rules that are no toxics."""
     rules: Sequence[BaseRule] = config.rules
-    return [rule.dump() for rule in rules if toxics.from_rule(rule) is None]
+    rest = tuple(rule for rule in rules if toxics.from_rule(rule) is None)
+    return config.model_copy(update={"enabled": True, "rules": rest})
 
 
 def to_rules(bodies: Sequence[object]) -> list[dict[str, Any]]:
