@@ -55,6 +55,26 @@ async def test_both_dialects_show_the_same(tmp_path: Path) -> None:
             assert (shown["name"], shown["type"], shown["stream"]) == ("slow", "latency", "upstream")
 
 
+async def test_calls_at_the_same_time(tmp_path: Path) -> None:
+    """Of those that add one name, one does; of those that change one toxic, each changes what it names."""
+    async with called(tmp_path) as call:
+        await call.create("p", "localhost:1")
+        statuses: list[int] = []
+
+        async def ask(method: str, path: str, body: object) -> None:
+            statuses.append((await call(method, path, body)).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(ask, "POST", "/proxies/p/toxics", {"type": "latency", "name": "t"})
+        assert sorted(statuses) == [200, *[409] * 9]
+        async with trio.open_nursery() as nursery:
+            for body in ({"attributes": {"latency": 1}}, {"attributes": {"jitter": 1}}, {"toxicity": 0.5}):
+                nursery.start_soon(ask, "PATCH", "/proxies/p/toxics/t", body)
+        (shown,) = (await call("GET", "/proxies/p/toxics")).json()
+        assert (shown["attributes"], shown["toxicity"]) == ({"latency": 1, "jitter": 1}, 0.5)
+
+
 async def test_toxics_act_on_open_connections(tmp_path: Path) -> None:
     """Added, it holds the next bytes; removed, they come at once."""
     with Upstream() as upstream:
