@@ -7,11 +7,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 from itertools import compress
 from pathlib import Path
+from pwd import getpwnam
 from typing import Any, BinaryIO, NoReturn
 
 import click
@@ -24,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from faultproxy import __version__, daemon, failures
-from faultproxy.addresses import Address, parse_listen
+from faultproxy.addresses import Address, TcpAddress, parse_listen, parse_upstream
 from faultproxy.config.json_schema import json_schema
 from faultproxy.config.loader import STANDARD_INPUT, ConfigError, examine, load
 from faultproxy.config.schema import Config
@@ -40,6 +41,7 @@ from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
 from faultproxy.kernel import capabilities
+from faultproxy.kernel.sockets import family_of
 from faultproxy.report.html import as_html
 from faultproxy.report.log_reader import LogReader
 from faultproxy.report.recorder import Recorder
@@ -50,6 +52,7 @@ from faultproxy.rules.explain import Forecast, Reason, forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
+from faultproxy.tools import intercept as interception
 from faultproxy.tools.demo.table import run_demo
 from faultproxy.tools.doctor import run_doctor
 from faultproxy.tools.replay import CannotReplay, read_log
@@ -77,6 +80,7 @@ class _Number(click.IntRange):
 
 
 _SEED = _Number(0, 2**63 - 1)
+_PORT = _Number(1, 65535)
 _SEED_HELP = "Draw from this seed, whatever the file says."
 
 
@@ -102,6 +106,30 @@ def _listen(_: click.Context, __: click.Parameter, value: str | None) -> Address
         return parse_listen(value) if value is not None else None
     except PydanticCustomError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _destination(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, int]:
+    try:
+        address = parse_upstream(value) if value is not None else None
+    except PydanticCustomError as error:
+        raise click.BadParameter(str(error)) from None
+    if address is None:
+        return "", 0
+    if not isinstance(address, TcpAddress) or family_of(address.host) is None:
+        raise click.BadParameter(
+            f"{quote(str(address))} is not an IP address and a port; write one such as 10.0.0.1:5432"
+        )
+    return address.host, address.port
+
+
+def _user(_: click.Context, __: click.Parameter, value: str | None) -> int:
+    """The number of a user; without one, of who runs this, be it by sudo."""
+    if value is None:
+        value = os.environ.get("SUDO_UID", str(os.geteuid()))
+    try:
+        return int(value) if value.isdecimal() else getpwnam(value).pw_uid
+    except KeyError:
+        raise click.BadParameter(f"there is no user {quote(value)} here; write one, or a number") from None
 
 
 def _token(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -317,6 +345,12 @@ def check(files: tuple[Path, ...], *, strict: bool) -> None:
     "--client", metavar="IP", callback=_address, default="127.0.0.1", show_default=True, help="The clients' address."
 )
 @click.option(
+    "--destination",
+    metavar="IP:PORT",
+    callback=_destination,
+    help="Where the clients want to go, for conditions that ask.",
+)
+@click.option(
     "--at",
     metavar="TIME",
     callback=_duration,
@@ -328,7 +362,15 @@ def check(files: tuple[Path, ...], *, strict: bool) -> None:
 @click.option("--seed", type=_SEED, help=_SEED_HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per connection.")
 def explain(
-    file: Path, proxy: str | None, connections: int, client: str, at: float, says: str, seed: int | None, as_json: bool
+    file: Path,
+    proxy: str | None,
+    connections: int,
+    client: str,
+    destination: tuple[str, int],
+    at: float,
+    says: str,
+    seed: int | None,
+    as_json: bool,
 ) -> None:
     """Print what would happen to the next connections to the proxies of FILE, and why. Nothing is opened.
 
@@ -347,7 +389,10 @@ def explain(
     for name, its in config.proxies.items():
         if proxy not in (None, name):
             continue
-        coming = (ConnectionFacts(number, client, at, 1, os.fsencode(says)) for number in range(1, connections + 1))
+        one = ConnectionFacts(
+            1, client, at, 1, os.fsencode(says), destination=destination[0], destination_port=destination[1]
+        )
+        coming = (replace(one, number=number) for number in range(1, connections + 1))
         forecasts = forecast(RuleSet.open(name, seed, its.rules, 0.0), coming, enabled=its.enabled)
         if as_json:
             for each in forecasts:
@@ -395,6 +440,44 @@ def report(logs: tuple[BinaryIO, ...], *, as_json: bool, html: BinaryIO | None) 
     if html is not None:
         html.write(as_html(result).encode())
     click.echo(orjson.dumps(report_as_json(result), option=orjson.OPT_INDENT_2) if as_json else as_text(result))
+
+
+@main.command(short_help="Lead clients to the proxy that know nothing of it.")
+@click.option(
+    "--port", "ports", type=_PORT, multiple=True, help="Lead connections to this port to the proxy. Repeatable."
+)
+@click.option("--to", type=_PORT, help="The proxy listens at this port, with upstream: original.")
+@click.option(
+    "--user", metavar="USER", callback=_user, help="The proxy runs as this user, who is not led. Default: yourself."
+)
+@click.option(
+    "--tproxy", is_flag=True, help="Translate no address, so that connect faults are exact. Takes CAP_NET_RAW."
+)
+@click.option("--apply", is_flag=True, help="Carry the rules out. Takes CAP_NET_ADMIN.")
+@click.option("--remove", is_flag=True, help="Take back what was applied. Takes CAP_NET_ADMIN.")
+def intercept(ports: tuple[int, ...], to: int | None, user: int, tproxy: bool, apply: bool, remove: bool) -> None:
+    """Print rules of nftables that lead connections to a proxy with upstream: original, or carry them out.
+
+    They act on connections that begin in this network namespace: on this machine, or in this pod.
+    """
+    if remove and (apply or ports or to is not None):
+        raise click.UsageError("--remove takes back all; write it alone")
+    if not remove and (not ports or to is None):
+        raise click.UsageError("it takes both --port and --to, such as --port 5432 --to 15432")
+    if to in ports:
+        raise click.UsageError(f"--to {to} is among the ports that are led there; have the proxy listen at another")
+    try:
+        if remove:
+            interception.remove()
+        else:
+            assert to is not None
+            rules = interception.Interception(tuple(sorted(set(ports))), to, user, tproxy)
+            if apply:
+                rules.apply()
+            else:
+                click.echo(rules.script(), nl=False)
+    except interception.CannotIntercept as error:
+        _fail(str(error), _COULD_NOT_RUN)
 
 
 @main.command(short_help="Print the JSON Schema of the file, for editors.")

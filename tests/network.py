@@ -142,7 +142,7 @@ class Namespaces:
 
 
 def as_user(user: int, call: Callable[[], T]) -> T:
-    """What a call returns in a process of another user."""
+    """What a call returns in a process of another user, who may be unable to import anything any more."""
     ours, theirs = multiprocessing.Pipe()
 
     def run() -> None:

@@ -199,7 +199,9 @@ def test_what_is_no_number(ran: Run, option: str, value: str) -> None:
     assert "write one, such as 42" in done.errors
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["explain"], ["replay"], ["schema"], ["demo"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["check"], ["explain"], ["replay"], ["intercept"], ["schema"], ["demo"], ["doctor"]]
+)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(ran: Run, command: list[str], option: str) -> None:
     """Each command says what it does, in sentences that are whole however narrow the terminal is."""
@@ -265,3 +267,68 @@ def test_an_address_in_use(files: Path) -> None:
         done = ran_outside("run", files / "good.yaml")
     assert done.code == 1
     assert f"127.0.0.1:{port}" in done.errors
+
+
+def test_explain_with_a_destination(ran: Run, tmp_path: Path) -> None:
+    """What is asked of where clients want to go is answered."""
+    file = tmp_path / "f.yaml"
+    when = "{destination: 10.0.0.0/8, port: 5432}"
+    file.write_text(
+        f"proxies:\n  p: {{listen: ':0', upstream: original, rules: [{{name: r, when: {when}, refuse: }}]}}\n"
+    )
+    said = [
+        ran("explain", file, "--connections", "1", *options).output
+        for options in ((), ("--destination", "10.0.0.1:5432"))
+    ]
+    assert "destination unknown is not in 10.0.0.0/8" in " ".join(said[0].split())
+    assert "destination 10.0.0.1 is in 10.0.0.0/8; destination's port is 5432" in " ".join(said[1].split())
+
+
+@pytest.mark.parametrize("value", ["a:1", "unix:/a", "original", "10.0.0.1"])
+def test_what_is_no_destination(ran: Run, value: str) -> None:
+    """The error says what is."""
+    done = ran("explain", "f", "--destination", value)
+    assert (done.code, "write" in done.errors) == (2, True)
+
+
+def test_intercept_prints_a_script(ran: Run) -> None:
+    """To be looked at, with the number of the user, and each port once."""
+    done = ran("intercept", "--port", "6379", "--port", "5432", "--port", "6379", "--to", "15432", "--user", "root")
+    assert (done.code, done.errors) == (0, "")
+    assert "meta skuid != 0 tcp dport { 5432, 6379 } redirect to :15432" in done.output
+    assert "tproxy to :15432" in ran("intercept", "--port", "1", "--to", "15432", "--tproxy").output
+
+
+def test_intercept_exempts_who_runs_it(ran: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind sudo."""
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    assert f"skuid != {os.geteuid()} " in ran("intercept", "--port", "1", "--to", "2").output
+    monkeypatch.setenv("SUDO_UID", "1234")
+    assert "skuid != 1234 " in ran("intercept", "--port", "1", "--to", "2").output
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ((), "both --port and --to"),
+        (("--port", "1"), "both --port and --to"),
+        (("--port", "1", "--to", "1"), "have the proxy listen at another"),
+        (("--remove", "--apply"), "write it alone"),
+        (("--remove", "--port", "1"), "write it alone"),
+        (("--port", "0", "--to", "1"), "is not a number from 1 to 65535"),
+        (("--port", "1", "--to", "2", "--user", "no such"), 'there is no user "no such" here'),
+    ],
+)
+def test_intercept_refuses(ran: Run, options: tuple[str, ...], why: str) -> None:
+    """What cannot be meant, before anything is changed."""
+    done = ran("intercept", *options)
+    assert done.code == 2
+    assert why in " ".join(done.errors.split())
+
+
+@pytest.mark.parametrize("options", [("--port", "1", "--to", "2", "--apply"), ("--remove",)])
+def test_intercept_without_nftables(ran: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
+    """A sentence, and the exit code of what could not be done."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = ran("intercept", *options)
+    assert (done.code, done.errors) == (1, "nft is not installed; it is in the package nftables\n")

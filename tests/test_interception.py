@@ -51,7 +51,9 @@ def ask(host: str, port: int) -> str:
 
     def connect() -> str:
         try:
-            with socket.create_connection((host, port), PATIENCE_S) as client:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
+                client.settimeout(PATIENCE_S)
+                client.connect((host, port))
                 assert client.getpeername()[:2] == (host, port)
                 return b"".join(iter(lambda: client.recv(4096), b"")).decode()
         except OSError as error:

@@ -17,6 +17,7 @@ from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges, privi
 from faultproxy.rules.rule import BaseRule
 from faultproxy.tools.demo.scenes import Result, Row, try_faults
 from faultproxy.tools.demo.table import one_line
+from faultproxy.tools.intercept import Interception
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ async def run_doctor(console: Console) -> bool:
     result = await try_faults()
     findings, ours = examined(result), privileges()
     console.print(_table(findings, missing(findings, ours)))
-    for line in remedies(findings, ours):
+    for line in (*remedies(findings, ours), *interceptions()):
         console.print(line)
     return not any(row.wrong for row in result.rows)
 
@@ -92,6 +93,14 @@ def remedies(findings: Sequence[Finding], ours: Privileges) -> Iterator[Text]:
         yield _remedy("a machine", f"root, or in its systemd unit AmbientCapabilities={caps}")
     else:
         yield Text("No capability would help: the reasons above say what is in the way.")
+
+
+def interceptions() -> Iterator[Text]:
+    """How clients that know nothing of the proxy can be led to it here. Nothing is changed."""
+    for kind, tproxy, means in (("REDIRECT", False, "connect faults degraded"), ("TPROXY", True, "all faults exact")):
+        why = Interception((1,), 2, 0, tproxy).why_not()
+        can, style = (f"possible here; {means}", "green") if why is None else (f"not possible here: {why}", "yellow")
+        yield Text.assemble(f"  intercept with {kind:<9}", (can, style))
 
 
 def _tried(row: Row, rules: dict[str, BaseRule]) -> Iterator[tuple[BaseRule, Fault, Need, str | None]]:

@@ -5,12 +5,15 @@ nothing is translated: a mark has packets delivered on this host, and the proxy'
 connections that begin in this network namespace, but for those of the proxy's own user: those go out.
 """
 
+import errno
 import shlex
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faultproxy.kernel import original_dst
 from faultproxy.kernel.original_dst import MARK, ROUTED, SENT_AGAIN
 
 TABLE = "faultproxy"
@@ -91,8 +94,12 @@ class Interception:
             _run(["nft", "--check", "-f", "-"], self.ruleset)
             if self.tproxy:
                 _run(["ip", "rule", "list"])
+                with socket.socket() as sock:
+                    original_dst.set_transparent(sock, on=True)
         except CannotIntercept as error:
             return str(error)
+        except OSError as error:
+            return f"a listener may not be transparent here ({errno.errorcode.get(error.errno or 0, error)})"
         return None
 
 
