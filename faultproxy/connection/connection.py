@@ -16,11 +16,11 @@ from faultproxy.connection import closing, preamble
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.injector import Edited, Injector
 from faultproxy.connection.peers import Peers
-from faultproxy.connection.record import ConnectionRecord
+from faultproxy.connection.record import Carried, ConnectionRecord
 from faultproxy.connection.reports import Reports
 from faultproxy.connection.sleeper import Sleeper
 from faultproxy.events.types import EndedBy
-from faultproxy.faults.base import Direction, Fault, Side
+from faultproxy.faults.base import Fault, Side
 from faultproxy.kernel import sockets
 from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
@@ -124,26 +124,22 @@ class Connection:
         """Who ended it; it may still be open."""
         return self._ended_by
 
-    def received(self, direction: Direction) -> int:
-        """How many bytes came from the sender of a direction so far."""
-        return self._peers.received(direction)
-
-    def delivered(self, direction: Direction) -> int:
-        """How many bytes were delivered so far."""
-        return self._peers.delivered(direction)
+    @property
+    def carried(self) -> Carried:
+        """The bytes that it has carried so far."""
+        return self._peers.carried
 
     def record(self, ended_at_s: float | None = None) -> ConnectionRecord:
         """How it stands now, or stood at its end."""
-        verdict = self.plan.verdict
+        context, reports, verdict = self._context, self._reports, self.plan.verdict
         return ConnectionRecord(
-            self._context.proxy,
-            self._context.upstream,
+            context.proxy,
+            context.upstream,
             self.facts,
-            self._reports.rule,
+            reports.rule,
             verdict.rule if verdict is not None else None,
-            self._reports.injected,
-            self._peers.delivered(Direction.UPSTREAM),
-            self._peers.delivered(Direction.DOWNSTREAM),
+            reports.injected,
+            self._peers.carried,
             ended_at_s,
             self._ended_by if ended_at_s is not None else None,
         )

@@ -8,6 +8,7 @@ import trio
 
 from faultproxy.connection import host
 from faultproxy.connection.packets import PacketFilter
+from faultproxy.connection.record import NOTHING_CARRIED, Carried
 from faultproxy.faults.base import ClientSees, Direction, Side
 from faultproxy.kernel import sock_diag, sockets
 from faultproxy.relay import Pipe, Poller, Relay
@@ -78,9 +79,14 @@ class Peers:
         """How many bytes were delivered so far."""
         return 0 if self.relay is None else self.pipe(direction).bytes_written
 
-    def received(self, direction: Direction) -> int:
-        """How many bytes came from the sender of a direction so far."""
-        return 0 if self.relay is None else self.pipe(direction).bytes_read
+    @property
+    def carried(self) -> Carried:
+        """How many bytes came, and were delivered, so far."""
+        relay = self.relay
+        if relay is None:
+            return NOTHING_CARRIED
+        up, down = relay.upstream, relay.downstream
+        return Carried(up.bytes_read, up.bytes_written, down.bytes_read, down.bytes_written)
 
     def open_sockets(self) -> list[tuple[Side, socket.socket]]:
         """The sockets that are not closed."""

@@ -7,6 +7,18 @@ from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.upstream.dial import Target
 
 
+class Carried(NamedTuple):
+    """The bytes of each direction that came from its sender, and that were delivered."""
+
+    from_client: int
+    to_server: int
+    from_server: int
+    to_client: int
+
+
+NOTHING_CARRIED = Carried(0, 0, 0, 0)
+
+
 class ConnectionRecord(NamedTuple):
     """How a connection stands, or stood at its end; times are of trio.current_time().
 
@@ -20,7 +32,6 @@ class ConnectionRecord(NamedTuple):
     rule: str | None
     verdict: str | None
     injected: tuple[FaultInjected, ...]
-    bytes_upstream: int
-    bytes_downstream: int
+    carried: Carried
     ended_at_s: float | None
     ended_by: EndedBy | None

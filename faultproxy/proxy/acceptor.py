@@ -11,7 +11,7 @@ from faultproxy.addresses import host_port
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.context import Context, Greeting
 from faultproxy.connection.lines import Lines
-from faultproxy.connection.record import ConnectionRecord
+from faultproxy.connection.record import NOTHING_CARRIED, ConnectionRecord
 from faultproxy.events.types import (
     AcceptPaused,
     AcceptResumed,
@@ -320,7 +320,7 @@ class Acceptor:
         faults, facts = tuple(judged.faults), judged.facts
         upstream = self._context.upstream.towards(facts.destination, facts.destination_port)
         now = trio.current_time()
-        record = ConnectionRecord(self._proxy, upstream, facts, rule, rule, faults, 0, 0, now, why)
+        record = ConnectionRecord(self._proxy, upstream, facts, rule, rule, faults, NOTHING_CARRIED, now, why)
         self._connections.turned_away(record)
 
     def _decide_on_syn(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:

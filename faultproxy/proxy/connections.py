@@ -9,21 +9,19 @@ import trio
 
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.injector import Edited
-from faultproxy.connection.record import ConnectionRecord
+from faultproxy.connection.record import Carried, ConnectionRecord
 from faultproxy.events.types import EndedBy
-from faultproxy.faults.base import Direction
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 
 
 class ConnectionCounts(NamedTuple):
-    """How many are open, how many have ended and by whom, and the bytes of each direction, received and sent on."""
+    """How many are open, how many have ended and by whom, and the bytes that all have carried."""
 
     open: int
     ended: Mapping[EndedBy, int]
-    received: Mapping[Direction, int]
-    sent: Mapping[Direction, int]
+    carried: Carried
 
 
 class Connections:
@@ -34,8 +32,7 @@ class Connections:
 
     def __init__(self, on_empty: Callable[[], None], on_over: Callable[[ConnectionRecord], None] | None = None) -> None:
         self.ended: Counter[EndedBy] = Counter()
-        self._received = dict.fromkeys(Direction, 0)
-        self._delivered = dict.fromkeys(Direction, 0)
+        self._carried = [0, 0, 0, 0]
         self._connections: dict[Connection, None] = {}
         self._undecided: dict[trio.CancelScope, ConnectionFacts] = {}
         self._on_empty = on_empty
@@ -52,9 +49,8 @@ class Connections:
         """It is over."""
         del self._connections[connection]
         self.ended[connection.ended_by] += 1
-        for direction in Direction:
-            self._received[direction] += connection.received(direction)
-            self._delivered[direction] += connection.delivered(direction)
+        for at, count in enumerate(connection.carried):
+            self._carried[at] += count
         if self._on_over is not None:
             self._on_over(connection.record(trio.current_time()))
         if not self:
@@ -77,12 +73,8 @@ class Connections:
 
     def counts(self) -> ConnectionCounts:
         """What all have done, open ones and others."""
-        return ConnectionCounts(
-            len(self),
-            self.ended,
-            {way: count + sum(one.received(way) for one in self) for way, count in self._received.items()},
-            {way: count + sum(one.delivered(way) for one in self) for way, count in self._delivered.items()},
-        )
+        carried = zip(self._carried, *(connection.carried for connection in self), strict=True)
+        return ConnectionCounts(len(self), self.ended, Carried(*map(sum, carried)))
 
     def add_undecided(self, scope: trio.CancelScope, facts: ConnectionFacts) -> None:
         """A client whose first bytes are waited for in this scope, which is cancelled where a connection is reset."""

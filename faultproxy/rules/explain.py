@@ -89,7 +89,8 @@ def reasons(reading: Reading, facts: ConnectionFacts, verdict: str | None) -> It
             decided = f'"{verdict}" has decided' if verdict is not None else "it was let through"
             yield Reason(name, False, f"not read: {decided}")
             continue
-        rule, missed, state, at_s, are_open = reading.said[name]
+        rule, missed, was, at_s, are_open = reading.said[name]
+        state = RuleState(*was)
         then = replace(facts, at_s=at_s, open_connections=are_open)
         if missed is not None:
             counted = _counted(state) if missed.stage is Stage.ORDINAL else ""

@@ -60,7 +60,7 @@ class RuleState:
         return draw(*self.drawn_from, facts.number)
 
 
-Said = tuple["BaseRule", "Condition | None", RuleState, float, int]
+Said = tuple["BaseRule", "Condition | None", tuple[tuple[int, str, str], float, int, int], float, int]
 """A rule, the first of its conditions that did not hold, its state then, the time, and how many were open then."""
 
 
@@ -73,5 +73,5 @@ class Reading:
 
     def note(self, rule: "BaseRule", missed: "Condition | None", state: RuleState, facts: ConnectionFacts) -> None:
         """A rule was read: this condition did not hold, or all do, and the match is not counted yet."""
-        then = RuleState(state.drawn_from, state.since_s, state.considered, state.matched)
-        self.said[rule.name] = (rule, missed, then, facts.at_s, facts.open_connections)
+        then = state.drawn_from, state.since_s, state.considered, state.matched
+        self.said[rule.name] = rule, missed, then, facts.at_s, facts.open_connections

@@ -17,7 +17,7 @@ async def test_open_then_over() -> None:
         assert await read_exactly(server, 8) == b"question"
         record = made.record()
         assert (record.proxy, record.rule, record.facts.number) == ("redis", "slow", 17)
-        assert (record.bytes_upstream, record.bytes_downstream) == (8, 0)
+        assert record.carried == (8, 8, 0, 0)
         assert [fault.fault for fault in record.injected] == ["latency"]
         assert (record.ended_at_s, record.ended_by) == (None, None)
         client.shutdown(socket.SHUT_WR)

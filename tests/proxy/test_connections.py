@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from faultproxy.connection.connection import Connection
+from faultproxy.connection.record import Carried
 from faultproxy.events.types import EndedBy
-from faultproxy.faults.base import Direction
 from faultproxy.proxy.connections import Connections
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
@@ -33,11 +33,9 @@ class Fake:
     def reset(self, ended_by: str) -> None:
         self.done.append(("reset", ended_by))
 
-    def delivered(self, direction: Direction) -> int:
-        return self.number * (10 if direction is Direction.UPSTREAM else 1000)
-
-    def received(self, direction: Direction) -> int:
-        return self.delivered(direction) + 1
+    @property
+    def carried(self) -> Carried:
+        return Carried(*(self.number * size for size in (11, 10, 1100, 1000)))
 
     def record(self, ended_at_s: float) -> tuple[int, float]:
         return self.number, ended_at_s
@@ -96,8 +94,7 @@ async def test_what_they_did_is_summed_up() -> None:
     its.all.remove(its.fakes[1])
     counts = its.all.counts()
     assert (counts.open, counts.ended) == (1, {"client": 1, "fault": 1})
-    assert list(counts.sent.values()) == [60, 6000]
-    assert list(counts.received.values()) == [63, 6003]
+    assert counts.carried == (66, 60, 6600, 6000)
     assert [number for number, _ in its.over] == [1, 2]
     assert list(its.all) == [its.fakes[2]]
 
@@ -142,5 +139,5 @@ async def test_a_live_rule(has_it_pending: bool) -> None:
 
 def test_a_fake_is_like_a_connection() -> None:
     """What the tests above call exists."""
-    names = ("reset", "awaits", "inject", "reshape", "received", "delivered", "record", "ended_by")
+    names = ("reset", "awaits", "inject", "reshape", "carried", "record", "ended_by")
     assert all(hasattr(Connection, name) for name in names)

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from faultproxy.connection.record import ConnectionRecord
+from faultproxy.connection.record import NOTHING_CARRIED, ConnectionRecord
 from faultproxy.proxy.connections import Connections
 from faultproxy.proxy.registry import MOST_CLOSED, Registry
 from faultproxy.rules.facts import ConnectionFacts
@@ -14,7 +14,7 @@ from faultproxy.upstream.dial import Target
 
 def record(number: int, proxy: str = "p") -> ConnectionRecord:
     facts = ConnectionFacts(number, "127.0.0.1", 0.0, 1)
-    return ConnectionRecord(proxy, Target.tcp("127.0.0.1", 1), facts, None, None, (), 0, 0, 1.0, "client")
+    return ConnectionRecord(proxy, Target.tcp("127.0.0.1", 1), facts, None, None, (), NOTHING_CARRIED, 1.0, "client")
 
 
 async def test_the_last_that_are_over() -> None:

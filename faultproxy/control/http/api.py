@@ -25,7 +25,7 @@ from faultproxy.control.http import (
 )
 from faultproxy.control.http.feed import Feed
 from faultproxy.control.http.messages import HttpProblem
-from faultproxy.control.http.metrics import Numbers, Scraping
+from faultproxy.control.http.metrics import Measurements, Scraping
 from faultproxy.control.http.router import Router
 from faultproxy.control.http.security import ANYBODY, Access, is_exposed
 from faultproxy.control.http.server import MOST_CLIENTS, Server
@@ -52,7 +52,7 @@ class Observed:
 
     feed: Feed
     registry: Registry
-    numbers: Numbers
+    measured: Measurements
 
 
 def router(manager: Manager, observed: Observed, access: Access = ANYBODY) -> Router:
@@ -65,7 +65,7 @@ def router(manager: Manager, observed: Observed, access: Access = ANYBODY) -> Ro
         *connections.routes(observed.registry),
         *events.routes(observed.feed),
         *counters.routes(manager),
-        *metrics.routes(manager, observed.numbers),
+        *metrics.routes(manager, observed.measured),
         *pages.routes(),
         *toxiproxy.routes(manager),
     )
@@ -102,7 +102,7 @@ class Api:
         """Keep what happens from now on, for whoever asks. Returns where connections are to be registered."""
         registry, totals = Registry(), Totals()
         bus.subscribe(totals)
-        self._observed = Observed(Feed(bus, stats), registry, Numbers(stats, totals, registry.dials, scraping))
+        self._observed = Observed(Feed(bus, stats), registry, Measurements(stats, totals, registry.dials, scraping))
         return registry
 
     async def run(self, manager: Manager, access: Access, circles: Circles, clients: trio.Nursery) -> None:

@@ -17,11 +17,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from faultproxy.control.http.metrics import Numbers
+from faultproxy.control.http.metrics import Measurements
 from faultproxy.control.manager import Manager
 from faultproxy.events.totals import FaultKey
 from faultproxy.events.types import EndedBy
-from faultproxy.faults.base import Direction, Verdict
+from faultproxy.faults.base import Verdict
 from faultproxy.proxy.connections import ConnectionCounts
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.rules.rule import BaseRule
@@ -43,29 +43,29 @@ class _Proxy:
     proxy: RunningProxy
     rules: Sequence[BaseRule]
     counts: ConnectionCounts
-    numbers: Numbers
+    measured: Measurements
 
     def faults(self) -> Mapping[FaultKey, int]:
         """How often each fault of each rule was injected, also if never."""
         never = dict.fromkeys(((*key, "exact") for key in self._keys(dry_run=False)), 0)
-        return never | self.numbers.totals.faults.get(self.name, {})
+        return never | self.measured.totals.faults.get(self.name, {})
 
     def latest(self) -> Mapping[tuple[str, ...], str]:
         """The connection of the last fault of each kind."""
-        latest: Mapping[Any, str] = self.numbers.totals.latest.get(self.name, {})
+        latest: Mapping[Any, str] = self.measured.totals.latest.get(self.name, {})
         return latest
 
     def dry_runs(self) -> Mapping[tuple[str, str], int]:
         """How often each fault of each dry run would have been injected, also if never."""
-        return dict.fromkeys(self._keys(dry_run=True), 0) | self.numbers.totals.dry_runs.get(self.name, {})
+        return dict.fromkeys(self._keys(dry_run=True), 0) | self.measured.totals.dry_runs.get(self.name, {})
 
     def failures(self) -> Mapping[str, int]:
         """How often the upstream was not reached, by the errno."""
-        return self.numbers.totals.failures.get(self.name, {})
+        return self.measured.totals.failures.get(self.name, {})
 
     def unmet(self) -> Mapping[str, bool]:
         """Each rule that expects something, and whether that is not met so far."""
-        injected = self.numbers.stats.injected(self.name)
+        injected = self.measured.stats.injected(self.name)
         return {rule: not bounds.hold(injected.get(rule, 0)) for rule, bounds in self.proxy.expected.items()}
 
     def _keys(self, *, dry_run: bool) -> Iterator[tuple[str, str]]:
@@ -111,8 +111,14 @@ def _exemplar(connection: str | None) -> Exemplar | None:
     return Exemplar({"connection": connection}, 1)
 
 
-def _by_direction(counts: Mapping[Direction, int]) -> Rows:
-    return (((way.value,), count) for way, count in counts.items())
+def _received(its: _Proxy) -> Mapping[str, int]:
+    carried = its.counts.carried
+    return {"upstream": carried.from_client, "downstream": carried.from_server}
+
+
+def _sent(its: _Proxy) -> Mapping[str, int]:
+    carried = its.counts.carried
+    return {"upstream": carried.to_server, "downstream": carried.to_client}
 
 
 def _by_one(counts: Mapping[str, float]) -> Rows:
@@ -143,14 +149,14 @@ _FAMILIES = (
         "counter",
         "faultproxy_received_bytes",
         "Bytes that came from clients (upstream) and from servers (downstream).",
-        lambda its: _by_direction(its.counts.received),
+        lambda its: _by_one(_received(its)),
         ("direction",),
     ),
     _Family(
         "counter",
         "faultproxy_sent_bytes",
         "Bytes that were sent to servers (upstream) and to clients (downstream).",
-        lambda its: _by_direction(its.counts.sent),
+        lambda its: _by_one(_sent(its)),
         ("direction",),
     ),
     _Family(
@@ -185,13 +191,13 @@ _FAMILIES = (
 )
 
 
-def _toxiproxy(name: str, text: str, counts: Callable[[_Proxy], Mapping[Direction, int]]) -> _Family:
+def _toxiproxy(name: str, text: str, counts: Callable[[_Proxy], Mapping[str, int]]) -> _Family:
     return _Family(
         "counter",
         name,
         text,
         lambda its: (
-            ((way.value, str(its.proxy.listener.address), str(its.proxy.upstream)), count)
+            ((way, str(its.proxy.listener.address), str(its.proxy.upstream)), count)
             for way, count in counts(its).items()
         ),
         ("direction", "listener", "upstream"),
@@ -199,8 +205,8 @@ def _toxiproxy(name: str, text: str, counts: Callable[[_Proxy], Mapping[Directio
 
 
 _OF_TOXIPROXY = (
-    _toxiproxy("toxiproxy_proxy_received_bytes", "Bytes that were received.", lambda its: its.counts.received),
-    _toxiproxy("toxiproxy_proxy_sent_bytes", "Bytes that were sent.", lambda its: its.counts.sent),
+    _toxiproxy("toxiproxy_proxy_received_bytes", "Bytes that were received.", _received),
+    _toxiproxy("toxiproxy_proxy_sent_bytes", "Bytes that were sent.", _sent),
 )
 
 
@@ -214,13 +220,13 @@ class _Piece(Collector):
         return (self._metric,)
 
 
-async def render(manager: Manager, numbers: Numbers, accept: str) -> tuple[bytes, str]:
+async def render(manager: Manager, measured: Measurements, accept: str) -> tuple[bytes, str]:
     """All metrics in the format that ``accept`` asks for, and its content type."""
     _, content_type = choose_encoder(accept)
     is_open = content_type.startswith(_OPEN_METRICS)
     encode, _ = choose_encoder((_OPEN_METRICS if is_open else "text/plain") + _AS_IT_IS)
     text = bytearray()
-    async for metric, is_first in _pieces(manager, numbers, exemplars=is_open):
+    async for metric, is_first in _pieces(manager, measured, exemplars=is_open):
         piece = encode(_Piece(metric)).removesuffix(_END)
         while not is_first and piece.startswith(b"#"):
             piece = piece.partition(b"\n")[2]
@@ -229,22 +235,22 @@ async def render(manager: Manager, numbers: Numbers, accept: str) -> tuple[bytes
     return bytes(text) + (_END if is_open else b""), content_type
 
 
-async def _pieces(manager: Manager, numbers: Numbers, *, exemplars: bool) -> AsyncIterator[tuple[Metric, bool]]:
+async def _pieces(manager: Manager, measured: Measurements, *, exemplars: bool) -> AsyncIterator[tuple[Metric, bool]]:
     """Metric by metric, each of some proxies at a time, and whether it is the first of that name."""
     proxies = []
     for name, proxy in tuple(manager.proxies.items()):
         rules = manager.config.proxies[name].rules if name in manager.config.proxies else ()
-        proxies.append(_Proxy(name, proxy, rules, proxy.connections.counts(), numbers))
+        proxies.append(_Proxy(name, proxy, rules, proxy.connections.counts(), measured))
         await trio.lowlevel.checkpoint()
-    for family in (*_FAMILIES, *(_OF_TOXIPROXY if "toxiproxy" in numbers.scraping.extra else ())):
+    for family in (*_FAMILIES, *(_OF_TOXIPROXY if "toxiproxy" in measured.scraping.extra else ())):
         for start in range(0, max(1, len(proxies)), _BATCH):
             yield family.collect(proxies[start : start + _BATCH], exemplars=exemplars), start == 0
-    for metric in _of_all(numbers):
+    for metric in _of_all(measured):
         yield metric, True
 
 
-def _of_all(numbers: Numbers) -> Iterator[Metric]:
-    totals, dials = numbers.totals, numbers.dials
+def _of_all(measured: Measurements) -> Iterator[Metric]:
+    totals, dials = measured.totals, measured.dials
     buckets = zip([*map(str, BOUNDS_S), "+Inf"], accumulate(dials.counts), strict=True)
     yield HistogramMetricFamily(
         "faultproxy_dial_duration_seconds", "How long it took to reach upstreams.", list(buckets), dials.sum_s
@@ -260,10 +266,10 @@ def _of_all(numbers: Numbers) -> Iterator[Metric]:
         totals.reloaded_at,
     )
     yield CounterMetricFamily(
-        "faultproxy_log_dropped", "Lines of the log that nobody took.", numbers.scraping.log_dropped()
+        "faultproxy_log_dropped", "Lines of the log that nobody took.", measured.scraping.log_dropped()
     )
     info = GaugeMetricFamily("faultproxy_build_info", "1; the labels say what runs.", labels=("version", "python"))
     info.add_metric((__version__, python_version()), 1)
     yield info
-    if "process" in numbers.scraping.extra:
+    if "process" in measured.scraping.extra:
         yield from ProcessCollector(registry=None).collect()

@@ -31,7 +31,7 @@ OUR_OWN = Scraping()
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class Measurements:
     """Where the numbers come from that the proxies do not have."""
 
     stats: Stats
@@ -40,13 +40,13 @@ class Numbers:
     scraping: Scraping = OUR_OWN
 
 
-def routes(manager: Manager, numbers: Numbers) -> tuple[Route, ...]:
+def routes(manager: Manager, measured: Measurements) -> tuple[Route, ...]:
     """The routes of this module."""
 
     async def metrics(request: Request) -> Response:
         exposition = await trio.to_thread.run_sync(import_module, _EXPOSITION)  # only who scrapes needs its library
         accept = request.headers.get("accept", "")
-        text, content_type = await exposition.render(manager, numbers, accept)
+        text, content_type = await exposition.render(manager, measured, accept)
         return Response(200, text, {"content-type": content_type})
 
     return (Route("GET", "/metrics", metrics, "What runs, in numbers, for Prometheus; OpenMetrics if asked for."),)

@@ -16,7 +16,6 @@ from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
-from faultproxy.faults.base import Direction
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.conditions.window import Window
@@ -154,7 +153,7 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
     proxy, config = manager.proxies[name], manager.config.proxies[name]
     rules = rule_answers(proxy)
     edges = [edge for rule in rules if rule["window"] and (edge := rule["window"]["next_edge_s"]) is not None]
-    sent = proxy.connections.counts().sent
+    carried = proxy.connections.counts().carried
     return {
         "name": name,
         "state": proxy.state,
@@ -162,8 +161,8 @@ def _proxy(manager: Manager, name: str) -> dict[str, Any]:
         "listen": str(proxy.listener.address),
         "open": proxy.open,
         "connections": proxy.accepted,
-        "bytes_upstream": sent[Direction.UPSTREAM],
-        "bytes_downstream": sent[Direction.DOWNSTREAM],
+        "bytes_upstream": carried.to_server,
+        "bytes_downstream": carried.to_client,
         "rules": rules,
         "next_window_edge_s": min(edges, default=None),
     }

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
 from faultproxy.control.http import exposition
-from faultproxy.control.http.metrics import Numbers
+from faultproxy.control.http.metrics import Measurements
 from faultproxy.events.totals import Totals
 from faultproxy.upstream.durations import Durations
 from tests.managing import Managed, at, managed
@@ -17,15 +17,15 @@ NAMES = [f"p{number}" for number in range(120)] + ['a "quoted" \\ name', "ünïc
 OPEN = "application/openmetrics-text; version=1.0.0"
 
 
-def numbers(its: Managed) -> Numbers:
-    return Numbers(its.stats, Totals(), Durations())
+def measured(its: Managed) -> Measurements:
+    return Measurements(its.stats, Totals(), Durations())
 
 
 @pytest.mark.parametrize("accept", ["", "text/plain", "text/plain;version=1.0.0", OPEN, "application/openmetrics-text"])
 async def test_many_proxies(accept: str) -> None:
     """Each metric once, with all proxies, whatever they are called; a family's help and type stand once, before it."""
     async with managed({"proxies": {name: at("127.0.0.1:1") for name in NAMES}}) as its:
-        body, content_type = await exposition.render(its.manager, numbers(its), accept)
+        body, content_type = await exposition.render(its.manager, measured(its), accept)
         text = body.decode()
         is_open = content_type.startswith("application/openmetrics-text")
         assert is_open is accept.startswith("application/openmetrics-text")
@@ -49,7 +49,7 @@ async def test_connections_do_not_wait() -> None:
                 turns += 1
 
         nursery.start_soon(count)
-        await exposition.render(its.manager, numbers(its), "")
+        await exposition.render(its.manager, measured(its), "")
         assert turns > len(NAMES)
         nursery.cancel_scope.cancel()
 
@@ -59,7 +59,7 @@ async def test_an_exemplar_that_is_too_long_is_left_out() -> None:
     rule = {"name": "cut", "reset": None}
     names = ["x" * 150, "short"]
     async with managed({"proxies": {name: at("127.0.0.1:1", rule) for name in names}}) as its:
-        its_numbers = numbers(its)
-        its_numbers.totals.latest |= {name: {("cut", "reset", "exact"): f"{name}#1"} for name in names}
-        body, _ = await exposition.render(its.manager, its_numbers, OPEN)
+        its_own = measured(its)
+        its_own.totals.latest |= {name: {("cut", "reset", "exact"): f"{name}#1"} for name in names}
+        body, _ = await exposition.render(its.manager, its_own, OPEN)
         assert body.count(b"connection=") == body.count(b'connection="short#1"') == 1

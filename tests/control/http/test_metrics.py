@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
 from faultproxy.control.http.messages import Request, Response
-from faultproxy.control.http.metrics import Numbers, Scraping, routes
+from faultproxy.control.http.metrics import Measurements, Scraping, routes
 from faultproxy.events.totals import Totals
 from faultproxy.events.types import ConfigLoaded, ConfigRejected, ConnectionClosed
 from faultproxy.upstream.durations import Durations
@@ -139,8 +139,10 @@ async def test_what_toxiproxys_flags_ask_for() -> None:
     async with asking() as it:
         assert await ask(it.its.address("p")) == b"hi"
         await it.its.record.wait_for(ConnectionClosed)
-        numbers = Numbers(it.its.stats, Totals(), Durations(), Scraping(lambda: 7, frozenset({"toxiproxy", "process"})))
-        (route,) = routes(it.its.manager, numbers)
+        measured = Measurements(
+            it.its.stats, Totals(), Durations(), Scraping(lambda: 7, frozenset({"toxiproxy", "process"}))
+        )
+        (route,) = routes(it.its.manager, measured)
         answer = await route.handler(Request("GET", "/metrics"))
         assert isinstance(answer, Response)
         samples = [each for family in prometheus_text(answer.body.decode()) for each in family.samples]

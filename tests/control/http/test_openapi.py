@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from faultproxy.control.http.api import Observed, router
 from faultproxy.control.http.feed import Feed
-from faultproxy.control.http.metrics import Numbers
+from faultproxy.control.http.metrics import Measurements
 from faultproxy.control.http.openapi import describe
 from faultproxy.events.totals import Totals
 from faultproxy.proxy.registry import Registry
@@ -72,8 +72,8 @@ async def test_no_route_is_left_out() -> None:
     """All that the router finds is described."""
     async with managed({"proxies": {}}) as its:
         registry = Registry()
-        numbers = Numbers(its.stats, Totals(), registry.dials)
-        routes = router(its.manager, Observed(Feed(its.manager.bus, its.stats), registry, numbers)).routes
+        measured = Measurements(its.stats, Totals(), registry.dials)
+        routes = router(its.manager, Observed(Feed(its.manager.bus, its.stats), registry, measured)).routes
     document = describe(routes)
     assert {(route.template, route.method.lower()) for route in routes} == {
         (template, method) for template, method, _ in operations(document)

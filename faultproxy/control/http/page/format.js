@@ -1,4 +1,4 @@
-// Numbers, quantities and YAML as people write them.
+// Measurements, quantities and YAML as people write them.
 
 const SECONDS = { us: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600 };
 const BYTES = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
