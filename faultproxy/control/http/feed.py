@@ -47,7 +47,8 @@ class Entry:
             at = datetime.fromtimestamp(self._at_ns / 1e9, UTC).isoformat(timespec="microseconds")
             head = {"id": self.id, "timestamp": at.replace("+00:00", "Z"), "level": self.event.level}
             line = {**head, "event": self.event.name, **log_fields(self.event, self._injected)}
-            self._json = orjson.dumps(line, default=str)
+            # A copy: orjson's own bytes hold on to the 4 KiB that they were written into.
+            self._json = bytes(memoryview(orjson.dumps(line, default=str)))
         return self._json
 
 
@@ -86,7 +87,7 @@ class Feed:
         self._entries: deque[Entry] = deque(maxlen=MOST_EVENTS)
         self.first_id = time_ns() // 1_000_000_000 * 1_000_000 + 1  # below 2**53, exact in JavaScript, till 2255
         self.last_id = self.first_id - 1
-        self._news: trio.Event | None = None
+        self._waiting = trio.lowlevel.ParkingLot()
         self._debugging = 0
         bus.subscribe(self)
 
@@ -94,9 +95,8 @@ class Feed:
         """Keep it, and wake those who wait."""
         self.last_id += 1
         self._entries.append(Entry(self.last_id, event, self._stats.count(event)))
-        if self._news is not None:
-            self._news.set()
-            self._news = None
+        if self._waiting:
+            self._waiting.unpark_all()
 
     def since(self, number: int) -> Iterator[Entry]:
         """The events after this one, as far as they are kept."""
@@ -118,8 +118,7 @@ class Feed:
             yield _RETRY + b"id: %d\n\n" % place
             while True:
                 if place == self.last_id:
-                    self._news = self._news or trio.Event()
-                    await self._news.wait()
+                    await self._waiting.park()
                 missed = self.missed(place)
                 frames = []
                 if missed:

@@ -1,11 +1,13 @@
 """Events over the API: those that were, those that come, and those that were missed."""
 
 import json
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from faultproxy.control.http.events import Events
 from faultproxy.events.types import ConnectionClosed
@@ -67,6 +69,16 @@ async def test_what_happens() -> None:
         await faults(it, 1)
         async with it.listen(since=seen[0]["id"]) as stream:
             assert [json.loads((await stream.next())["data"])["injected"] for _ in range(2)] == [3, 4]
+
+
+async def test_many_listen() -> None:
+    """Each gets what happens while all of them wait for it."""
+    async with asking(CUT) as it, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(it.listen(event="fault.injected")) for _ in range(16)]
+        for nth in (1, 2):
+            await trio.testing.wait_all_tasks_blocked()
+            await faults(it, 1)
+            assert [json.loads((await stream.next())["data"])["injected"] for stream in streams] == [nth] * 16
 
 
 async def test_debug_is_kept_while_it_is_listened_to() -> None:
