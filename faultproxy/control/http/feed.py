@@ -25,31 +25,36 @@ _PAUSE_S = 0.05
 _LEVELS: tuple[Level, ...] = get_args(Level)
 _DEBUG = frozenset(kind for kind in EVENTS if kind.level == "debug")
 _OTHERS = frozenset(EVENTS) - _DEBUG
-_RETRY = b"retry: 1000\n"
+_RETRY, _DATA = b"retry: 1000\n", b"data: "
 
 
 class Entry:
-    """An event that has happened, its number, and when that was. What stands in JSON is made once, when it is asked."""
+    """An event that has happened, its number, and when that was. What is sent of it is made once, when it is asked."""
 
-    __slots__ = ("_at_ns", "_injected", "_json", "event", "id")
+    __slots__ = ("_at_ns", "_frame", "_injected", "event", "id")
 
     def __init__(self, number: int, event: Event, injected: int | None) -> None:
         self.id = number
         self.event = event
         self._injected = injected
         self._at_ns = time_ns()
-        self._json: bytes | None = None
+        self._frame: bytes | None = None
 
     @property
-    def json(self) -> bytes:
-        """The line of the log, and ``id``."""
-        if self._json is None:
+    def frame(self) -> bytes:
+        """A frame of Server-Sent Events, whose data is the line of the log with ``id`` before it."""
+        if self._frame is None:
             at = datetime.fromtimestamp(self._at_ns / 1e9, UTC).isoformat(timespec="microseconds")
             head = {"id": self.id, "timestamp": at.replace("+00:00", "Z"), "level": self.event.level}
             line = {**head, "event": self.event.name, **log_fields(self.event, self._injected)}
-            # A copy: orjson's own bytes hold on to the 4 KiB that they were written into.
-            self._json = bytes(memoryview(orjson.dumps(line, default=str)))
-        return self._json
+            name, data = self.event.name.encode(), orjson.dumps(line, default=str)
+            self._frame = b"id: %d\nevent: %b\n%b%b\n\n" % (self.id, name, _DATA, data)
+        return self._frame
+
+    @property
+    def json(self) -> bytes:
+        """The data of the frame."""
+        return self.frame.partition(_DATA)[2].removesuffix(b"\n\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ class Feed:
         """How many events after this one are not kept any more, of this run's."""
         return max(0, self.last_id - len(self._entries) - max(number, self.first_id - 1))
 
-    async def listen(self, asked: Callable[[Entry], bool], since: int | None, *, debug: bool) -> AsyncGenerator[bytes]:
+    async def listen(self, asked: Callable[[Entry], bool], since: int | None, *, debug: bool) -> AsyncGenerator[bytes, None]:
         """The events that are asked for, as frames of Server-Sent Events, after this one, or from now on."""
         place = self.last_id if since is None else min(since, self.last_id)
         self._debug(1 if debug else 0)
@@ -127,9 +132,7 @@ class Feed:
                 for entry in islice(self.since(place), _MOST_AT_ONCE):
                     place = entry.id
                     if asked(entry):
-                        frames.append(
-                            b"id: %d\nevent: %b\ndata: %b\n\n" % (place, entry.event.name.encode(), entry.json)
-                        )
+                        frames.append(entry.frame)
                 if frames:
                     yield b"".join(frames)
                 if place == self.last_id:
