@@ -115,7 +115,9 @@ class Feed:
         """How many events after this one are not kept any more, of this run's."""
         return max(0, self.last_id - len(self._entries) - max(number, self.first_id - 1))
 
-    async def listen(self, asked: Callable[[Entry], bool], since: int | None, *, debug: bool) -> AsyncGenerator[bytes, None]:
+    async def listen(
+        self, asked: Callable[[Entry], bool], since: int | None, *, debug: bool
+    ) -> AsyncGenerator[bytes, None]:
         """The events that are asked for, as frames of Server-Sent Events, after this one, or from now on."""
         place = self.last_id if since is None else min(since, self.last_id)
         self._debug(1 if debug else 0)

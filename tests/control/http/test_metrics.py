@@ -36,23 +36,24 @@ CUT = {"name": "cut", "reset": {"after": "2B"}, "expect": {"min": 1, "max": 2}}
 NEVER = {"name": "never", "when": {"client": "10.0.0.1"}, "latency": {"delay": "1s"}, "hang": {"after": "1s"}}
 DRY = {"name": "dry", "dry_run": True, "half_close": {"after": "1B"}}
 PASS = {"name": "through", "pass": None}
-SPEC = {
-    "faultproxy_connections_total",
-    "faultproxy_connections_open",
-    "faultproxy_connections_ended_total",
-    "faultproxy_received_bytes_total",
-    "faultproxy_sent_bytes_total",
-    "faultproxy_faults_injected_total",
-    "faultproxy_faults_dry_run_total",
-    "faultproxy_upstream_failures_total",
-    "faultproxy_expect_unmet",
-    "faultproxy_dial_duration_seconds_bucket",
-    "faultproxy_dial_duration_seconds_count",
-    "faultproxy_dial_duration_seconds_sum",
-    "faultproxy_config_last_reload_successful",
-    "faultproxy_config_last_reload_success_timestamp_seconds",
-    "faultproxy_log_dropped_total",
-    "faultproxy_build_info",
+LABELS = {
+    "faultproxy_connections_total": ("proxy",),
+    "faultproxy_connections_open": ("proxy",),
+    "faultproxy_connections_ended_total": ("proxy", "ended_by"),
+    "faultproxy_received_bytes_total": ("proxy", "direction"),
+    "faultproxy_sent_bytes_total": ("proxy", "direction"),
+    "faultproxy_faults_injected_total": ("proxy", "rule", "fault", "fidelity"),
+    "faultproxy_faults_dry_run_total": ("proxy", "rule", "fault"),
+    "faultproxy_upstream_failures_total": ("proxy", "error"),
+    "faultproxy_expect_unmet": ("proxy", "rule"),
+    "faultproxy_dial_duration_seconds": ("le",),
+    "faultproxy_config_last_reload_successful": (),
+    "faultproxy_config_last_reload_success_timestamp_seconds": (),
+    "faultproxy_log_dropped_total": (),
+    "faultproxy_build_info": ("version", "python"),
+}
+SPEC = {name for name in LABELS if not name.endswith("duration_seconds")} | {
+    f"faultproxy_dial_duration_seconds_{part}" for part in ("bucket", "count", "sum")
 }
 
 
@@ -129,9 +130,35 @@ async def test_names() -> None:
         config = it.its.manager.config.proxies["p"].dump()
         await it.its.edit(p=config, q={**config, "upstream": "127.0.0.1:1"})
         await ask(it.its.address("q"))
-        assert {key[0] for key in await scrape(it)} == SPEC
+        families = prometheus_text((await it.api.get("/metrics")).text)
+        found = {each.name: set(each.labels) for family in families for each in family.samples}
+        labels = {**LABELS, "faultproxy_dial_duration_seconds_bucket": ("le",)}
+        assert found == {name: set(labels.get(name, ())) for name in SPEC}
         text = (await it.api.get("/metrics", headers={"accept": "application/openmetrics-text"})).text
         assert "faultproxy_upstream_failures_total{" in text
+
+
+def test_names_of_the_page() -> None:
+    """docs/metrics.md has each metric with its labels, and no other."""
+    page = (DEPLOY.parent / "docs" / "metrics.md").read_text()
+    rows = dict(re.findall(r"^\| `(faultproxy_\w+)` \|([^|]*)\|", page, re.MULTILINE))
+    histogram = "faultproxy_dial_duration_seconds"
+    assert {name for name in SPEC if not name.startswith(histogram)} | {histogram} == rows.keys()
+    assert {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows.items()} == LABELS
+    asked = re.findall(r"\bfaultproxy_\w+", "".join(re.findall(r"```text\n(.*?)```", page, re.DOTALL)))
+    assert set(asked) <= SPEC
+
+
+def test_the_page_configures_prometheus(tmp_path: Path) -> None:
+    """Its prometheus.yml is one (promtool check config)."""
+    _need("promtool")
+    page = (DEPLOY.parent / "docs" / "metrics.md").read_text()
+    (shown,) = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(shown)
+    shutil.copy(ALERTS, tmp_path)
+    run = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_what_toxiproxys_flags_ask_for() -> None:
