@@ -171,6 +171,9 @@ class _LogReader:
         connection = int(entry["connection"].rpartition("#")[2])
         rule, fault = entry["rule"], entry["fault"]
         if rule is None:  # the edit that disabled the proxy cannot be replayed, and says so itself
+            if entry.get("source") == "api":
+                what = f"{fault} was injected into {entry['connection']} by hand"
+                self._notes.append(f"line {number}: {what}, which no rule repeats")
             return
         if fault in _SHAPES:
             its = proxy.rule(rule)

@@ -315,6 +315,14 @@ def test_an_edit_that_changed_more_than_rules_is_reported(changes: list[str], co
     assert refusal(started(), line("config.loaded", changes=changes, config=config)) == f"line 2: {why}"
 
 
+def test_a_fault_by_hand_is_left_out_and_reported() -> None:
+    """No rule asked for it, so none repeats it."""
+    by_hand = {**injected(2), "rule": None, "source": "api"}
+    lines = [started("redis", CUT), injected(1), by_hand, STOPPED]
+    assert [rule["when"] for rule in rules(*lines)] == [{"connection": [1]}]
+    assert notes(*lines) == ["line 3: reset was injected into redis#2 by hand, which no rule repeats"]
+
+
 def test_an_edit_of_rules_is_replayed_and_reported() -> None:
     """What was injected before it and after it is in the configuration."""
     edited = line("config.loaded", changes=["proxy redis: rules changed"], config={"redis": started()["config"]})
