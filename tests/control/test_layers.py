@@ -34,6 +34,12 @@ def test_a_key_that_was_patched_stands_above_the_files() -> None:
     assert (proxy.enabled, proxy.dial_timeout) == (False, 1.0)
 
 
+def test_a_proxy_that_was_not_touched_follows_the_file() -> None:
+    """Whatever is laid over another."""
+    layers = delete_proxy("q")(Layers.of(configuration({"proxies": {"p": at("a:1", rule("a")), "q": at("b:1")}})))
+    assert names(layers.rebased(file("b", "a"))) == "ba"
+
+
 def test_what_the_file_says_too_is_no_overlay() -> None:
     """Neither what was changed back, nor what was saved: from then on the file decides again."""
     layers = patch_proxy("p", {"enabled": False})(Layers.of(file()))
