@@ -143,6 +143,12 @@ class ProxyConfig(BaseModel):
         settings = self.model_dump(mode="json", exclude={"rules"})
         return {key: value for key, value in settings.items() if value is not None}
 
+    def written(self) -> dict[str, Any]:
+        """The proxy as a person would write it: what is left at its default is left out, and no rules are no key."""
+        settings = self.model_dump(mode="json", exclude={"rules"}, exclude_defaults=True)
+        rules: tuple[BaseRule, ...] = self.rules
+        return {**settings, **({"rules": [rule.dump() for rule in rules]} if rules else {})}
+
 
 class Config(BaseModel):
     """A whole file. What rules and proxies must not be to one another is for the loader to see."""
@@ -174,10 +180,9 @@ class Config(BaseModel):
     """The proxies by their names, which every log line carries; only beside an API there may be none."""
 
     def dump(self) -> dict[str, Any]:
-        """The file as it would stand in YAML, what is left at its default left out, but for the proxies' own."""
-        return {**self.settings(), "proxies": {name: proxy.dump() for name, proxy in self.proxies.items()}}
+        """The file as a person would write it: what is left at its default is left out."""
+        return {**self.settings(), "proxies": {name: proxy.written() for name, proxy in self.proxies.items()}}
 
     def settings(self) -> dict[str, Any]:
         """The same without the proxies."""
-        settings = self.model_dump(mode="json", exclude={"proxies"}, exclude_unset=True)
-        return {key: value for key, value in settings.items() if value is not None}
+        return self.model_dump(mode="json", exclude={"proxies"}, exclude_defaults=True)

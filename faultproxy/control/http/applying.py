@@ -32,9 +32,7 @@ async def apply(manager: Manager, edit: Edit, request: Request) -> ConfigLoaded:
     try:
         return await manager.apply(edit, "api", revisions=revisions)
     except ConfigError as error:
-        raise HttpProblem(
-            422, "Unprocessable Content", "that is not valid, and changes nothing", error.errors
-        ) from None
+        raise HttpProblem(422, "Unprocessable Content", "not valid; nothing has changed", error.errors) from None
     except CannotListen as error:
         raise HttpProblem(409, "Conflict", str(error), [str(error)]) from None
     except NotFound as error:

@@ -181,7 +181,7 @@ async def _written(config: Config, request: Request, tag: str) -> Response:
     """A configuration as a file, in YAML; or as JSON, if that is asked for."""
     written: dict[str, Any] = {**config.settings(), "proxies": {}}
     for number, (name, proxy) in enumerate(config.proxies.items(), start=1):
-        written["proxies"][name] = proxy.dump()
+        written["proxies"][name] = proxy.written()
         if number % _BATCH == 0:
             await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
     headers = {"etag": tag, "vary": "accept"}

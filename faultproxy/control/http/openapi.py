@@ -93,7 +93,11 @@ def _schemas(routes: Sequence[Route]) -> Schema:
     others = {each for route in routes for each in (route.body, route.answer) if each is not None}
     named = sorted((each for each in others if each.__name__ not in schemas), key=lambda each: each.__name__)
     _, made = models_json_schema([(each, "serialization") for each in named], ref_template=_REFERENCE + "{model}")
-    return {**_moved(made.get("$defs", {})), **schemas, "Problem": _PROBLEM_SCHEMA}
+    schemas = {**_moved(made.get("$defs", {})), **schemas, "Problem": _PROBLEM_SCHEMA}
+    if "ProxyAnswer" in schemas:
+        settings = schemas["ProxyConfig"]["properties"]
+        schemas["ProxyAnswer"]["properties"] = {**settings, **schemas["ProxyAnswer"]["properties"]}
+    return schemas
 
 
 def _all_optional(proxy: Schema) -> Schema:

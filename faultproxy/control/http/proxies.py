@@ -65,17 +65,11 @@ class RuleWithCounts(BaseModel):
 
 
 class ProxyAnswer(BaseModel):
-    """A proxy as a file has it, but for ``listen``, which is its real address, and how it stands."""
+    """A proxy's keys as a file has them, but for ``listen``, which is its real address, and how it stands."""
 
     name: str
     state: Literal["open", "outage", "disabled", "failed", "draining"]
     listen: str
-    upstream: str
-    dial_timeout: str
-    peek_timeout: str
-    max_connections: int | None = None
-    keepalive: str
-    enabled: bool
     open: int
     """How many connections are open."""
     connections: int

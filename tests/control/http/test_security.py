@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from faultproxy.addresses import parse_listen
+from faultproxy.config.loader import ConfigError
 from faultproxy.control.http.security import HEADERS, Access, BadToken, is_exposed, read_token
 from faultproxy.events.types import ApiExposed
 from tests.browser import chromium
@@ -210,9 +211,17 @@ async def test_who_is_exposed_without_a_token_is_warned() -> None:
 class TestThroughAProxy:
     """A proxy that dials the API would let everybody in who reaches the proxy."""
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.7.7.7", socket.gethostname()])
-    async def test_its_clients_are_refused(self, host: str) -> None:
-        """By whatever name it dials it; and told which proxy it is."""
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.7.7.7"])
+    async def test_it_is_not_valid(self, host: str) -> None:
+        """Where its address shows that."""
+        async with managed(CONFIG, api=parse_listen(":0")) as its:
+            port = its.api.rpartition(":")[2]
+            with pytest.raises(ConfigError, match="is where the API listens"):
+                await its.edit(door=at(f"{host}:{port}"))
+
+    async def test_its_clients_are_refused(self) -> None:
+        """Where it dials it by a name of this host; and told which proxy it is."""
+        host = socket.gethostname()
         async with managed(CONFIG, api=parse_listen(":0")) as its:
             port = its.api.rpartition(":")[2]
             await its.edit(p=at("127.0.0.1:1"), door=at(f"{host}:{port}"), outer=at("127.0.0.1:1"))
