@@ -120,8 +120,7 @@ def routes(manager: Manager) -> tuple[Route, ...]:
             seed = manager.seed
         found = [
             {"proxy": name, "connections": await asked.forecast(name, seed, proxy)}
-            for name, proxy in config.proxies.items()
-            if asked.proxy in (None, name)
+            for name, proxy in asked.about(config).items()
         ]
         if asked.proxy is not None and not found:
             raise HttpProblem(404, "Not Found", f"there is no proxy {quote(asked.proxy)}")
@@ -208,6 +207,16 @@ class _Asked:
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         self._client = str(mapped or address)
 
+    def about(self, config: Config) -> Mapping[str, ProxyConfig]:
+        """The proxies that are asked about. Raises HttpProblem for more of them than are forecast at once."""
+        proxies = {name: proxy for name, proxy in config.proxies.items() if self.proxy in (None, name)}
+        if len(proxies) * self._connections > _MOST_FORECASTS:
+            detail = (
+                f"that is more than {_MOST_FORECASTS} connections; ask about one ?proxy=, or for fewer ?connections="
+            )
+            raise HttpProblem(400, "Bad Request", detail)
+        return proxies
+
     async def forecast(self, name: str, seed: int, proxy: ProxyConfig) -> list[dict[str, Any]]:
         """What Coming says, of each of the proxy's connections."""
         coming = (
@@ -219,8 +228,7 @@ class _Asked:
             faults = [asdict(fault) for fault in each.faults]
             rules = [asdict(reason) for reason in each.reasons]
             found.append({"connection": each.connection, "text": each.text, "faults": faults, "rules": rules})
-            if len(found) % _BATCH == 0:
-                await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
         return found
 
 

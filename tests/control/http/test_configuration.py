@@ -10,7 +10,7 @@ from faultproxy.config.loader import parse
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
 from tests.control.http.asking import JSON, YAML, asked
 from tests.managing import ask, at
-from tests.peers import Server, echo
+from tests.peers import Server, echo, nobody
 
 CUT = {"name": "cut $HOME ${X}", "reset": {"to": "client"}}
 
@@ -64,6 +64,37 @@ async def test_run_this_instead(server: str, as_yaml: bool) -> None:
         assert back.json()["revision"] == 2
         assert its.manager.layers.config is its.manager.layers.base
         assert await ask(its.address("p")) == b"hi"
+
+
+async def test_a_file_that_the_overlay_keeps_out(server: str, tmp_path: Path) -> None:
+    """It is rejected, once; when the overlay is dropped, it takes effect within a second or so."""
+    file = tmp_path / "f.yaml"
+    head = "seed: 0\ndrain: 0s\nproxies:\n"
+    file.write_text(f"{head}  p: {{listen: 127.0.0.1:0, upstream: '{server}'}}\n")
+    with nobody() as listen:
+        pass
+    async with asked({"proxies": {"p": at(server)}}, file=file) as (its, client):
+        assert (await client.put("/v1/proxies/mine", json=at(server, listen=listen))).status_code == 201
+        file.write_text(f"{head}  new: {{listen: '{listen}', upstream: '{server}'}}\n")
+        rejected = await its.record.wait_for(ConfigRejected, source="file")
+        assert rejected.errors[0].startswith(f'proxies.mine.listen: "{listen}" is where proxy new listens already')
+        assert "drop it (DELETE /v1/overlay)" in rejected.errors[1]
+        assert sorted(its.manager.proxies) == ["mine", "p"]
+        assert (await client.delete("/v1/proxies/mine")).status_code == 204
+        await its.record.wait_for(ConfigLoaded, source="file")
+        assert list(its.manager.proxies) == ["new"]
+        assert len(its.record.of(ConfigRejected)) == 1
+
+
+async def test_a_file_may_come_to_have_no_proxies(server: str, tmp_path: Path) -> None:
+    """Beside an API; what the API has made stays."""
+    file = tmp_path / "f.yaml"
+    file.write_text(f"seed: 0\ndrain: 0s\nproxies:\n  p: {{listen: 127.0.0.1:0, upstream: '{server}'}}\n")
+    async with asked({"proxies": {"p": at(server)}}, file=file) as (its, client):
+        assert (await client.put("/v1/proxies/mine", json=at(server))).status_code == 201
+        file.write_text("seed: 0\ndrain: 0s\n")
+        await its.record.wait_for(ConfigLoaded, source="file")
+        assert list(its.manager.proxies) == ["mine"]
 
 
 async def test_nothing_may_be_left(server: str) -> None:
@@ -135,7 +166,7 @@ async def test_explain(server: str) -> None:
         answer = await client.post("/v1/explain?connections=1", json=config)
         assert answer.json()["seed"] == 5
         assert answer.json()["proxies"][0]["connections"][0]["text"] == "refuse"
-        for query in ("connections=0", "connections=x", "client=x", "at=5", "seed=-1"):
+        for query in ("connections=10000", "connections=0", "connections=x", "client=x", "at=5", "seed=-1"):
             assert (await client.post(f"/v1/explain?{query}")).status_code == 400
         assert (await client.post("/v1/explain?proxy=x")).status_code == 404
         assert (await client.get("/v1/config?layer=x")).status_code == 400
