@@ -45,9 +45,9 @@ def rebase(config: Config) -> Edit:
     return lambda layers: layers.rebased(config)
 
 
-def replace(config: Mapping[str, Any] | Config) -> Edit:
-    """Run this configuration instead, which may be validated already."""
-    return lambda layers: layers.edited(config if isinstance(config, Config) else build(config, has_api=True))
+def replace(config: Mapping[str, Any]) -> Edit:
+    """Run this configuration instead."""
+    return lambda layers: layers.edited(build(config, has_api=True))
 
 
 def drop_overlay() -> Edit:
@@ -56,10 +56,7 @@ def drop_overlay() -> Edit:
 
 
 def put_proxy(name: str, value: object, *, new: bool = False) -> Edit:
-    """Make a proxy, or make one what ``value`` says, which may be validated already.
-
-    Raises Exists if it must be ``new`` and is not.
-    """
+    """Make a proxy, or make one what ``value`` says. Raises Exists if it must be ``new`` and is not."""
 
     def edit(layers: Layers) -> Layers:
         if new and name in layers.config.proxies:
@@ -148,5 +145,4 @@ def _proxy(layers: Layers, name: str) -> ProxyConfig:
 
 
 def _with(layers: Layers, name: str, value: object) -> Layers:
-    proxy = value if isinstance(value, ProxyConfig) else build_proxy(name, value, name=NAME)
-    return layers.with_proxies({**layers.config.proxies, name: proxy})
+    return layers.with_proxies({**layers.config.proxies, name: build_proxy(name, value, name=NAME)})

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -30,6 +31,7 @@ async def apply(manager: Manager, edit: Edit, request: Request) -> ConfigLoaded:
     if given != "*":
         revisions = {int(number) for run, number in _TAG.findall(given) if run == manager.run_id}
     try:
+        edit = await _ahead(edit, manager.layers, request)
         return await manager.apply(edit, "api", revisions=revisions)
     except ConfigError as error:
         raise HttpProblem(422, "Unprocessable Content", "not valid; nothing has changed", error.errors) from None
@@ -46,15 +48,8 @@ async def apply(manager: Manager, edit: Edit, request: Request) -> ConfigLoaded:
         raise HttpProblem(503, "Service Unavailable", "the proxies are being drained") from None
 
 
-async def validated(request: Request, validate: Callable[[], _T]) -> _T | ConfigError:
-    """What ``validate`` returns, or the error that it raises; of a large body in a thread, so that no byte waits."""
-
-    def call() -> _T | ConfigError:
-        try:
-            return validate()
-        except ConfigError as error:
-            return error
-
+async def offloaded(request: Request, call: Callable[[], _T]) -> _T:
+    """What a call returns, or raises; if the body is large, from a thread, so that connections do not wait for it."""
     if len(request.body) < _LARGE:
         return call()
     try:
@@ -63,10 +58,22 @@ async def validated(request: Request, validate: Callable[[], _T]) -> _T | Config
         return call()
 
 
-def refusal(error: ConfigError) -> Edit:
-    """An edit that was found to be invalid before it was its turn: it is refused, and logged, as any other."""
+async def _ahead(edit: Edit, now: Layers, request: Request) -> Edit:
+    """The edit, carried out ahead for the layers that there are now: when it is its turn, they are so as a rule."""
+    outcome = await offloaded(request, partial(_outcome, edit, now))
 
-    def edit(_: Layers) -> Layers:
-        raise error
+    def apply_outcome(layers: Layers) -> Layers:
+        if layers is not now:
+            return edit(layers)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    return edit
+    return apply_outcome
+
+
+def _outcome(edit: Edit, layers: Layers) -> Layers | Exception:
+    try:
+        return edit(layers)
+    except Exception as error:  # noqa: BLE001  # raised when it is the edit's turn
+        return error

@@ -14,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from faultproxy.config.loader import ConfigError, build, examine_text, examine_value, parse
 from faultproxy.config.schema import Config, ProxyConfig
 from faultproxy.config.writing import to_yaml
-from faultproxy.control.edits import NAME, drop_overlay, replace
-from faultproxy.control.http.applying import apply, etag, refusal, validated
+from faultproxy.control.edits import NAME, Edit, drop_overlay
+from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import body, is_yaml
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
@@ -96,13 +96,12 @@ def routes(manager: Manager) -> tuple[Route, ...]:
         return await _written(layers[layer], request, etag(manager))
 
     async def put(request: Request) -> Response:
-        found = await validated(request, lambda: _read(request))
-        return await _apply(request, refusal(found) if isinstance(found, ConfigError) else replace(found))
+        return await _apply(request, lambda layers: layers.edited(_read(request)))
 
     async def drop(request: Request) -> Response:
         return await _apply(request, drop_overlay())
 
-    async def _apply(request: Request, edit: Any) -> Response:
+    async def _apply(request: Request, edit: Edit) -> Response:
         loaded = await apply(manager, edit, request)
         answer = {"revision": manager.revision, "changes": loaded.changes}
         return Response.json(answer, headers={"etag": etag(manager)})
@@ -156,10 +155,11 @@ def routes(manager: Manager) -> tuple[Route, ...]:
 
 async def _valid(request: Request, validate: Callable[[], _T]) -> _T:
     """What a configuration is. Raises HttpProblem (422)."""
-    found = await validated(request, validate)
-    if isinstance(found, ConfigError):
-        raise HttpProblem(422, "Unprocessable Content", "the configuration is not valid", found.errors)
-    return found
+    try:
+        return await offloaded(request, validate)
+    except ConfigError as error:
+        detail = "the configuration is not valid"
+        raise HttpProblem(422, "Unprocessable Content", detail, error.errors) from None
 
 
 def _read(request: Request) -> Config:

@@ -8,10 +8,9 @@ from typing import Any, Literal
 import trio
 from pydantic import BaseModel, Field
 
-from faultproxy.config.loader import ConfigError, build_proxy
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.control.edits import NAME, NotFound, delete_proxy, patch_proxy, put_proxy
-from faultproxy.control.http.applying import apply, etag, refusal, validated
+from faultproxy.control.edits import NotFound, delete_proxy, patch_proxy, put_proxy
+from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
@@ -104,15 +103,14 @@ def routes(manager: Manager) -> tuple[Route, ...]:
         return _answer(manager, request)
 
     async def put(request: Request) -> Response:
-        name, value = request.parameters["name"], tree(request)
-        found = await validated(request, partial(build_proxy, name, value, name=NAME))
+        name, value = request.parameters["name"], await offloaded(request, partial(tree, request))
         is_new = name not in manager.proxies
-        edit = refusal(found) if isinstance(found, ConfigError) else put_proxy(name, found)
-        await apply(manager, edit, request)
+        await apply(manager, put_proxy(name, value), request)
         return _answer(manager, request, 201 if is_new else 200)
 
     async def patch(request: Request) -> Response:
-        await apply(manager, patch_proxy(request.parameters["name"], tree(request)), request)
+        value = await offloaded(request, partial(tree, request))
+        await apply(manager, patch_proxy(request.parameters["name"], value), request)
         return _answer(manager, request)
 
     async def delete(request: Request) -> Response:

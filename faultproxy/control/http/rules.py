@@ -1,10 +1,12 @@
 """/v1/proxies/NAME/rules/RULE: one rule at a time."""
 
+from functools import partial
+
 from pydantic import BaseModel
 
 from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.control.edits import delete_rule, put_rule
-from faultproxy.control.http.applying import apply, etag
+from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.proxies import RuleWithCounts, rule_answers, running
@@ -25,7 +27,7 @@ def routes(manager: Manager) -> tuple[Route, ...]:
 
     async def put(request: Request) -> Response:
         proxy, name = request.parameters["name"], request.parameters["rule"]
-        value = _named(tree(request), name)
+        value = _named(await offloaded(request, partial(tree, request)), name)
         is_new = name not in running(manager, proxy).rules.states
         await apply(manager, put_rule(proxy, value, request.query.get("before")), request)
         return _answer(manager, request, 201 if is_new else 200)

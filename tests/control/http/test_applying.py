@@ -1,11 +1,15 @@
 """Edits over the API: what they are meant for, and what is answered where one cannot be."""
 
 from collections.abc import Iterator
+from threading import Event
 
 import pytest
+import trio
 
-from faultproxy.control.http.applying import apply, validated
+from faultproxy.control.edits import delete_proxy, put_proxy
+from faultproxy.control.http.applying import apply, offloaded
 from faultproxy.control.http.messages import HttpProblem, Request
+from faultproxy.control.layers import Layers
 from tests.control.http.asking import asked
 from tests.managing import at, managed
 from tests.peers import Server, echo
@@ -49,4 +53,23 @@ async def test_a_large_body_without_threads(monkeypatch: pytest.MonkeyPatch) -> 
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("trio.to_thread.run_sync", fail)
-    assert await validated(Request("PUT", "/", body=b" " * 100_000), lambda: 7) == 7
+    assert await offloaded(Request("PUT", "/", body=b" " * 100_000), lambda: 7) == 7
+
+
+async def test_a_large_body_that_another_edit_overtakes(server: str) -> None:
+    """It is an edit of what runs then, not of what ran when it was read."""
+    large = Request("PUT", "/", body=b" " * 100_000)
+    async with managed({"proxies": {"p": at(server)}}) as its:
+
+        def edit(layers: Layers) -> Layers:
+            entered.set()
+            overtaken.wait()
+            return put_proxy("large", at(server))(layers)
+
+        entered, overtaken = Event(), Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(apply, its.manager, edit, large)
+            await trio.to_thread.run_sync(entered.wait)
+            await its.manager.apply(delete_proxy("p"), "api")
+            overtaken.set()
+        assert list(its.manager.proxies) == ["large"]
