@@ -6,6 +6,7 @@ one only by chance, are unclear: several clients behind one address look like th
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,13 +22,14 @@ _MOST_IN_EPISODE, _MOST_POINTS = 30, 300
 _LATEST_CAP = 15
 _LEAST_GAPS = 3
 _FEW_GAPS = 5
-_MANY_GAPS = 10
+_CAPPED_GAPS = 8
+_MANY_GAPS, _SEVERAL_EPISODES = 24, 3
 _GROWS = math.log(1.25)
 _SIGNIFICANT = 2.5
 _NO_JITTER, _SOME_JITTER, _WIDE = 0.06, 0.18, 0.45
-_SAME, _OTHER = 0.06, 0.2
-_ALTERNATES = 0.55
-_KNOWN_SLOPE = 0.1
+_SAME, _AGREE = 0.06, 0.2
+_LEAST_ALTERNATING = 5
+_LONGEST_JITTER = 1.5  # full jitter makes a wait e times its geometric mean at most, and the line may be a bit low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,22 +131,23 @@ def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tup
     rising = _best_rising(points)
     fit = constant
     if rising is not None and rising.slope >= _GROWS:
-        error = max(rising.slope_error, 0.02)
-        if rising.slope >= _SIGNIFICANT * error and rising.spread < constant.spread * 0.95:
+        is_steep = rising.slope >= _SIGNIFICANT * max(rising.slope_error, 0.02)
+        is_closer = rising.cap is not None and len(points) >= _CAPPED_GAPS and rising.spread < 0.75 * constant.spread
+        if (is_steep and rising.spread < 0.95 * constant.spread) or is_closer:
             fit = rising
     if rising is not None and rising.slope <= -_GROWS and rising.slope <= -_SIGNIFICANT * max(rising.slope_error, 0.02):
         return "its waits become shorter", rising
     n = len(points)
-    if fit.spread > _SOME_JITTER and any(map(_alternates, episodes[:_MOST_POINTS])):
+    if any(_sums_agree(gaps) for gaps in episodes[:_MOST_POINTS]):
         return f"two waits alternate: {_SEVERAL}", fit
+    if fit.spread > _SOME_JITTER and _repeats(points, fit):
+        return f"some waits are all the same, and others differ: {_SEVERAL}", fit
+    if fit.spread > _SOME_JITTER and max(fit.residuals) > _LONGEST_JITTER:
+        return f"some waits are much longer than jitter makes them: {_SEVERAL}", fit
     if n < _FEW_GAPS and fit.spread > _SOME_JITTER:
         return f"{n} waits vary too much to tell; let it fail more often", fit
-    if fit.spread > _SOME_JITTER * 2 and _alternation(fit.residuals) > _ALTERNATES:
-        return f"short waits and long ones take turns: {_SEVERAL}", fit
-    if fit.spread > _WIDE:
-        error = rising.slope_error if rising is not None else math.inf
-        if n < _MANY_GAPS or (fit is constant and error > _KNOWN_SLOPE):
-            return f"{n} waits vary too much to tell (much jitter, or {_SEVERAL}); let it fail more often", fit
+    if fit.spread > _WIDE and (n < _MANY_GAPS or len(episodes) < _SEVERAL_EPISODES):
+        return f"{n} waits vary as by full jitter, or as those of {_SEVERAL}; let it fail in several episodes", fit
     if fit.slope and n > _LEAST_GAPS and fit.spread > 0.02 and _is_linear(points):
         return "its waits grow by the same amount each time, not by a factor", fit
     return None, fit
@@ -217,19 +220,27 @@ def _score(fit: _Fit, n: int, parameters: int) -> float:
     return n * math.log(mean_square + 0.02**2) + 2 * parameters * math.log(n)
 
 
-def _alternates(gaps: Sequence[float]) -> bool:
-    """Whether every other wait is the same, and those between them are others."""
+def _sums_agree(gaps: Sequence[float]) -> bool:
+    """Whether each two neighbours make the same sum, and they are no equals: two clients of one constant wait."""
     gaps = gaps[:_MOST_IN_EPISODE]
-    if len(gaps) < 4:
+    if len(gaps) < _LEAST_ALTERNATING:
         return False
-    same = all(abs(math.log((a + 1e-6) / (b + 1e-6))) <= _SAME for a, b in zip(gaps, gaps[2:], strict=False))
-    return same and abs(math.log((gaps[0] + 1e-6) / (gaps[1] + 1e-6))) > _OTHER
+    mean_s = sum(gaps) / len(gaps)
+    stray = max(abs(gap - mean_s) for gap in gaps)
+    stray_of_sums = max(abs(a + b - 2 * mean_s) for a, b in pairwise(gaps)) / 2
+    return stray > max(_SAME * mean_s, _SLACK_S) and stray_of_sums < _AGREE * stray
 
 
-def _alternation(residuals: Sequence[float]) -> float:
-    """From -1 to 1: how regularly what is too long follows what is too short; about 0 for chance."""
-    square = sum(residual**2 for residual in residuals)
-    return -sum(a * b for a, b in pairwise(residuals)) / square if square else 0.0
+def _repeats(points: Sequence[_Point], fit: _Fit) -> bool:
+    """Whether many waits are the same, which jitter would not make; those at the cap are meant to be."""
+    gaps = sorted(point.gap_s for point in points)
+    least = max(4, 0.3 * len(gaps))
+    for index, gap_s in enumerate(gaps):
+        is_capped = fit.cap is not None and gap_s > math.exp(fit.cap) * 0.9
+        same = bisect_right(gaps, gap_s * 1.02) - index
+        if same >= least and not is_capped:
+            return True
+    return False
 
 
 def _is_linear(points: Sequence[_Point]) -> bool:
