@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 Policy = Literal["none", "immediate", "constant", "exponential"]
-Kind = Policy | Literal["unclear"]
+BackoffKind = Policy | Literal["unclear"]
 Jitter = Literal["none", "some", "unclear"]
 
 AT_ONCE_S = 0.005
@@ -42,7 +42,7 @@ class Backoff:
     why it is unclear, or is empty. ``waits`` is how many were seen.
     """
 
-    kind: Kind
+    kind: BackoffKind
     first_s: float | None = None
     factor: float | None = None
     cap_s: float | None = None
