@@ -16,6 +16,7 @@ import pytest
 import faultproxy
 
 TESTED_ELSEWHERE = {
+    "version": "is one text; test_the_wheel_is_complete compares it",
     "__main__": "is what signals do while the program is loaded; real processes show it in test_lifecycle",
     "faults/exempt": "does nothing; that it ends the reading is tested with the rules",
 }

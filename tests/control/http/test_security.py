@@ -212,19 +212,19 @@ class TestThroughAProxy:
     """A proxy that dials the API would let everybody in who reaches the proxy."""
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.7.7.7"])
-    async def test_it_is_not_valid(self, host: str) -> None:
-        """Where its address shows that."""
+    async def test_it_is_refused(self, host: str) -> None:
+        """As an edit that is not valid; at the start, the program ends."""
         async with managed(CONFIG, api=parse_listen(":0")) as its:
-            port = its.api.rpartition(":")[2]
-            with pytest.raises(ConfigError, match="is where the API listens"):
-                await its.edit(door=at(f"{host}:{port}"))
+            door = f"{host}:{its.api.rpartition(':')[2]}"
+            with pytest.raises(ConfigError, match="the API"):
+                await its.edit(p=at("127.0.0.1:1"), door=at(door))
+            assert await ask(its) == 200
 
     async def test_its_clients_are_refused(self) -> None:
-        """Where it dials it by a name of this host; and told which proxy it is."""
-        host = socket.gethostname()
+        """Where only the resolver knows what its upstream is; and told which proxy it is."""
         async with managed(CONFIG, api=parse_listen(":0")) as its:
             port = its.api.rpartition(":")[2]
-            await its.edit(p=at("127.0.0.1:1"), door=at(f"{host}:{port}"), outer=at("127.0.0.1:1"))
+            await its.edit(p=at("127.0.0.1:1"), door=at(f"{socket.gethostname()}:{port}"))
             name, door = its.address("door")
             assert await ask(its) == 200
             async with httpx.AsyncClient() as client:

@@ -1,0 +1,220 @@
+"""HTTP/1.1 on one connection: bytes to requests, responses to bytes, with h11.
+
+What h11 says of an error repeats the client's bytes: neither is it sent nor logged.
+"""
+
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Self
+from urllib.parse import parse_qsl
+
+import h11
+import trio
+
+from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.security import HEADERS
+from faultproxy.version import __version__
+
+LONGEST_HEAD = 2**16
+LONGEST_BODY = 2**23
+LONGEST_BODIES = 4 * LONGEST_BODY
+"""All bodies that are being read or answered at a time."""
+
+_SEND_S = 30.0  # for an answer, or a chunk of a stream, to be taken
+_LAST_SEND_S = 1.0  # the same, at the drain
+_READ = 2**16
+_PIECES = 100  # of a body that comes in tiny pieces so many are taken at once
+_EMPTY = frozenset({204, 304})
+
+
+class Unanswerable(Exception):
+    """The request cannot be understood, or is too large: ``response`` is the last answer."""
+
+    def __init__(self, problem: HttpProblem) -> None:
+        super().__init__(problem.title)
+        self.response = problem.response()
+
+    @classmethod
+    def because(cls, status: int, detail: str) -> Self:
+        """With this status."""
+        return cls(HttpProblem(status, HTTPStatus(status).phrase, detail))
+
+
+class TooSlow(Exception):
+    """The client does not take what is sent."""
+
+
+class Bodies:
+    """How many bytes of bodies all connections hold."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
+class Wire:
+    """One connection. Whoever made it closes the stream.
+
+    ``is_torn``: something was sent in part, and nothing more can be.
+    """
+
+    def __init__(self, stream: trio.SocketStream, bodies: Bodies) -> None:
+        self.is_torn = False
+        self._stream = stream
+        self._bodies = bodies
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
+        self._is_head = False  # the request wants no body in its answer
+        self._is_last = False
+        self._held = 0
+        self._sending = trio.CancelScope()
+        self._turn = trio.Lock()
+
+    def hurry(self) -> None:
+        """What is being sent has a second left, and the next answer is the last."""
+        self._is_last = True
+        self._sending.deadline = min(self._sending.deadline, trio.current_time() + _LAST_SEND_S)
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def next_request(self) -> bool:
+        """Get ready for another request, if both sides want one; whether they do."""
+        self._is_head = False
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+        return self._http.our_state is h11.IDLE
+
+    async def receive(self, on_begin: Callable[[], object]) -> Request | None:
+        """The next request; None if the client has gone. ``on_begin`` is called when the first of it comes.
+
+        Raises Unanswerable. Its body is counted until release().
+        """
+        head: h11.Request | None = None
+        body = bytearray()
+        pieces = 0
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError as error:
+                raise _unanswerable(error, head) from None
+            if isinstance(event, h11.Request):
+                head = event
+                on_begin()
+                self._is_head = head.method == b"HEAD"
+                _check(head)
+            elif isinstance(event, h11.Data):
+                self._hold(len(event.data))
+                body += event.data
+                pieces += 1
+                if pieces % _PIECES == 0:
+                    await trio.lowlevel.checkpoint()
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return _request(head, bytes(body))
+            elif event is h11.NEED_DATA:
+                if self._http.they_are_waiting_for_100_continue:
+                    await self._send(self._encode(h11.InformationalResponse(status_code=100, headers=[])))
+                data = bytes(await self._stream.receive_some(_READ))
+                if data:
+                    on_begin()
+                self._http.receive_data(data)
+            else:
+                return None
+
+    def release(self) -> None:
+        """The body is not needed any more."""
+        self._bodies.held -= self._held
+        self._held = 0
+
+    async def wait_until_gone(self) -> None:
+        """Read on, whatever it is, until the client goes. Raises BrokenResourceError."""
+        while await self._stream.receive_some(_READ):
+            pass
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._bodies.held += size
+        if self._held > LONGEST_BODY:
+            raise _too_large()
+        if self._bodies.held > LONGEST_BODIES:
+            raise Unanswerable.because(503, "too much is being sent at the same time; try again")
+
+    # ---- sending: it raises TooSlow, and BrokenResourceError if the client has gone ---------------------------------
+
+    async def refuse(self, response: Response) -> None:
+        """Send the last answer, if there may still be one."""
+        self._is_last = True
+        if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            await self.respond(response)
+
+    async def respond(self, response: Response) -> None:
+        """Send a whole answer; to HEAD, what comes before its body."""
+        headers = dict(response.headers)
+        if response.status not in _EMPTY:
+            headers["content-length"] = str(len(response.body))
+        if self._is_last:
+            headers["connection"] = "close"
+        data = self._encode(_head(response.status, headers))
+        if not self._is_head and response.status not in _EMPTY:
+            data += self._encode(h11.Data(data=response.body))
+        await self._send(data + self._encode(h11.EndOfMessage()))
+
+    async def start_stream(self) -> bool:
+        """Send what comes before a stream of events; whether it is to follow: not to HEAD."""
+        data = self._encode(_head(200, {"content-type": "text/event-stream", "connection": "close"}))
+        await self._send(data + (self._encode(h11.EndOfMessage()) if self._is_head else b""))
+        return not self._is_head
+
+    async def send_chunk(self, chunk: bytes) -> None:
+        """Send a part of a stream; those of several tasks one after the other."""
+        async with self._turn:
+            await self._send(self._encode(h11.Data(data=chunk)))
+
+    async def end_stream(self) -> None:
+        """Say that it is whole."""
+        if not self.is_torn:
+            await self._send(self._encode(h11.EndOfMessage()))
+
+    def _encode(self, event: h11.Event) -> bytes:
+        return self._http.send(event) or b""
+
+    async def _send(self, data: bytes) -> None:
+        with trio.move_on_after(_LAST_SEND_S if self._is_last else _SEND_S) as self._sending:
+            self.is_torn = True
+            await self._stream.send_all(data)
+            self.is_torn = False
+        if self._sending.cancelled_caught:
+            raise TooSlow
+
+
+def _check(head: h11.Request) -> None:
+    if not head.http_version.startswith(b"1."):
+        raise Unanswerable.because(505, "this is HTTP/1.1")
+    length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
+    if length > LONGEST_BODY:
+        raise _too_large()
+
+
+def _unanswerable(error: h11.RemoteProtocolError, head: h11.Request | None) -> Unanswerable:
+    if error.error_status_hint == 431:
+        if head is not None:
+            return Unanswerable.because(400, "the body is not sent as HTTP has it")
+        return Unanswerable.because(431, f"the request line and headers are longer than {LONGEST_HEAD // 1024} KiB")
+    return Unanswerable.because(400, "this is not a request as HTTP/1.1 has it")
+
+
+def _too_large() -> Unanswerable:
+    return Unanswerable.because(413, f"the body is larger than {LONGEST_BODY >> 20} MiB")
+
+
+def _request(head: h11.Request, body: bytes) -> Request:
+    target, _, query = head.target.decode("ascii").partition("?")
+    headers: dict[str, str] = {}
+    for name, value in head.headers:
+        key, text = name.decode("ascii"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    return Request(head.method.decode("ascii"), target, {}, pairs, headers, body)
+
+
+def _head(status: int, headers: Mapping[str, str]) -> h11.Response:
+    own = {"date": formatdate(usegmt=True), "server": f"faultproxy/{__version__}", **HEADERS}
+    return h11.Response(status_code=status, reason=HTTPStatus(status).phrase, headers=[*own.items(), *headers.items()])
