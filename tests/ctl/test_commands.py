@@ -221,6 +221,35 @@ class TestReaching:
         assert "none: cannot be read: No such file or directory" in done.stderr
 
 
+class TestPage:
+    """docs/commands.md."""
+
+    def test_every_command_of_ctl_runs_as_shown(self, tmp_path: Path) -> None:
+        """In their order, by a shell, beside a connection that is open."""
+        page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+        section = page[page.index("\n## ctl\n") : page.index("\n## Completion\n")]
+        lines = re.findall(r"^faultproxy ctl .*$", section, re.MULTILINE)
+        assert len(lines) == 17
+        with Upstream() as upstream:
+            config = {"proxies": {"redis": {"listen": "127.0.0.1:0", "upstream": upstream.address}}}
+            with Faultproxy(tmp_path, config, "--api", f"unix:{tmp_path}/api", may_complain=True) as proxy:
+                with connect(proxy.address("redis")) as client, upstream.accept():
+                    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+                    environment = {**os.environ, "PATH": path, "FAULTPROXY_API": f"unix:{tmp_path}/api"}
+                    script = "\n".join(lines)
+                    done = subprocess.run(
+                        ["bash", "-euo", "pipefail", "-c", script],
+                        cwd=tmp_path,
+                        env=environment,
+                        capture_output=True,
+                        text=True,
+                        check=False,
+                    )
+                    assert (done.returncode, done.stderr) == (0, "redis#1: hang injected\nredis#1: reset injected\n")
+                    assert read_to_the_end(client) == (b"", "ECONNRESET")
+                assert proxy.seen("fault.injected")[0]["fault"] == "reset"
+
+
 def command(*words: str) -> list[str]:
     return [str(Path(sys.executable).parent / "faultproxy"), *words]
 
