@@ -36,8 +36,13 @@ class Layers:
         return self.config is not self.base and self.config != self.base
 
     def edited(self, config: Config) -> "Layers":
-        """The same base, and an overlay that makes this configuration of it."""
-        return replace(self, config=config)
+        """The same base, and an overlay that makes this configuration of it.
+
+        Proxies that do not change stay the objects that they were, so that what compares them has little to do.
+        """
+        now = self.config.proxies
+        proxies = {name: now[name] if now.get(name) == proxy else proxy for name, proxy in config.proxies.items()}
+        return replace(self, config=config.model_copy(update={"proxies": proxies}))
 
     def with_proxies(self, proxies: Mapping[str, ProxyConfig]) -> "Layers":
         """The same base, and an overlay that makes these its proxies."""

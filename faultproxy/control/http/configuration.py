@@ -27,7 +27,8 @@ from faultproxy.units import parse_duration, quote
 
 _YAML = "application/yaml"
 _MOST_FORECASTS = 10_000
-_BATCH = 100
+_BATCH = 20
+_FEW = 50
 _T = TypeVar("_T")
 
 
@@ -186,7 +187,7 @@ async def _written(config: Config, request: Request, tag: str) -> Response:
     headers = {"etag": tag, "vary": "accept"}
     if "json" in request.headers.get("accept", ""):
         return Response.json(written, headers=headers)
-    text = to_yaml(written) if len(config.proxies) < _BATCH else await trio.to_thread.run_sync(to_yaml, written)
+    text = to_yaml(written) if len(config.proxies) < _FEW else await trio.to_thread.run_sync(to_yaml, written)
     return Response(200, text.encode(), {"content-type": _YAML, **headers})
 
 
