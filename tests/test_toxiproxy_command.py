@@ -139,6 +139,26 @@ def test_allowed_hosts() -> None:
             assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    ("flag", "names"),
+    [
+        ("-proxy-metrics", {"toxiproxy_proxy_received_bytes_total", "toxiproxy_proxy_sent_bytes_total"}),
+        ("-runtime-metrics", {"process_open_fds"}),
+        ("-proxy-metrics=false", set()),
+    ],
+)
+def test_metrics(flag: str, names: set[str]) -> None:
+    """Our own are always there; those of Toxiproxy, and of the process, where a flag asks for them."""
+    with running(flag) as server:
+        body = {"name": "a", "listen": "127.0.0.1:0", "upstream": "localhost:1"}
+        httpx.post(f"{server.url}/proxies", json=body, timeout=PATIENCE_S).raise_for_status()
+        text = httpx.get(f"{server.url}/metrics", timeout=PATIENCE_S).text
+        found = {line.partition("{")[0].partition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+        assert "faultproxy_connections_total" in found
+        asked_for = {"toxiproxy_proxy_received_bytes_total", "toxiproxy_proxy_sent_bytes_total", "process_open_fds"}
+        assert found & asked_for == names
+
+
 def test_version() -> None:
     """In Toxiproxy's words first."""
     version = f"toxiproxy-server version 2.12.0 (faultproxy {faultproxy.__version__})\n"
