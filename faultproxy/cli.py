@@ -122,6 +122,12 @@ def _destination(_: click.Context, __: click.Parameter, value: str | None) -> tu
     return address.host, address.port
 
 
+def _ports(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    """Ports, apart by commas, each once."""
+    texts = [text.strip() for value in values for text in value.split(",")]
+    return tuple(sorted({_PORT.convert(text, parameter, context) for text in texts}))
+
+
 def _user(_: click.Context, __: click.Parameter, value: str | None) -> int:
     """The number of a user; without one, of who runs this, be it by sudo."""
     if value is None:
@@ -444,7 +450,12 @@ def report(logs: tuple[BinaryIO, ...], *, as_json: bool, html: BinaryIO | None) 
 
 @main.command(short_help="Lead clients to the proxy that know nothing of it.")
 @click.option(
-    "--port", "ports", type=_PORT, multiple=True, help="Lead connections to this port to the proxy. Repeatable."
+    "--port",
+    "ports",
+    metavar="PORT[,PORT]...",
+    callback=_ports,
+    multiple=True,
+    help="Lead connections to these ports to the proxy.",
 )
 @click.option("--to", type=_PORT, help="The proxy listens at this port, with upstream: original.")
 @click.option(
@@ -471,7 +482,7 @@ def intercept(ports: tuple[int, ...], to: int | None, user: int, tproxy: bool, a
             interception.remove()
         else:
             assert to is not None
-            rules = interception.Interception(tuple(sorted(set(ports))), to, user, tproxy)
+            rules = interception.Interception(ports, to, user, tproxy)
             if apply:
                 rules.apply()
             else:
