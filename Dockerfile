@@ -11,13 +11,13 @@ RUN python -m venv --copies --without-pip /opt/faultproxy \
 
 FROM python:3.13-slim AS installed
 COPY --from=build /opt/faultproxy /opt/faultproxy
-# nftables and iproute2 are for `faultproxy intercept --apply`.
+# nftables and iproute2 (which takes libcap2-bin) are for `faultproxy intercept --apply`.
 # What the ordinary user may have, if the container has it (docs/privileges.md). Permitted, not effective: so it starts
 # without them too, and degrades.
 RUN apt-get update -q >/dev/null \
  && apt-get install -y -q --no-install-recommends libcap2-bin nftables iproute2 >/dev/null \
  && setcap cap_net_raw,cap_net_admin+p "$(sed -n '1s/^#!//p' /opt/faultproxy/bin/faultproxy)" \
- && apt-get purge -y -q libcap2-bin >/dev/null && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/*
 ENV PATH=/opt/faultproxy/bin:$PATH
 
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.

@@ -68,7 +68,7 @@ class Interception:
         lines = [
             f"# Connections to port {ports} go to port {self.to}, but for those of user {self.user}.",
             "# faultproxy intercept --remove takes it back.",
-            *map(shlex.join, _routing(on=True) if self.tproxy else ()),
+            *(_line(command) for command in (_routing(on=True, everywhere=True) if self.tproxy else ())),
             f"nft -f - <<'END'\n{self.ruleset}END",
         ]
         return "".join(f"{line}\n" for line in lines)
@@ -109,10 +109,15 @@ def remove() -> None:
     _remove_routing()
 
 
-def _routing(*, on: bool) -> Iterator[list[str]]:
-    """Deliver what is marked on this host; of both families, as far as the kernel has them."""
+def _line(command: list[str]) -> str:
+    """A command of a script, which goes on without IPv6."""
+    return shlex.join(command) + (" || true" if "-6" in command else "")
+
+
+def _routing(*, on: bool, everywhere: bool = False) -> Iterator[list[str]]:
+    """Deliver what is marked on this host; of both families, as far as the loopback device has them here."""
     for family in ("-4", "-6"):
-        if family == "-4" or Path("/proc/net/if_inet6").exists():
+        if family == "-4" or everywhere or _has_ipv6():
             marked = ["fwmark", f"{MARK:#x}/{ROUTED:#x}", "lookup", str(_ROUTES)]
             yield ["ip", family, "rule", "add" if on else "delete", *marked]
             yield [
@@ -127,6 +132,14 @@ def _routing(*, on: bool) -> Iterator[list[str]]:
                 "table",
                 str(_ROUTES),
             ]
+
+
+def _has_ipv6() -> bool:
+    """Whether the loopback device has an address of IPv6 (proc(5), /proc/net/if_inet6)."""
+    try:
+        return any(line.split()[-1] == "lo" for line in Path("/proc/net/if_inet6").read_text().splitlines())
+    except OSError:
+        return False
 
 
 def _remove_routing() -> None:

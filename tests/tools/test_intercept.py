@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,21 @@ def test_marked_packets_come_here() -> None:
     assert not any(routes.is_local(host, MARK | 15432) for host in HOSTS)
     TPROXY.apply()
     assert all(routes.is_local(host, MARK | 15432) for host in HOSTS)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_where_there_is_no_ipv6() -> None:
+    """As in many a container: IPv4 is led all the same, also by the script."""
+    Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("1")
+    before = state()
+    TPROXY.apply()
+    applied = state()
+    assert routes.is_local(HOSTS[0], MARK | 15432)
+    intercept.remove()
+    assert state() == before
+    subprocess.run(["sh", "-e"], input=TPROXY.script(), text=True, check=True, capture_output=True)
+    assert state()[0] == applied[0]
+    intercept.remove()
 
 
 @pytest.mark.usefixtures("namespace")

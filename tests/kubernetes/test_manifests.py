@@ -14,7 +14,7 @@ from faultproxy.config.loader import parse
 from faultproxy.rules.rule import BaseRule
 from tests.servers import program
 
-FOLDER = Path(__file__).parent.parent / "deploy" / "kubernetes"
+FOLDER = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
 EXAMPLES = "example", "example-intercepted"
 VERSIONS = "1.29", "1.31", "1.33", latest_version()
 RESTRICTED = """
