@@ -117,9 +117,10 @@ def test_it_ends_at_once() -> None:
         body = {"name": "a", "listen": "127.0.0.1:0", "upstream": upstream.address}
         listen = httpx.post(f"{server.url}/proxies", json=body, timeout=PATIENCE_S).json()["listen"]
         host, _, port = listen.rpartition(":")
+        assert "drain: 0s" in httpx.get(f"{server.url}/v1/config", timeout=PATIENCE_S).text
         with connect((host, int(port))), upstream.accept():
             server.process.terminate()
-            assert server.process.wait(4) == 0  # by default connections have 5 s
+            assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_log_level() -> None:
