@@ -56,7 +56,10 @@ def drop_overlay() -> Edit:
 
 
 def put_proxy(name: str, value: object, *, new: bool = False) -> Edit:
-    """Make a proxy, or make one what ``value`` says. Raises Exists if it must be ``new`` and is not."""
+    """Make a proxy, or make one what ``value`` says, which may be validated already.
+
+    Raises Exists if it must be ``new`` and is not.
+    """
 
     def edit(layers: Layers) -> Layers:
         if new and name in layers.config.proxies:
@@ -145,4 +148,5 @@ def _proxy(layers: Layers, name: str) -> ProxyConfig:
 
 
 def _with(layers: Layers, name: str, value: object) -> Layers:
-    return layers.with_proxies({**layers.config.proxies, name: build_proxy(name, value, name=NAME)})
+    proxy = value if isinstance(value, ProxyConfig) else build_proxy(name, value, name=NAME)
+    return layers.with_proxies({**layers.config.proxies, name: proxy})
