@@ -103,28 +103,25 @@ def _merged_rules(
 ) -> tuple[BaseRule, ...]:
     """The rules of ``theirs``, with what ``ours`` had changed in ``old``.
 
-    A rule that was changed stands where the base has it. One that was added or moved stands before the rule that
-    followed it; first, if the base has that no more.
+    One that was changed stands where the base has it; one that was added or moved, before the rule that followed it, or
+    the first of those that the base still has. What the base has dropped is gone.
     """
-    old_rules, their_names = {rule.name: rule for rule in old}, [rule.name for rule in theirs]
-    in_place = _in_order([rule.name for rule in ours], list(old_rules))
+    old_rules, their_names = {rule.name: rule for rule in old}, {rule.name for rule in theirs}
     removed = old_rules.keys() - {rule.name for rule in ours}
-    placed: dict[str | None, list[BaseRule]] = {}
+    kept = [rule for rule in ours if rule.name not in old_rules or rule.name in their_names]
+    in_place = _in_order([rule.name for rule in kept], list(old_rules))
+    placed: dict[str, list[BaseRule]] = {}
     waiting: list[BaseRule] = []
-    for rule in ours:
-        if rule.name in in_place:
-            changed = [] if rule == old_rules[rule.name] else [rule]
-            placed[rule.name] = [*waiting, *changed]
-            waiting = []
-        else:
+    for rule in kept:
+        if rule.name not in in_place or rule != old_rules[rule.name]:
             waiting.append(rule)
-    placed[None] = waiting
-    standing = {rule.name for rules in placed.values() for rule in rules}
-    first = [rule for before, rules in placed.items() if before not in (None, *their_names) for rule in rules]
-    merged = [*first]
+        if rule.name in in_place:
+            placed[rule.name], waiting = waiting, []
+    overlaid = {rule.name for rules in (*placed.values(), waiting) for rule in rules}
+    merged: list[BaseRule] = []
     for rule in theirs:
         merged += placed.get(rule.name, [])
-        merged += [] if rule.name in standing | removed else [rule]
+        merged += [] if rule.name in overlaid | removed else [rule]
     return (*merged, *waiting)
 
 
