@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from faultproxy.faults.base import Direction, TriggeredFault
 from faultproxy.faults.matcher import Matcher
-from faultproxy.rules.plan import Match
+from faultproxy.rules.plan import BY_HAND, Match
 
 Delivered = Mapping[Direction, int]
 """The bytes delivered in each direction."""
@@ -68,7 +68,7 @@ class Triggers:
     """The pending faults of a connection that was accepted at ``accepted_at_s``; all times are of one clock.
 
     Those of a rule count their time and bytes from the accept, or, if it came later, from when it first was added; also
-    after it was changed, but not once it was forgotten.
+    after it was changed, but not once it was forgotten. Those of a fault by hand count from when it was added.
     """
 
     __slots__ = ("_accepted_at_s", "_pending", "_starts")
@@ -89,7 +89,7 @@ class Triggers:
         since_s = max(now, self._accepted_at_s)
         start = Start(self._accepted_at_s, _NOTHING) if delivered is None else Start(since_s, delivered)
         for match in matches:
-            start_of_rule = self._starts.setdefault(match.rule, start)
+            start_of_rule = start if match.rule == BY_HAND else self._starts.setdefault(match.rule, start)
             self._pending += [Pending(match, fault, start_of_rule, since_s) for fault in match.triggered]
 
     def withdraw(self, rules: Collection[str]) -> None:

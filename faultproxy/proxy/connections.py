@@ -11,6 +11,7 @@ from faultproxy.connection.connection import Connection
 from faultproxy.connection.injector import Edited
 from faultproxy.connection.record import Carried, ConnectionRecord
 from faultproxy.events.types import EndedBy
+from faultproxy.faults.base import Direction
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
@@ -76,6 +77,11 @@ class Connections:
         carried = zip(self._carried, *(connection.carried for connection in self), strict=True)
         return ConnectionCounts(len(self), self.ended, Carried(*map(sum, carried)))
 
+    def delivered(self, direction: Direction) -> int:
+        """How many bytes all have delivered, open ones and others."""
+        carried = self.counts().carried
+        return carried.to_server if direction is Direction.UPSTREAM else carried.to_client
+
     def add_undecided(self, scope: trio.CancelScope, facts: ConnectionFacts) -> None:
         """A client whose first bytes are waited for in this scope, which is cancelled where a connection is reset."""
         self._undecided[scope] = facts
@@ -96,7 +102,7 @@ class Connections:
     def reshape(self, rules: RuleSet, *connections: Connection) -> None:
         """Have these travel through the shapes that act on them now; without any, all of them."""
         for connection in connections or tuple(self._connections):
-            connection.reshape(*rules.reshape(self._now(connection), connection.plan))
+            connection.reshape(*rules.reshape(_now(connection, len(self)), connection.plan))
 
     def follow_edit(self, before: RuleSet, after: RuleSet) -> int:
         """Let go of what changed rules did. Returns how many connections the changed triggered faults do not reach.
@@ -121,9 +127,10 @@ class Connections:
         """Give the faults of a live rule to those that it matches, and that do not have them pending."""
         for connection in tuple(self._connections):
             if not connection.awaits(rule.name):
-                match = rules.match_open(rule, self._now(connection), connection.plan)
+                match = rules.match_open(rule, _now(connection, len(self)), connection.plan)
                 if match is not None:
                     connection.inject([match])
 
-    def _now(self, connection: Connection) -> ConnectionFacts:
-        return replace(connection.facts, at_s=trio.current_time(), open_connections=len(self))
+
+def _now(connection: Connection, are_open: int) -> ConnectionFacts:
+    return replace(connection.facts, at_s=trio.current_time(), open_connections=are_open)

@@ -6,7 +6,7 @@ from itertools import chain, islice
 from typing import Any, Literal
 
 import trio
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
 from faultproxy.addresses import host_port
 from faultproxy.config.loader import ConfigError, build
@@ -16,7 +16,8 @@ from faultproxy.control.http.bodies import body
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.events.types import log_fields
-from faultproxy.faults.base import Connect, ConnectDelay, Fault, TriggeredFault, Verdict, options
+from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, Shape, TriggeredFault, Verdict, options
 from faultproxy.proxy.registry import Registry
 from faultproxy.rules.explain import reasons
 from faultproxy.rules.facts import ConnectionFacts
@@ -67,6 +68,20 @@ class Story(Summary):
 
     rules: list[RuleAnswer]
     injected: list[dict[str, object]]
+
+
+class _FaultsByHand(BaseModel):
+    """Faults as in a rule, at least one; shapes act from now on, the others at their triggers."""
+
+    model_config = MODEL
+
+
+_FIELDS: Mapping[str, Any] = {
+    f"fault_{kind.key}": (kind | None, Field(default=None, alias=kind.key))
+    for kind in CATALOGUE
+    if issubclass(kind, TriggeredFault | Shape)
+}
+FaultsByHand = create_model("FaultsByHand", __base__=_FaultsByHand, __doc__=_FaultsByHand.__doc__, **_FIELDS)
 
 
 class InjectedByHand(BaseModel):
@@ -129,7 +144,14 @@ def routes(registry: Registry) -> tuple[Route, ...]:
     return (
         Route("GET", "/v1/connections", connections, "Open connections, and the last closed.", answer=Summaries),
         Route("GET", one, connection, "One connection, such as redis%2317, and what every rule said.", answer=Story),
-        Route("POST", f"{one}/faults", inject, "Inject faults into an open connection, now.", answer=InjectedByHand),
+        Route(
+            "POST",
+            f"{one}/faults",
+            inject,
+            "Inject faults into an open connection, now.",
+            body=FaultsByHand,
+            answer=InjectedByHand,
+        ),
         Route("DELETE", f"{one}/faults", let_go, "End what was injected by hand and still acts or waits."),
     )
 

@@ -124,6 +124,61 @@ async def test_a_reset_by_hand() -> None:
         assert (answer.status_code, answer.json()["detail"]) == (409, "p#1 is over: ended by fault")
 
 
+@pytest.mark.parametrize(
+    ("fault", "sees"),
+    [
+        ({"reset": None}, "ECONNRESET"),
+        ({"close": None}, "EOF"),
+        ({"half_close": {"direction": "downstream"}}, "EOF"),
+        ({"reset": {"after": "2B"}}, "ECONNRESET"),
+        ({"close": {"after": "1ms"}}, "EOF"),
+    ],
+)
+async def test_what_the_client_sees(fault: dict[str, Any], sees: str) -> None:
+    """It is what the log says; time and bytes count from the call, also beside another fault by hand."""
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        assert (await inject(it, 1, {"abort": {"after": "1h"}})).status_code == 200
+        await talk(client)
+        assert (await inject(it, 1, fault)).status_code == 200
+        end = "EOF"
+        try:
+            if "2B" in str(fault):
+                await client.send_all(b"67")
+                assert await read_exactly(client, 2) == b"67"
+            assert await client.receive_some(1) == b""
+        except trio.BrokenResourceError:
+            end = "ECONNRESET"
+        (key,) = fault
+        event = await it.its.record.wait_for(FaultInjected, fault=key)
+        assert (end, event.client_sees) == (sees, sees)
+
+
+async def test_a_hang_by_hand() -> None:
+    """Nothing moves until it is let go; then every byte goes on."""
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        await inject(it, 1, {"hang": None})
+        await it.its.record.wait_for(FaultInjected, fault="hang")
+        await client.send_all(b"held")
+        assert (await it.get("/v1/connections/p%231"))["bytes_upstream"] == 5
+        assert (await it.api.delete("/v1/connections/p%231/faults")).status_code == 204
+        assert await read_exactly(client, 4) == b"held"
+
+
+async def test_no_call_waits_for_a_peer() -> None:
+    """A client that does not read holds megabytes back: a fault into its connection is answered, and strikes."""
+    async with asking() as it, await it.its.connect("p") as client:
+        with trio.move_on_after(0.5):
+            while True:
+                await client.send_all(bytes(2**20))
+        held = await it.get("/v1/connections/p%231")
+        assert held["bytes_upstream"] > 2**20
+        assert (await inject(it, 1, {"latency": {"delay": "1s"}})).status_code == 200
+        assert (await inject(it, 1, {"reset": None})).status_code == 200
+        await it.its.record.wait_for(FaultInjected, fault="reset")
+
+
 async def test_a_shape_by_hand() -> None:
     """It acts at once and through an edit, another of its kind takes its place, and it is gone when it is deleted."""
     async with asking() as it, await it.its.connect("p") as client:
