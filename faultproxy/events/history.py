@@ -26,8 +26,9 @@ class Fault:
     """A fault that was injected: the fields of ``fault.injected``.
 
     ``ordinal`` is the connection's number among those that the rule considered, ``injected`` how often faults of the
-    rule were injected, this one included; they and ``rule`` are None where the proxy was disabled. An outage, which
-    closes the listener, is a ``refuse`` of no connection. Bytes are those delivered by then.
+    rule were injected, this one included; they and ``rule`` are None where the proxy was disabled. Where ``source`` is
+    ``api`` no rule asked for it: it was injected by hand. An outage, which closes the listener, is a ``refuse`` of no
+    connection. Bytes are those delivered by then.
     """
 
     fault: str
@@ -36,6 +37,7 @@ class Fault:
     injected: int | None
     connection: str | None = None
     client: str | None = None
+    source: str | None = None
     client_sees: str
     trigger: str
     options: Mapping[str, object]
@@ -186,7 +188,7 @@ def _fault_text(fault: Fault) -> str:
     where = f"{fault.connection} {fault.client}" if fault.connection else "every client"
     moved = f"{fault.bytes_upstream} B up, {fault.bytes_downstream} B down"
     degraded = f" (degraded: {fault.reason})" if fault.reason else ""
-    by = f"{fault.rule!r} no. {fault.ordinal}: " if fault.rule is not None else ""
+    by = f"{fault.rule!r} no. {fault.ordinal}: " if fault.rule is not None else "by hand: " if fault.source else ""
     what = f"{by}{fault.fault}, {fault.trigger}, client sees {fault.client_sees}"
     return f"{where}: {what}; {moved}{degraded}"
 

@@ -37,6 +37,23 @@ def test_the_count_of_an_event_is_its_rules() -> None:
     assert (stats.count(FAULT), stats.count(DRY_RUN), stats.count(OUTAGE), stats.count(OPENED)) == (3, 1, 1, None)
 
 
+def test_faults_by_hand_are_counted_apart() -> None:
+    """Those of a proxy together; they are none of its rules'."""
+    by_hand = replace(FAULT, rule=None, source="api")
+    stats = reported(FAULT, by_hand, replace(by_hand, fault="close"))
+    assert (stats.count(by_hand), stats.injected("redis")) == (2, {"cut": 1})
+
+
+def test_a_proxys_counts_begin_anew() -> None:
+    """Faults, dry runs and those by hand; those of other proxies go on."""
+    by_hand, web = replace(FAULT, rule=None, source="api"), replace(FAULT, proxy="web")
+    stats = reported(FAULT, DRY_RUN, by_hand, web)
+    stats.reset("redis")
+    for event in (FAULT, DRY_RUN, by_hand, web):
+        stats.receive(event)
+    assert [stats.count(event) for event in (FAULT, DRY_RUN, by_hand, web)] == [1, 1, 1, 2]
+
+
 def test_counts_do_not_change_in_the_hands_of_who_asked() -> None:
     """What was handed out is a copy."""
     stats = reported(FAULT)

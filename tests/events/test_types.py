@@ -56,6 +56,15 @@ def test_a_degraded_fault_says_why() -> None:
     assert (line["fidelity"], line["reason"]) == ("degraded", "no CAP_NET_ADMIN")
 
 
+def test_a_fault_by_hand_says_so() -> None:
+    """``source`` stands in its line, behind ``rule``, and in no other fault's."""
+    line = log_fields(replace(FAULT, rule=None, ordinal=None, source="api"), 1)
+    fields = list(line)
+    assert (line["rule"], line["source"], line["ordinal"], line["injected"]) == (None, "api", None, 1)
+    assert fields[fields.index("rule") + 1] == "source"
+    assert "source" not in log_fields(FAULT, 1)
+
+
 def test_milliseconds_are_rounded() -> None:
     """To microseconds, and only in the line."""
     event = replace(FAULT, elapsed_ms=1.23456)

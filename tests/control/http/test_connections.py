@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from faultproxy.control.http.connections import Story, Summaries
-from faultproxy.events.types import ConnectionClosed, FaultInjected
+from faultproxy.events.types import ConnectionClosed, FaultInjected, ProxyStopped
 from tests.control.http.asking import Asking, asking
 from tests.managing import ask, read_exactly
 from tests.network import need_syn_interception
@@ -219,6 +219,19 @@ async def test_what_is_no_fault_by_hand(body: object, status: int, detail: str) 
         assert answer.status_code == status
         assert answer.json()["detail"].startswith(detail)
         await talk(client)
+
+
+async def test_a_proxy_that_is_gone() -> None:
+    """Its open connections go on, are listed, and can be injected into, until the last is over."""
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        await it.its.edit()
+        (one,) = (await it.get("/v1/connections"))["connections"]
+        assert (one["connection"], one["state"]) == ("p#1", "open")
+        assert (await inject(it, 1, {"close": None})).status_code == 200
+        assert await client.receive_some(1) == b""
+        await it.its.record.wait_for(ProxyStopped)
+        assert (await it.get("/v1/connections", state="open"))["open"] == 0
 
 
 async def test_who_is_not_there() -> None:
