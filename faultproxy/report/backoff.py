@@ -16,7 +16,8 @@ Policy = Literal["none", "immediate", "constant", "exponential"]
 BackoffKind = Policy | Literal["unclear"]
 Jitter = Literal["none", "some", "unclear"]
 
-AT_ONCE_S = 0.005
+_AT_ONCE_S, _LATE_S = 0.008, 0.06  # what a client takes to come back, and on a loaded machine
+_SAME_TIME_S = 0.002
 _SLACK_S = 0.003  # a loaded machine wakes a client so late
 _MOST_IN_EPISODE, _MOST_POINTS = 30, 300
 _LATEST_CAP = 15
@@ -26,10 +27,10 @@ _CAPPED_GAPS = 8
 _MANY_GAPS, _SEVERAL_EPISODES = 24, 3
 _GROWS = math.log(1.25)
 _SIGNIFICANT = 2.5
-_NO_JITTER, _SOME_JITTER, _WIDE = 0.06, 0.18, 0.45
+_NO_JITTER, _SOME_JITTER, WIDE = 0.06, 0.18, 0.45
 _SAME, _AGREE = 0.06, 0.2
 _LEAST_ALTERNATING = 5
-_LONGEST_JITTER = 1.5  # full jitter makes a wait e times its geometric mean at most, and the line may be a bit low
+_LONGEST_JITTER, _LONGEST_OF_MANY = 1.5, 2.0  # full jitter makes e times the geometric mean; the line may be low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +65,14 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff
         return Backoff(kind="none", why="it did not try again")
     if overlaps > waits * 0.1:
         return _unclear(waits, f"{overlaps} attempts began before the one before had failed: {_SEVERAL}")
-    at_once = sum(gap <= AT_ONCE_S for gaps in episodes for gap in gaps)
-    if at_once >= 0.9 * waits:
+    if _is_immediate(sorted(gap for gaps in episodes for gap in gaps)):
         return Backoff(kind="immediate", waits=waits, jitter="none")
-    first_at_once = all(gaps[0] <= AT_ONCE_S for gaps in episodes)
+    first_at_once = all(map(_begins_at_once, episodes))
     if first_at_once:
         episodes = [gaps[1:] for gaps in episodes if len(gaps) > 1]
     points = [_Point(number, gap) for gaps in episodes for number, gap in enumerate(gaps[:_MOST_IN_EPISODE])]
     points = points[:_MOST_POINTS]
-    if sum(point.gap_s <= AT_ONCE_S for point in points) > 0.2 * len(points):
+    if sum(point.gap_s <= _SAME_TIME_S for point in points) > 0.2 * len(points):
         return _unclear(waits, f"some attempts come at once and others do not: {_SEVERAL}")
     if len(points) < _LEAST_GAPS:
         seen = f"{len(points)} wait{'' if len(points) == 1 else 's'}"
@@ -125,6 +125,16 @@ class _Fit(NamedTuple):
         return value if self.cap is None else min(value, self.cap)
 
 
+def _is_immediate(gaps: Sequence[float]) -> bool:
+    """Whether these waits, in the order of their lengths, are only what it takes to connect again."""
+    return gaps[len(gaps) // 2] <= _AT_ONCE_S and gaps[len(gaps) * 9 // 10] <= _LATE_S
+
+
+def _begins_at_once(gaps: Sequence[float]) -> bool:
+    """Whether the first wait is none, whatever the others are."""
+    return gaps[0] <= (_AT_ONCE_S if len(gaps) == 1 else max(_AT_ONCE_S, min(_LATE_S, 0.15 * gaps[1])))
+
+
 def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tuple[str | None, _Fit]:
     """The best line, and why it says nothing; None if it does."""
     constant = _constant(points)
@@ -142,11 +152,12 @@ def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tup
         return f"two waits alternate: {_SEVERAL}", fit
     if fit.spread > _SOME_JITTER and _repeats(points, fit):
         return f"some waits are all the same, and others differ: {_SEVERAL}", fit
-    if fit.spread > _SOME_JITTER and max(fit.residuals) > _LONGEST_JITTER:
+    has_many = n >= _MANY_GAPS and len(episodes) >= _SEVERAL_EPISODES
+    if fit.spread > _SOME_JITTER and max(fit.residuals) > (_LONGEST_OF_MANY if has_many else _LONGEST_JITTER):
         return f"some waits are much longer than jitter makes them: {_SEVERAL}", fit
     if n < _FEW_GAPS and fit.spread > _SOME_JITTER:
         return f"{n} waits vary too much to tell; let it fail more often", fit
-    if fit.spread > _WIDE and (n < _MANY_GAPS or len(episodes) < _SEVERAL_EPISODES):
+    if fit.spread > WIDE and not has_many:
         return f"{n} waits vary as by full jitter, or as those of {_SEVERAL}; let it fail in several episodes", fit
     if fit.slope and n > _LEAST_GAPS and fit.spread > 0.02 and _is_linear(points):
         return "its waits grow by the same amount each time, not by a factor", fit

@@ -56,6 +56,11 @@ class Storm:
     failed: tuple[int, ...]
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """Attempts a second in each bucket."""
+        return tuple((served + failed) / self.bucket_s for served, failed in zip(self.served, self.failed, strict=True))
+
+    @property
     def is_storm(self) -> bool:
         """Whether there were many more attempts than before."""
         return self.peak >= max(_STORM_RATE, _STORM_FACTOR * (self.rate_before or 0.0))
@@ -124,7 +129,8 @@ def _storm(
     buckets = min(_BUCKETS, int((shown_to_s - shown_from_s) / bucket_s) + 1)
     edges = [shown_from_s + bucket_s * number for number in range(buckets + 1)]
     of_all = [_between(starts, a, b) for a, b in pairwise(edges)]
-    of_failed = [_between(failed, a, b) for a, b in pairwise(edges)]
+    # What began before the disturbance was served until then.
+    of_failed = [_between(failed, max(a, start_s), b) if b > start_s else 0 for a, b in pairwise(edges)]
     return Storm(
         started_s=start_s,
         ended_s=end_s,

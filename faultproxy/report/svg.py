@@ -25,15 +25,17 @@ _MOST_WAITS = 40
 _SMALLEST_S = 1e-4
 
 
-def timeline(storm: Storm, title: str, top: int | None = None) -> str:
-    """Attempts over time around a disturbance: served and failed, stacked; the disturbance shaded.
+def timeline(
+    storm: Storm, title: str, *, top: float | None = None, from_s: float | None = None, to_s: float | None = None
+) -> str:
+    """Attempts a second around a disturbance: served and failed, stacked; the disturbance shaded.
 
-    ``top`` is the upper end of the scale, where several pictures are to be compared.
+    ``top`` is the upper end of the scale, ``from_s`` and ``to_s`` those of time, where pictures are to be compared.
     """
-    heights = [served + failed for served, failed in zip(storm.served, storm.failed, strict=True)]
-    ends_s = storm.begins_s + storm.bucket_s * len(heights)
-    across = _Scale(storm.begins_s, ends_s, _LEFT, _WIDTH - _RIGHT)
-    up = _Scale(0, max(1, top or 0, *heights), _HEIGHT - _BOTTOM, _TOP)
+    rates = list(storm.rates)
+    ends_s = storm.begins_s + storm.bucket_s * len(rates)
+    across = _Scale(from_s or storm.begins_s, to_s or ends_s, _LEFT, _WIDTH - _RIGHT)
+    up = _Scale(0, max(1.0, top or 0.0, *rates), _HEIGHT - _BOTTOM, _TOP)
     width = max(0.5, across.at(storm.bucket_s) - across.at(0) - 0.5)
     begin, end = across.at(storm.started_s), across.at(storm.ended_s)
     parts = [
@@ -42,8 +44,10 @@ def timeline(storm: Storm, title: str, top: int | None = None) -> str:
     ]
     for number, (served, failed) in enumerate(zip(storm.served, storm.failed, strict=True)):
         x = across.at(storm.begins_s + storm.bucket_s * number)
+        if not _LEFT - 1 <= x < _WIDTH - _RIGHT:
+            continue
         parts += (
-            f'<rect class="{kind}" {_box(x, width, up.at(to), up.at(base))}/>'
+            f'<rect class="{kind}" {_box(x, width, up.at(to / storm.bucket_s), up.at(base / storm.bucket_s))}/>'
             for kind, base, to in (("failed", 0, failed), ("served", failed, failed + served))
             if to > base
         )
@@ -52,8 +56,7 @@ def timeline(storm: Storm, title: str, top: int | None = None) -> str:
         '<tspan class="served">■</tspan> served  <tspan class="span" style="opacity:1">■</tspan> clients fail</text>'
     )
     about = f"{count(storm.attempts, 'attempt')} of {count(storm.clients, 'client')}, {storm.peak} a second at the peak"
-    labels = f"attempts each {seconds(storm.bucket_s)} s", "seconds"
-    return _picture(title, about, [*parts, legend], *labels)
+    return _picture(title, about, [*parts, legend], "attempts a second", "seconds")
 
 
 def waits(client: ClientReport) -> str:

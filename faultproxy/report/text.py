@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from faultproxy.report.backoff import Backoff
+from faultproxy.report.backoff import WIDE, Backoff
 from faultproxy.report.episodes import Episode
 from faultproxy.report.report import ClientReport, ProxyReport, RetryReport
 from faultproxy.report.storms import Storm
@@ -34,14 +34,15 @@ def sentence(backoff: Backoff) -> str:
         parts.append("after a first retry at once")
     if backoff.kind != "immediate" and backoff.spread is not None:
         strays = f"the waits stray by {backoff.spread:.0%}"
-        texts = {"none": "no jitter", "some": f"with jitter: {strays}", "unclear": f"jitter or noise: {strays}"}
+        some = f"with jitter: {strays}" if backoff.spread <= WIDE else "with much jitter"
+        texts = {"none": "no jitter", "some": some, "unclear": f"jitter or noise: {strays}"}
         parts.append(texts[backoff.jitter])
     return ", ".join(parts)
 
 
 def seconds(time_s: float) -> str:
-    """A time in seconds as people read it: three digits, no more than microseconds."""
-    return f"{round(time_s, 6):.3g}" if time_s < 1000 else f"{time_s:.0f}"
+    """A time in seconds as people read it: three digits, to a tenth of a millisecond."""
+    return f"{round(time_s, 4):.3g}" if time_s < 1000 else f"{time_s:.0f}"
 
 
 def _lines(report: RetryReport) -> Iterator[str]:

@@ -41,11 +41,11 @@ def test_one_scale_for_several_pictures() -> None:
     script.retries([0.1] * 30)
     (storm,) = script.report().proxies[0].storms
 
-    def highest(top: int | None) -> float:
-        picture = ET.fromstring(timeline(storm, "shop", top))
+    def highest(top: float | None) -> float:
+        picture = ET.fromstring(timeline(storm, "shop", top=top))
         return max(box["height"] for box in boxes(picture, "failed"))
 
-    assert highest(max(storm.failed) * 10) < highest(None) / 8
+    assert highest(10 * max(storm.rates)) < highest(None) / 8
 
 
 @pytest.mark.parametrize("gaps", [[0.1], [0.0, 0.0], [0.1, 0.2, 0.4, 0.8, 1.6], [0.001, 3600.0, 0.5], [1.0] * 150])
