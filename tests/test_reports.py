@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from faultproxy.report.log_reader import LogReader
 from faultproxy.report.report import RetryReport
 from tests.network import need_syn_interception
 from tests.peers import Address, Server, connect, echo, read_exactly
+from tests.report.events import Script, as_lines
 from tests.running import Faultproxy, one
 
 DOUBLING = [0.05, 0.1, 0.2, 0.4]
@@ -50,41 +52,51 @@ def reported(proxy: Faultproxy) -> RetryReport:
 
 
 def test_the_command_reports_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a client that waits twice as long each time to the sentence that says so; as JSON too."""
-    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, FIRST)) as proxy:
-        assert retry(proxy.address("p"), DOUBLING)
-        proxy.wait_for("connection.closed", nth=5)
+    """From a log to the sentence; as JSON too, and from standard input."""
+    script = Script()
+    script.retries(DOUBLING)
     log = tmp_path / "log.jsonl"
-    log.write_bytes(b"\n".join(lines(proxy)))
+    log.write_bytes(b"".join(as_lines(script.events)))
     with pytest.raises(SystemExit):
         main(["report", str(log)])
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "p: 5 attempts of 1 client, 4 failures"
-    assert printed[1].startswith("  127.0.0.1 retried 4 times, waiting 0.05")
-    assert "(exponential, factor " in printed[1]
-    assert ", and recovered after 0.7" in printed[1]
+    policy = "exponential, factor 2, no jitter"
+    assert capsys.readouterr().out.splitlines() == [
+        "shop: 5 attempts of 1 client, 4 failures",
+        f"  10.0.0.7 retried 4 times, waiting 0.05, 0.1, 0.2, 0.4 s ({policy}), and recovered after 0.75 s",
+    ]
     with pytest.raises(SystemExit):
         main(["report", "--json", str(log)])
     (client,) = json.loads(capsys.readouterr().out)["clients"]
     assert (client["backoff"]["kind"], client["failures"]) == ("exponential", 4)
 
 
+def test_a_real_log_says_what_a_real_client_did(tmp_path: Path) -> None:
+    """Each attempt, and waits that are as long as the client's own, or a bit longer."""
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, FIRST)) as proxy:
+        assert retry(proxy.address("p"), DOUBLING)
+        proxy.wait_for("connection.closed", nth=5)
+    client = reported(proxy).client("127.0.0.1")
+    (episode,) = client.episodes
+    assert (client.attempts, client.failures, episode.end) == (5, 4, "recovered")
+    assert all(seen >= wait_s * 0.99 for seen, wait_s in zip(episode.gaps_s, DOUBLING, strict=True))
+
+
 @pytest.mark.parametrize(
-    ("waits_s", "said"),
+    ("expect", "said"),
     [
-        (DOUBLING, ""),
-        ([0.1] * 4, 'p: "cold" expected exponential backoff; 127.0.0.1 waited 0.1'),
+        ({"recovery": {"max": "5m"}, "attempts": {"min": 5, "max": 5}}, ""),
+        ({"attempts": {"max": 4}}, 'p: "cold" expected at most 4 attempts; 127.0.0.1 made 5'),
+        ({"backoff": "none"}, 'p: "cold" expected no retry; 127.0.0.1 waited 0'),
     ],
 )
-def test_expect_judges_the_clients(tmp_path: Path, waits_s: list[float], said: str) -> None:
-    """With --expect the exit code is 3 if they do not wait as they should, and the sentence says what they did."""
-    expect = {"backoff": "exponential", "recovery": {"max": "10s"}, "attempts": {"max": 5}}
+def test_expect_judges_the_clients(tmp_path: Path, expect: dict[str, Any], said: str) -> None:
+    """With --expect the exit code is 3 if they do not do as they should, and the sentence says what they did."""
     rule = {**FIRST, "expect": expect}
     with (
         Server(echo) as server,
         Faultproxy(tmp_path, one(server.address, rule), "--expect", may_complain=True) as proxy,
     ):
-        assert retry(proxy.address("p"), waits_s)
+        assert retry(proxy.address("p"), [0.01] * 4)
         assert proxy.stop() == (3 if said else 0)
     assert proxy.errors.startswith(said)
     assert bool(proxy.errors) == bool(said)
@@ -130,18 +142,16 @@ def test_refused_attempts_are_seen_where_syns_are(tmp_path: Path) -> None:
         assert retry(proxy.address("p"), DOUBLING)
         proxy.wait_for("connection.closed")
     client = reported(proxy).client("127.0.0.1")
-    assert (client.attempts, client.failures, client.backoff.kind) == (5, 4, "exponential")
+    assert (client.attempts, client.failures) == (5, 4)
     assert {cause.sees for episode in client.episodes for cause in episode.causes} == {"ECONNREFUSED"}
 
 
 def test_the_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--html FILE has it in one file, and the text is printed all the same; where it cannot be written, that is said."""
-    log = tmp_path / "log.jsonl"
-    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, FIRST)) as proxy:
-        assert retry(proxy.address("p"), DOUBLING)
-        proxy.wait_for("connection.closed", nth=5)
-    log.write_bytes(b"\n".join(lines(proxy)))
-    page = tmp_path / "report.html"
+    script = Script()
+    script.retries(DOUBLING)
+    log, page = tmp_path / "log.jsonl", tmp_path / "report.html"
+    log.write_bytes(b"".join(as_lines(script.events)))
     with pytest.raises(SystemExit) as ended:
         main(["report", str(log), "--html", str(page)])
     assert ended.value.code == 0

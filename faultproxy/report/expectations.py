@@ -32,13 +32,13 @@ def unmet_by_clients(
         if client.proxy == proxy and (episodes := [one for one in client.episodes if rule in one.rules])
     ]
     if not clients:
-        what = f"{backoff} backoff" if backoff is not None else "clients to recover" if recovery_s else "attempts"
+        what = _named(backoff) if backoff is not None else "clients to recover" if recovery_s else "attempts"
         return [f"{head} {what}, and failed no client whose attempts were seen"]
     unmet: list[str] = []
     for client, episodes in clients:
         name = one_line(client.client)
         if backoff is not None and client.backoff.kind != backoff:
-            unmet.append(f"{head} {backoff} backoff; {name} {_did(client)}")
+            unmet.append(f"{head} {_named(backoff)}; {name} {_did(client)}")
         for episode in episodes:
             unmet += (f"{head} {sentence}" for sentence in _of_episode(name, episode, recovery_s, attempts))
     more = [f"{head} more: {len(unmet) - _MOST} further clients and episodes are not as expected"]
@@ -58,6 +58,10 @@ def _of_episode(
         yield f"at least {count(least, 'attempt')}; {name} made {episode.attempts}"
     if most is not None and episode.attempts > most:
         yield f"at most {count(most, 'attempt')}; {name} made {episode.attempts}"
+
+
+def _named(backoff: Policy) -> str:
+    return "no retry" if backoff == "none" else f"{backoff} backoff"
 
 
 def _did(client: ClientReport) -> str:
