@@ -23,6 +23,8 @@ class Changes(TypedDict, total=False):
     peek_timeout: str
     max_connections: int
     keepalive: str
+    accept_proxy: bool
+    send_proxy: str
     enabled: bool
 
 
@@ -34,6 +36,8 @@ class Options(TypedDict, total=False):
     peek_timeout: str
     max_connections: int
     keepalive: str
+    accept_proxy: bool
+    send_proxy: str
     enabled: bool
 
 
