@@ -121,7 +121,7 @@ def run(folder: Path, count: int, seed: int) -> list[str]:
             host, _, port = proxy.wait_for("api.started")["listen"].rpartition(":")
             api = host, int(port)
             attack = Attack(api, seed)
-            attack.send(min(2000, count // 10 + CLIENTS))  # what is made once
+            attack.send(count // 10 + CLIENTS)  # what is made once
             ask(api, BACK)
             descriptors, resident = proxy.descriptors(), proxy.resident_bytes()
             began = time.monotonic()

@@ -5,8 +5,9 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from signal import SIGTERM
 from time import sleep
 
 import httpx
@@ -197,6 +198,25 @@ class TestRun:
             half.sendall(b"GET /")
             assert proxy.stop() == 0
             assert read_to_the_end(idle)[1] in {"EOF", "ECONNRESET"}
+
+    def test_sigterm_with_a_stream_and_a_client_that_does_not_read(self, tmp_path: Path) -> None:
+        """The stream ends as a whole, and neither waits for the drain, which is longer than the test's patience."""
+        stream = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+        config = {"drain": "10m", **one("127.0.0.1:1")}
+        with Faultproxy(tmp_path, config, "--api", "127.0.0.1:0", may_complain=True) as proxy:
+            address = api_of(proxy)
+            with connect_blocking(address) as reader, connect_blocking(address, receive_buffer=2048) as other:
+                reader.sendall(stream)
+                head = reader.recv(65536)
+                other.setblocking(False)
+                with suppress(BlockingIOError):  # until nothing more is taken, as no answer is
+                    while True:
+                        other.send(LIVE.replace(b"Connection: close\r\n", b"") * 100)
+                proxy.signal(SIGTERM)
+                data, end = read_to_the_end(reader)
+                assert (data[-5:], end) == (b"0\r\n\r\n", "EOF")
+                assert b"text/event-stream" in head
+                assert proxy.exit_code() == 0
 
     def test_a_log_that_nobody_reads(self, tmp_path: Path) -> None:
         """The API answers as before, whatever there is to be logged."""
