@@ -44,16 +44,17 @@ async def serving(answer: Handler = hello) -> AsyncIterator[Served]:
     events: list[Event] = []
     server = Server(answer, events.append)
     served = Served(server, listeners[0].socket.getsockname()[:2], events)
-    async with trio.open_nursery() as clients:
+    with trio.fail_after(100):  # longer than the server waits for anybody
+        async with trio.open_nursery() as clients:
 
-        async def serve() -> None:
-            with served.scope:
-                await server.serve(listeners, clients)
+            async def serve() -> None:
+                with served.scope:
+                    await server.serve(listeners, clients)
 
-        clients.start_soon(serve)
-        yield served
-        served.drain()
-        clients.cancel_scope.deadline = trio.current_time() + 5
+            clients.start_soon(serve)
+            yield served
+            served.drain()
+            clients.cancel_scope.deadline = trio.current_time() + 5
 
 
 async def talk(address: Address, *parts: bytes) -> bytes:

@@ -106,7 +106,9 @@ class TestTime:
             idle = await connect(served.address)
             await idle.send_all(GET)
             await until(idle, b"hello")
+            began = trio.current_time()
             assert status(await talk(served.address, LAST)) == 200
+            assert trio.current_time() - began < 5
             assert await rest(idle) == b""
             go.set()
             for client in busy:
