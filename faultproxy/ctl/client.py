@@ -19,7 +19,7 @@ _EVENT_S = 60.0  # a stream that is alive says something every 15 s
 _LONGEST = 1 << 28
 
 
-class BadPlace(Exception):
+class BadAddress(Exception):
     """The text is no address of an API; it says what would be right."""
 
 
@@ -27,7 +27,7 @@ class CannotReach(Exception):
     """There is no answer, or none of the API's."""
 
 
-class Refused(Exception):
+class ApiRefused(Exception):
     """The API does not do it; ``lines`` say why. ``is_ours``: what was asked for is wrong, not what runs."""
 
     def __init__(self, status: int, lines: list[str]) -> None:
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ApiAddress:
     """Where an API listens: a host and a port, or the path of a Unix socket."""
 
     host: str
@@ -50,21 +50,21 @@ class Place:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_place(text: str) -> Place:
-    """``http://HOST:PORT``, ``HOST:PORT``, ``HOST``, ``:PORT`` or ``unix:/path``. Raises BadPlace."""
+def parse_address(text: str) -> ApiAddress:
+    """``http://HOST:PORT``, ``HOST:PORT``, ``HOST``, ``:PORT`` or ``unix:/path``. Raises BadAddress."""
     if text.startswith("unix:/") and "\0" not in text:
-        return Place("localhost", path=text.removeprefix("unix:"))
+        return ApiAddress("localhost", path=text.removeprefix("unix:"))
     match = _PLACE.fullmatch(text)
     if match is None or not (match[1] or match[2]) or int(match[2] or 0) > 65535:
-        raise BadPlace(f"{text!r} is no address of an API; write http://HOST:PORT, HOST:PORT or unix:/path")
-    return Place(match[1].strip("[]") or "127.0.0.1", int(match[2] or _PORT))
+        raise BadAddress(f"{text!r} is no address of an API; write http://HOST:PORT, HOST:PORT or unix:/path")
+    return ApiAddress(match[1].strip("[]") or "127.0.0.1", int(match[2] or _PORT))
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ApiClient:
     """Asks one API; each request has a connection of its own."""
 
-    place: Place
+    address: ApiAddress
     token: str | None = None
 
     def ask(
@@ -81,7 +81,7 @@ class Client:
     ) -> Any:
         """The answer: from JSON, other text as it is, None if there is none.
 
-        ``name`` is what a place in the body is called in errors. Raises Refused and CannotReach.
+        ``name`` is what a place in the body is called in errors. Raises ApiRefused and CannotReach.
         """
         headers = {"accept": accept, **({"content-type": content_type} if body is not None else {})}
         with self._answer(method, path, query, headers, body, timeout_s) as answer:
@@ -124,7 +124,7 @@ class Client:
         given = {key: value for key, value in (query or {}).items() if value is not None}
         target = f"{path}?{urlencode(given)}" if given else path
         sent = {**headers, **({"authorization": f"Bearer {self.token}"} if self.token is not None else {})}
-        connection = _Connection(self.place, min(_CONNECT_S, timeout_s))
+        connection = _Connection(self.address, min(_CONNECT_S, timeout_s))
         try:
             connection.connect()
             connection.sock.settimeout(timeout_s)
@@ -137,25 +137,27 @@ class Client:
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"the API at {self.place} does not answer"
+            return f"the API at {self.address} does not answer"
         if isinstance(error, http.client.HTTPException):
-            return f"what listens at {self.place} is not the API of faultproxy"
+            return f"what listens at {self.address} is not the API of faultproxy"
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return f"cannot reach the API at {self.place}: {said}; run faultproxy with --api, or say where it is with --api"
+        return (
+            f"cannot reach the API at {self.address}: {said}; run faultproxy with --api, or say where it is with --api"
+        )
 
     def _parse(self, data: bytes) -> Any:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
-            raise CannotReach(f"what listens at {self.place} is not the API of faultproxy") from None
+            raise CannotReach(f"what listens at {self.address} is not the API of faultproxy") from None
 
 
 class _Connection(http.client.HTTPConnection):
     """Over a Unix socket too."""
 
-    def __init__(self, place: Place, timeout_s: float) -> None:
-        super().__init__(place.host, place.port, timeout=timeout_s)
-        self._path = place.path
+    def __init__(self, address: ApiAddress, timeout_s: float) -> None:
+        super().__init__(address.host, address.port, timeout=timeout_s)
+        self._path = address.path
 
     def connect(self) -> None:
         if self._path is None:
@@ -171,7 +173,7 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def _refusal(status: int, data: bytes, name: str) -> Refused:
+def _refusal(status: int, data: bytes, name: str) -> ApiRefused:
     """What the API says about why not."""
     try:
         problem = json.loads(data)
@@ -180,4 +182,4 @@ def _refusal(status: int, data: bytes, name: str) -> Refused:
     except (ValueError, RecursionError, AttributeError, TypeError):
         lines, text = [], ""
     named = [f"{name}{line.removeprefix('body')}" if line.startswith("body:") else line for line in lines]
-    return Refused(status, named or [text or f"the API answers {status}"])
+    return ApiRefused(status, named or [text or f"the API answers {status}"])

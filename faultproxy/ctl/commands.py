@@ -15,7 +15,16 @@ from click.shell_completion import CompletionItem
 from rich.console import Console, RenderableType
 
 from faultproxy.ctl import tables
-from faultproxy.ctl.client import DEFAULT, BadPlace, CannotReach, Client, Place, Refused, parse_place, segment
+from faultproxy.ctl.client import (
+    DEFAULT,
+    ApiAddress,
+    ApiClient,
+    ApiRefused,
+    BadAddress,
+    CannotReach,
+    parse_address,
+    segment,
+)
 
 _WIDTH = 160
 _COMPLETE_S = 0.5
@@ -43,24 +52,24 @@ class Session:
     """What the options of all commands say."""
 
     def __init__(self) -> None:
-        self.given: Place | None = None
+        self.given: ApiAddress | None = None
         self.token: str | None = None
         self.as_json = False
 
     @property
-    def place(self) -> Place:
+    def address(self) -> ApiAddress:
         """Where the API is."""
         if self.given is not None:
             return self.given
         try:
-            return parse_place(os.environ.get("FAULTPROXY_API") or DEFAULT)
-        except BadPlace as error:
+            return parse_address(os.environ.get("FAULTPROXY_API") or DEFAULT)
+        except BadAddress as error:
             raise _NotValid(f"FAULTPROXY_API: {error}") from None
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ApiClient:
         """Who asks."""
-        return Client(self.place, self.token)
+        return ApiClient(self.address, self.token)
 
     def show(self, answer: Any, table: Callable[[Any], RenderableType]) -> None:
         """Print an answer: as it is for programs, as a table for people."""
@@ -70,7 +79,7 @@ class Session:
         try:
             shown = table(answer)
         except (KeyError, TypeError, AttributeError, IndexError):
-            raise CannotReach(f"what listens at {self.place} answers as no API of this version does") from None
+            raise CannotReach(f"what listens at {self.address} answers as no API of this version does") from None
         _console().print(shown)
 
 
@@ -81,8 +90,8 @@ def _session(context: click.Context) -> Session:
 def _api(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         try:
-            _session(context).given = parse_place(value)
-        except BadPlace as error:
+            _session(context).given = parse_address(value)
+        except BadAddress as error:
             raise click.BadParameter(str(error)) from None
 
 
@@ -147,7 +156,7 @@ def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(context: click.Context, **options: Any) -> None:
         try:
             function(_session(context), **options)
-        except Refused as error:
+        except ApiRefused as error:
             raise (_NotValid if error.is_ours else _Failed)(str(error)) from None
         except CannotReach as error:
             raise _Failed(str(error)) from None
@@ -165,7 +174,7 @@ def _names(path: str, key: str, name: str) -> Callable[[click.Context, click.Par
             client = _session(context).client
             found = client.ask("GET", path, timeout_s=_COMPLETE_S)[key]
             names = [str(each[name]) for each in found]
-        except (CannotReach, Refused, KeyError, TypeError):
+        except (CannotReach, ApiRefused, KeyError, TypeError):
             return []
         return [CompletionItem(each) for each in names if each.startswith(incomplete)]
 
@@ -319,7 +328,7 @@ def _events(session: Session, *, follow: bool, since: int | None, limit: int, **
     try:
         found, last = list(answer["events"]), answer["last"]
     except (KeyError, TypeError):
-        raise CannotReach(f"what listens at {session.place} answers as no API of this version does") from None
+        raise CannotReach(f"what listens at {session.address} answers as no API of this version does") from None
     for one in found:
         _print_event(session, one)
     if follow:

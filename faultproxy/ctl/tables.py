@@ -16,10 +16,10 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _NOT_SHOWN = frozenset({"timestamp", "level", "event", "proxy", "connection", "id", "run", "config"})
 _LONGEST = 200
 
-Answer = Mapping[str, Any]
+_Answer = Mapping[str, Any]
 
 
-def status(answer: Answer) -> RenderableType:
+def status(answer: _Answer) -> RenderableType:
     """Each thing on a line, then what this host does not do exactly."""
     table = _table(None, show_header=False)
     for key, value in answer.items():
@@ -30,7 +30,7 @@ def status(answer: Answer) -> RenderableType:
     return table
 
 
-def proxies(answers: Sequence[Answer]) -> RenderableType:
+def proxies(answers: Sequence[_Answer]) -> RenderableType:
     """A line each."""
     table = _table(
         "proxy", "state", "listen", "upstream", "open", "connections", "rules", "injected", right=(4, 5, 6, 7)
@@ -46,12 +46,12 @@ def proxies(answers: Sequence[Answer]) -> RenderableType:
     return table
 
 
-def proxy(answer: Answer) -> RenderableType:
+def proxy(answer: _Answer) -> RenderableType:
     """A proxy, and its rules in their order."""
     return Group(proxies([answer]), Text(), rules(answer["rules"]))
 
 
-def rules(answers: Sequence[Answer]) -> RenderableType:
+def rules(answers: Sequence[_Answer]) -> RenderableType:
     """Each with what it does and has done."""
     table = _table("rule", "does", "considered", "matched", "injected", "expect", "window", right=(2, 3, 4))
     for each in answers:
@@ -66,12 +66,12 @@ def rules(answers: Sequence[Answer]) -> RenderableType:
     return table
 
 
-def connections(answer: Answer) -> RenderableType:
+def connections(answer: _Answer) -> RenderableType:
     """A line each, and how many are open in all."""
     return Group(_connections(answer["connections"]), _text(f"{answer['open']} open"))
 
 
-def _connections(answers: Sequence[Answer]) -> Table:
+def _connections(answers: Sequence[_Answer]) -> Table:
     table = _table("connection", "client", "state", "age", "up", "down", "rule", "faults", right=(3, 4, 5))
     for each in answers:
         ended = f"closed by {each['ended_by']}" if each["ended_by"] else each["state"]
@@ -88,7 +88,7 @@ def _connections(answers: Sequence[Answer]) -> Table:
     return table
 
 
-def connection(answer: Answer) -> RenderableType:
+def connection(answer: _Answer) -> RenderableType:
     """One, what each rule said to it, and what was injected."""
     reasons = _table("rule", "says")
     for each in answer["rules"]:
@@ -107,7 +107,7 @@ def connection(answer: Answer) -> RenderableType:
     return Group(*parts)
 
 
-def forecasts(answer: Answer) -> RenderableType:
+def forecasts(answer: _Answer) -> RenderableType:
     """For each coming connection what would happen, and what the rules say."""
     parts: list[RenderableType] = []
     for each in answer["proxies"]:
@@ -125,7 +125,7 @@ def forecasts(answer: Answer) -> RenderableType:
     return Group(*parts)
 
 
-def event(answer: Answer) -> Text:
+def event(answer: _Answer) -> Text:
     """A line: when, who it is about, what happened, and the event's fields."""
     level = str(answer.get("level", "info"))
     time = str(answer.get("timestamp", ""))[11:23]
@@ -141,7 +141,7 @@ def event(answer: Answer) -> Text:
     return line.append(f"  {one_line(rest)}" if rest else "")
 
 
-def changes(answer: Answer) -> RenderableType:
+def changes(answer: _Answer) -> RenderableType:
     """A line each."""
     return Text("\n").join(map(_text, answer["changes"])) if answer["changes"] else Text("nothing has changed")
 
@@ -187,7 +187,7 @@ def _list(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _expectation(expect: Answer | None) -> Text:
+def _expectation(expect: _Answer | None) -> Text:
     if expect is None:
         return Text("-")
     least, most = expect.get("min"), expect.get("max")
@@ -195,7 +195,7 @@ def _expectation(expect: Answer | None) -> Text:
     return _text(bounds, "green" if expect.get("is_met", True) else "red")
 
 
-def _window(window: Answer | None) -> Text:
+def _window(window: _Answer | None) -> Text:
     if window is None:
         return Text("-")
     edge = window.get("next_edge_s")

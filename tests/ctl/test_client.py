@@ -7,40 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from faultproxy.ctl.client import BadPlace, CannotReach, Client, Place, Refused, parse_place, segment
+from faultproxy.ctl.client import ApiAddress, ApiClient, ApiRefused, BadAddress, CannotReach, parse_address, segment
 from tests.peers import Server, SilentUpstream, Upstream, nobody
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "address"),
     [
-        ("http://127.0.0.1:8474", Place("127.0.0.1", 8474)),
-        ("http://127.0.0.1:8474/", Place("127.0.0.1", 8474)),
-        ("localhost:1", Place("localhost", 1)),
-        ("toxiproxy", Place("toxiproxy", 8474)),
-        (":80", Place("127.0.0.1", 80)),
-        ("[::1]:80", Place("::1", 80)),
-        ("http://[::1]", Place("::1", 8474)),
-        ("unix:/run/api.sock", Place("localhost", path="/run/api.sock")),
+        ("http://127.0.0.1:8474", ApiAddress("127.0.0.1", 8474)),
+        ("http://127.0.0.1:8474/", ApiAddress("127.0.0.1", 8474)),
+        ("localhost:1", ApiAddress("localhost", 1)),
+        ("toxiproxy", ApiAddress("toxiproxy", 8474)),
+        (":80", ApiAddress("127.0.0.1", 80)),
+        ("[::1]:80", ApiAddress("::1", 80)),
+        ("http://[::1]", ApiAddress("::1", 8474)),
+        ("unix:/run/api.sock", ApiAddress("localhost", path="/run/api.sock")),
     ],
 )
-def test_places_are_read(text: str, place: Place) -> None:
+def test_addresses_are_read(text: str, address: ApiAddress) -> None:
     """As people write them."""
-    assert parse_place(text) == place
+    assert parse_address(text) == address
 
 
 @pytest.mark.parametrize(
     "text", ["", "http://", ":", "a b", "https://a", "a:99999", "unix:run", "http://a/b", "a:b", "::1"]
 )
-def test_what_is_no_place_is_told(text: str) -> None:
+def test_what_is_no_address_is_told(text: str) -> None:
     """And what would be right."""
-    with pytest.raises(BadPlace, match="write http://HOST:PORT, HOST:PORT or unix:/path"):
-        parse_place(text)
+    with pytest.raises(BadAddress, match="write http://HOST:PORT, HOST:PORT or unix:/path"):
+        parse_address(text)
 
 
-def test_a_place_is_written_as_it_is_read() -> None:
+def test_an_address_is_written_as_it_is_read() -> None:
     """For what is said of it."""
-    assert [str(parse_place(text)) for text in ("a:1", "[::1]:2", "unix:/x")] == ["a:1", "[::1]:2", "unix:/x"]
+    assert [str(parse_address(text)) for text in ("a:1", "[::1]:2", "unix:/x")] == ["a:1", "[::1]:2", "unix:/x"]
 
 
 def test_a_name_is_one_segment() -> None:
@@ -59,8 +59,8 @@ def answering(status: str, body: bytes, *headers: str) -> Callable[[socket.socke
     return answer
 
 
-def client_of(address: str) -> Client:
-    return Client(parse_place(address))
+def client_of(address: str) -> ApiClient:
+    return ApiClient(parse_address(address))
 
 
 class TestAnswers:
@@ -85,7 +85,7 @@ class TestAnswers:
                 sock.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
             with Server(note, upstream) as server:
-                client = Client(parse_place(server.address), "s3cret")
+                client = ApiClient(parse_address(server.address), "s3cret")
                 client.ask("PUT", "/x", b"{}", query={"before": "a b", "none": None})
         assert seen[0].startswith(b"PUT /x?before=a+b HTTP/1.1\r\n")
         assert b"authorization: Bearer s3cret\r\n" in seen[0]
@@ -97,7 +97,7 @@ class TestAnswers:
     def test_a_problem_is_told_in_its_own_words(self, status: str, *, is_ours: bool) -> None:
         """Its errors if it has any; a place in the body is one in the file."""
         body = json.dumps({"title": "No", "detail": "not so", "errors": ["body:1:2: a: wrong", "other"]}).encode()
-        with Server(answering(status, body)) as server, pytest.raises(Refused) as refused:
+        with Server(answering(status, body)) as server, pytest.raises(ApiRefused) as refused:
             client_of(server.address).ask("PUT", "/", b"", name="my.yaml")
         assert refused.value.lines == ["my.yaml:1:2: a: wrong", "other"]
         assert refused.value.is_ours is is_ours
@@ -116,7 +116,7 @@ class TestAnswers:
     )
     def test_what_tells_less_is_told_too(self, body: bytes, text: str) -> None:
         """A proxy in between may answer in its own way."""
-        with Server(answering("404 Not Found", body)) as server, pytest.raises(Refused) as refused:
+        with Server(answering("404 Not Found", body)) as server, pytest.raises(ApiRefused) as refused:
             client_of(server.address).ask("GET", "/")
         assert refused.value.lines == [text]
 

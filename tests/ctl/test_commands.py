@@ -145,6 +145,7 @@ class TestChanging:
             assert scene.run("inject", name, "reset", "to=client").stderr == f"{name}: reset injected\n"
             assert read_to_the_end(client) == (b"", "ECONNRESET")
         assert scene.proxy.wait_for("fault.injected", connection=name, fault="reset")["rule"] is None
+        scene.proxy.wait_for("connection.closed", connection=name)
         assert "is over" in scene.run("inject", name, "reset", code=1).stderr
 
     def test_a_bad_fault_is_told(self, scene: Scene) -> None:
