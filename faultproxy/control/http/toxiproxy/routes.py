@@ -49,7 +49,8 @@ def render(problem: HttpProblem) -> Response:
 
 def _route(method: str, template: str, handler: _Handler, summary: str) -> Route:
     async def answer(request: Request) -> Response:
-        if request.headers.get("user-agent", "").startswith("Mozilla/"):
+        is_browser = request.headers.get("user-agent", "").startswith("Mozilla/")
+        if is_browser and request.headers.get("sec-fetch-site") != "same-origin":  # but our own page may ask
             return answers.no_browsers()
         try:
             return await handler(request)

@@ -217,7 +217,7 @@ async def test_methods_that_are_not_there(tmp_path: Path, method: str, path: str
 
 
 async def test_browsers_are_refused(tmp_path: Path) -> None:
-    """On each of these routes, whoever calls itself Mozilla; nothing has changed."""
+    """On each of these routes, whoever calls itself Mozilla, but for the page; nothing has changed."""
     async with called(tmp_path) as call:
         await call("POST", "/proxies", PROXY)
         for method, path in (
@@ -229,6 +229,8 @@ async def test_browsers_are_refused(tmp_path: Path) -> None:
         ):
             answer = await call(method, path, headers={"user-agent": "Mozilla/5.0 (X11; Linux x86_64)"})
             assert (answer.status_code, answer.text) == (403, "User agent not allowed\n")
+        own = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64)", "sec-fetch-site": "same-origin"}
+        assert (await call("GET", "/version", headers=own)).status_code == 200
         assert list((await call("GET", "/proxies")).json()) == ["redis"]
 
 
