@@ -53,6 +53,7 @@ from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.tools import intercept as interception
+from faultproxy.tools.demo.page import run_page
 from faultproxy.tools.demo.table import run_demo
 from faultproxy.tools.doctor import run_doctor
 from faultproxy.tools.replay import CannotReplay, read_log
@@ -498,9 +499,16 @@ def schema() -> None:
 
 
 @main.command(short_help="Show every fault once, with nothing to set up.")
-def demo() -> None:
+@click.option("--page", is_flag=True, help="Show them again and again, with a page to look at, until Ctrl-C.")
+def demo(*, page: bool) -> None:
     """Show every fault once, with nothing to set up: for each a proxy, a real client, and what the client caught."""
-    _show(run_demo, _console(_DEMO_WIDTH))
+    if not page:
+        _show(run_demo, _console(_DEMO_WIDTH))
+        return
+    try:
+        trio.run(run_page, lambda url: click.echo(f"{url} shows what happens. Ctrl-C ends it."))
+    except* KeyboardInterrupt:
+        pass
 
 
 @main.command(short_help="Find out which faults are exact on this host.")
