@@ -108,7 +108,7 @@ function Watch() {
 function App() {
   return html`<${Header} /><${Lost} />
     <main id="main" tabindex="-1" class=${state.lostSince ? "stale" : ""}>${state.view === "watch" ? html`<${Watch} />` : html`<h2 class="hidden">Configuration</h2><${Editor} />`}</main>
-    ${state.story ? html`<${Story} connection=${state.story} />` : null}
+    ${state.story ? html`<${Story} key=${state.story} connection=${state.story} />` : null}
     <${Notes} /><${Announcer} />`;
 }
 

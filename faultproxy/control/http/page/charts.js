@@ -1,7 +1,7 @@
 // Pictures of numbers: the two charts of a proxy (uPlot), and bytes over the life of a connection.
 
 import { Component, html } from "./html.js";
-import { clock } from "./format.js";
+import { clock, lasting } from "./format.js";
 import { SHOWN_S, now } from "./store.js";
 
 const uPlot = window.uPlot;
@@ -112,7 +112,7 @@ export function Bytes({ points, marks, write }) {
   const line = (which) => points.map((point, index) => `${index ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[which]).toFixed(1)}`).join("");
   const [, up, down] = points.at(-1) ?? [0, 0, 0];
   return html`<svg class="bytes" viewBox="0 0 ${width} ${height}" role="img"
-      aria-label=${`Bytes over time: ${write(up)} upstream and ${write(down)} downstream after ${end.toFixed(1)} s`}>
+      aria-label=${`Bytes over time: ${write(up)} upstream and ${write(down)} downstream after ${lasting(end)}`}>
     <path class="axis" d=${`M${left} 8V${height - bottom}H${width - 8}`} />
     <text x=${left - 6} y="16" text-anchor="end">${write(most)}</text>
     <text x=${left - 6} y=${height - bottom} text-anchor="end">0</text>

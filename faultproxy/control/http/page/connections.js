@@ -51,13 +51,6 @@ export class Story extends Component {
     this.timer = setInterval(() => this.state.story?.state !== "closed" && !document.hidden && this.ask(), 1000);
   }
 
-  componentDidUpdate(before) {
-    if (before.connection !== this.props.connection) {
-      this.setState({ story: null, problem: null });
-      this.ask();
-    }
-  }
-
   componentWillUnmount() {
     clearInterval(this.timer);
   }
@@ -66,15 +59,16 @@ export class Story extends Component {
     const { connection } = this.props;
     try {
       const story = await get(path(connection));
-      if (connection === this.props.connection) this.setState({ story: { ...story, at: now() }, problem: null });
+      this.setState({ story: { ...story, at: now() }, problem: null });
     } catch (error) {
       if (error instanceof Problem && error.status === 404) this.setState({ problem: "It ended long ago and is no longer kept: only the last closed ones are. The log has it." });
       else if (!(error instanceof Lost || error instanceof Problem)) throw error;
     }
   }
 
+  /** Go back; not if another story was asked for meanwhile. */
   close() {
-    location.hash = state.view === "watch" ? "#watch" : "#configuration";
+    if (location.hash === storyLink(this.props.connection)) location.hash = state.view === "watch" ? "#watch" : "#configuration";
   }
 
   render({ connection }, { story, problem }) {
@@ -106,15 +100,13 @@ function Told({ story }) {
     <${Bytes} points=${pointsOf(story, life)} marks=${story.injected.map((fault) => [fault.elapsed_ms / 1000, fault.fault])} write=${bytes} />
     <h3>Faults</h3>
     ${story.injected.length ? html`<ol class="told">${story.injected.map((fault, index) => html`<li key=${index}>
-        <time>${lasting(fault.elapsed_ms / 1000)}</time> <b>${fault.fault}</b> by ${fault.rule ? html`<b>${fault.rule}</b>` : "hand"}, trigger ${fault.trigger}:
-        the client sees <span class="sees">${fault.client_sees}</span> after ${bytes(fault.bytes_upstream)} up and ${bytes(fault.bytes_downstream)} down
+        <time>${lasting(fault.elapsed_ms / 1000)}</time> <b>${fault.fault}</b> by ${fault.rule ? html`<b>${fault.rule}</b>` : "hand"}, trigger ${fault.trigger}: the client sees <span class="sees">${fault.client_sees}</span> after ${bytes(fault.bytes_upstream)} up and ${bytes(fault.bytes_downstream)} down
         ${Object.keys(fault.options ?? {}).length ? html` <code>${flow(fault.options)}</code>` : null}
         ${fault.fidelity === "degraded" ? html` <i class="badge warn">degraded: ${fault.reason}</i>` : null}</li>`)}</ol>`
       : html`<p class="empty">None${isOpen ? " so far" : ": it was left alone"}.</p>`}
     <h3>What every rule said</h3>
     ${story.rules.length ? html`<ol class="told">${story.rules.map((rule) => html`<li key=${rule.rule} class=${rule.holds ? "holds" : "not"}>
-        <span class="verdict-mark" aria-hidden="true">${rule.holds ? "✓" : "✗"}</span> <b>${rule.rule}</b>
-        <span class="hidden">${rule.holds ? "matched" : "did not match"}:</span> ${rule.because}</li>`)}</ol>`
+        <span class="verdict-mark" aria-hidden="true">${rule.holds ? "✓" : "✗"}</span> <b>${rule.rule}</b> <span class="hidden">${rule.holds ? "matched" : "did not match"}:</span> ${rule.because}</li>`)}</ol>`
       : html`<p class="empty">There were no rules.</p>`}
     <p class="hint">Opened at ${clock(Date.parse(story.opened_at), true)}${isOpen ? "" : `; ended by ${story.ended_by} after ${lasting(life)}`}.</p>`;
 }

@@ -1,9 +1,9 @@
 // Puts what is seen into the clipboard: as a ctl command, as a Toxiproxy call, as YAML.
 
-import { Problem, get, segment } from "./api.js";
+import { get, segment } from "./api.js";
 import { flow, shellWord } from "./format.js";
 import { html } from "./html.js";
-import { note } from "./store.js";
+import { attempt, note } from "./store.js";
 
 /** Copy the text, and say what it was. */
 export async function copy(text, what) {
@@ -25,13 +25,10 @@ const api = () => (location.port === "8474" && location.hostname === "127.0.0.1"
 const curl = (method, path, body) => `curl -X ${method} ${here()}/${path} -H 'content-type: application/json' -d ${shellWord(JSON.stringify(body))}`;
 
 async function asToxic(proxy, rule) {
-  try {
-    const toxic = await get(`proxies/${segment(proxy)}/toxics/${segment(rule.name)}`);
-    await copy(curl("POST", `proxies/${segment(proxy)}/toxics`, toxic), "a Toxiproxy call");
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    note(`No toxic says what "${rule.name}" says: Toxiproxy knows no such rule.`, true);
-  }
+  const path = `proxies/${segment(proxy)}/toxics`;
+  const toxic = (await get(path)).find((one) => one.name === rule.name);
+  if (toxic) await copy(curl("POST", path, toxic), "a Toxiproxy call");
+  else note(`No toxic says what "${rule.name}" says: it has one type and one direction, and toxicity for its only condition.`, true);
 }
 
 const asCtl = (proxy, rule) => copy(`faultproxy ctl ${api()}rule add ${proxy} ${shellWord(flow(rule))}`, "a ctl command");
@@ -64,6 +61,6 @@ export function copyMenu(proxy, rule) {
   };
   return html`<details class="menu" onKeyDown=${onKey} onFocusOut=${onBlur}><summary aria-label=${`Copy ${rule.name}`} title="Copy the rule">copy</summary>
     <div><button type="button" onClick=${close(() => asCtl(proxy, rule))}>as ctl</button>
-      <button type="button" onClick=${close(() => asToxic(proxy, rule))}>as Toxiproxy call</button>
+      <button type="button" onClick=${close(() => attempt(() => asToxic(proxy, rule)))}>as Toxiproxy call</button>
       <button type="button" onClick=${close(() => asYaml(rule))}>as YAML</button></div></details>`;
 }

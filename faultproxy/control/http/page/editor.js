@@ -43,25 +43,35 @@ export class Editor extends Component {
   }
 
   componentDidUpdate() {
-    if (!this.isEdited && this.state.text !== null && state.status && state.status.revision !== this.revision) this.load();
+    if (this.isBehind && !this.isEdited) this.load();
   }
 
   get isEdited() {
     return this.state.text !== null && this.state.text !== this.state.running;
   }
 
-  /** Show what runs. */
-  async load() {
-    this.revision = state.status?.revision;
+  /** Whether something else runs by now than what was loaded. */
+  get isBehind() {
+    return this.state.text !== null && state.etag !== null && state.etag !== this.state.etag;
+  }
+
+  /** Show what runs; what was typed meanwhile stays, unless it is to be given up. */
+  async load(givesUp = false) {
+    if (this.isLoading) return;
+    this.isLoading = true;
     try {
       const [{ value: text, etag }, base] = await Promise.all([
         ask("GET", "v1/config", { headers: { accept: YAML } }), get("v1/config?layer=base", { headers: { accept: YAML } }),
       ]);
+      if (this.isEdited && !givesUp) return;
+      state.etag = etag;
       this.setState({ text, running: text, etag, base });
       this.check(text);
     } catch (error) {
       if (!(error instanceof Lost || error instanceof Problem)) throw error;
-      setTimeout(() => this.node && this.load(), 1000);
+      setTimeout(() => this.node && this.load(givesUp), 1000);
+    } finally {
+      this.isLoading = false;
     }
   }
 
@@ -100,11 +110,11 @@ export class Editor extends Component {
     const isDone = await attempt(async () => {
       await ask("PUT", "v1/config", { body: text, type: YAML, headers: etag ? { "if-match": etag } : {} });
     }, "Applied: it is in force");
-    if (isDone) await this.load();
+    if (isDone) await this.load(true);
   }
 
   async back() {
-    if (await attempt(() => ask("DELETE", "v1/overlay"), "Back to the file: the overlay is dropped")) await this.load();
+    if (await attempt(() => ask("DELETE", "v1/overlay"), "Back to the file: the overlay is dropped")) await this.load(true);
   }
 
   download() {
@@ -134,13 +144,15 @@ export class Editor extends Component {
           <output class=${`badge ${errors.length ? "bad" : isChecked ? "good" : ""}`} id="edit-state">${says}</output>
           <div class="buttons">
             <button type="button" class="main" disabled=${!isChecked || errors.length > 0 || !this.isEdited} onClick=${() => this.apply()}>Apply</button>
-            <button type="button" disabled=${!this.isEdited} onClick=${() => this.load()}>Discard</button>
+            <button type="button" disabled=${!this.isEdited} onClick=${() => this.load(true)}>Discard</button>
             <button type="button" onClick=${() => this.download()}>Download</button>
             <button type="button" onClick=${() => allAsCtl(text)}>Copy as ctl</button>
             <button type="button" onClick=${() => attempt(allAsToxiproxy)}>Copy as Toxiproxy call</button>
           </div></header>
         ${text.trim() && Object.keys(state.proxies).length ? null : html`<p class="empty">No proxy runs yet. Write one here, or
           <button type="button" class="quiet" onClick=${() => this.type(EXAMPLE)}>begin with an example</button>, and apply it: it listens at once.</p>`}
+        ${this.isBehind && this.isEdited ? html`<p class="warn">Something else runs by now: it was changed meanwhile.
+          <button type="button" class="quiet" onClick=${() => this.setState({ etag: state.etag })}>Apply mine over it</button></p>` : null}
         <${Text} text=${text} marks=${[...errors, ...warnings.map((one) => ({ ...one, isWarning: true }))]} onInput=${(value) => this.type(value)} />
         <ul class="errors" aria-label="What is wrong">${[...errors, ...warnings].map((one, index) => html`<li key=${index} class=${errors.includes(one) ? "bad" : "warn"}>
           ${one.line ? html`<button type="button" class="quiet" onClick=${() => this.goTo(one)}>${one.line}:${one.column}</button> ` : null}${one.text}</li>`)}</ul>
@@ -229,7 +241,6 @@ class Forecast extends Component {
           aria-controls=${id} aria-label=${`connection ${each.connection}: ${each.faults.map((fault) => fault.fault).join(", ") || "no fault"}`}
           onClick=${() => this.setState({ chosen: index })}>${each.connection}</button>`)}</div>
       <div role="tabpanel" id=${id} class="said" aria-live="polite">${one ? html`<p><b>${one.connection}:</b> ${one.text ?? (one.faults.map((fault) => fault.fault).join(", ") || "nothing happens to it")}</p>
-        <ul>${one.rules.map((rule) => html`<li key=${rule.rule} class=${rule.holds ? "holds" : "not"}><span aria-hidden="true">${rule.holds ? "✓" : "✗"}</span> <b>${rule.rule}</b>
-          <span class="hidden">${rule.holds ? "holds" : "does not hold"}:</span> ${rule.because}</li>`)}</ul>` : null}</div></article>`;
+        <ul>${one.rules.map((rule) => html`<li key=${rule.rule} class=${rule.holds ? "holds" : "not"}><span aria-hidden="true">${rule.holds ? "✓" : "✗"}</span> <b>${rule.rule}</b> <span class="hidden">${rule.holds ? "holds" : "does not hold"}:</span> ${rule.because}</li>`)}</ul>` : null}</div></article>`;
   }
 }

@@ -28,17 +28,18 @@ export function filter(given) {
 }
 
 export function hold(isHeld) {
-  state.isHeld = isHeld;
+  state.held = isHeld ? state.feed : null;
   changed();
 }
 
 export function Feed() {
   const rules = state.proxies.flatMap((proxy) => proxy.rules.map((rule) => [proxy.name, rule.name]));
-  const all = state.feed.filter(matches);
+  const feed = state.held ?? state.feed;
+  const all = feed.filter(matches);
   const isFiltered = Object.values(state.filter).some(Boolean);
   return html`<section class="panel feed" aria-labelledby="feed-title">
     <header><h2 id="feed-title">Faults</h2>
-      <button type="button" class="quiet" aria-pressed=${state.isHeld} onClick=${() => hold(!state.isHeld)}>${state.isHeld ? "Held: go on" : "Hold"}</button></header>
+      <button type="button" class="quiet" aria-pressed=${state.held !== null} onClick=${() => hold(state.held === null)}>${state.held ? "Held: go on" : "Hold"}</button></header>
     <form class="filters" onSubmit=${(event) => event.preventDefault()} aria-label="Filter the faults">
       <${Choice} name="proxy" all=${state.proxies.map((proxy) => proxy.name)} />
       <${Choice} name="rule" all=${rules.filter(([proxy]) => !state.filter.proxy || proxy === state.filter.proxy).map(([, rule]) => rule)} />
@@ -48,9 +49,9 @@ export function Feed() {
     </form>
     ${state.dropped ? html`<p class="warn">This page could not keep up: ${state.dropped} events are missing here. The log has them.</p>` : null}
     ${all.length
-      ? html`<ol class="faults" tabindex="0" role="group" aria-label="Faults, the newest first">${all.slice(0, MOST_ROWS).map((one) => html`<${Row} key=${one.key} one=${one} />`)}</ol>`
+      ? html`<div class="faults" tabindex="0" role="group" aria-label="Faults, the newest first"><ol>${all.slice(0, MOST_ROWS).map((one) => html`<${Row} key=${one.key} one=${one} />`)}</ol></div>`
       : html`<p class="empty">${isFiltered
-          ? html`No fault of the last ${state.feed.length} matches. <button type="button" class="quiet" onClick=${() => filter({ proxy: "", rule: "", fault: "", client: "" })}>Show all</button>`
+          ? html`No fault of the last ${feed.length} matches. <button type="button" class="quiet" onClick=${() => filter({ proxy: "", rule: "", fault: "", client: "" })}>Show all</button>`
           : "No fault yet. Each appears here at the moment it is injected: whom it met, by which rule, and what the client saw."}</p>`}
     ${all.length > MOST_ROWS ? html`<p class="hint">The newest ${MOST_ROWS} of ${all.length}.</p>` : null}
   </section>`;
@@ -59,8 +60,7 @@ export function Feed() {
 function Row({ one }) {
   return html`<li class=${one.isDry ? "dry" : ""}>
     <time>${clock(one.at)}</time>
-    <span class="what"><b>${one.fault}</b>${one.isDry ? html` <i class="badge">dry run</i>` : null}${one.isOutage ? html` <i class="badge bad">outage</i>` : null}
-      <span class="sees" title="what the client sees">${one.client_sees}</span>${one.fidelity === "degraded" ? html` <i class="badge warn" title=${one.reason}>degraded</i>` : null}</span>
+    <span class="what"><b>${one.fault}</b>${one.isDry ? html` <i class="badge">dry run</i>` : null}${one.isOutage ? html` <i class="badge bad">outage</i>` : null} <span class="sees" title="what the client sees">${one.client_sees}</span>${one.fidelity === "degraded" ? html` <i class="badge warn" title=${one.reason}>degraded</i>` : null}</span>
     <span class="whom">${one.connection ? html`<a href=${storyLink(one.connection)}>${one.connection}</a> <span>${hostOf(one.client)}</span>` : html`<span>${one.proxy}</span>`}</span>
     <span class="rule">${one.rule ?? "by hand"}</span>
   </li>`;

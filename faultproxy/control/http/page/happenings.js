@@ -60,7 +60,7 @@ function receive(events) {
     state.fed += faults.length;
     recent.push(...faults.filter((one) => !one.isDry).slice(-MOST_FEED));
     recent.splice(0, Math.max(0, recent.length - MOST_FEED));
-    if (!state.isHeld) state.feed = [...faults.reverse(), ...state.feed].slice(0, MOST_FEED);
+    state.feed = [...faults.reverse(), ...state.feed].slice(0, MOST_FEED);
   }
   if (events.length) changed(false);
 }

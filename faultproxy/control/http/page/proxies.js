@@ -58,7 +58,8 @@ function Proxy({ proxy, isFolded: isClosed }) {
         title=${proxy.state === "disabled" ? "Enable it" : "Disable it: connects are refused, open connections are reset"}
         onClick=${() => enable(proxy.state === "disabled")}></button>
     </header>
-    ${(proxy.degraded ?? []).map((one) => html`<p class="warn" key=${one.reason}><b>degraded:</b> ${[].concat(one.faults ?? []).join(", ")}${one.faults ? ": " : ""}${one.reason}</p>`)}
+    ${(state.status?.degraded ?? []).filter((one) => one.proxy === proxy.name).map((one) => html`<p class="warn" key=${one.reason}>
+      <b>Degraded:</b> ${one.faults.join(", ")}. ${one.reason}</p>`)}
     <div id=${`${id}-body`} hidden=${isClosed}>${isClosed ? null : html`
       ${proxy.connections
         ? html`<div class="charts">
@@ -94,7 +95,7 @@ function Rule({ proxy, rule, number }) {
     <dl class="numbers">
       <div><dt>considered</dt><dd>${count(rule.considered)}</dd></div>
       <div><dt>matched</dt><dd>${count(rule.matched)}</dd></div>
-      <div class=${rule.injected ? "hot" : ""}><dt>${isDry ? "would inject" : "injected"}</dt><dd>${count(isDry ? rule.dry_runs ?? 0 : rule.injected)}</dd></div>
+      <div class=${rule.injected ? "hot" : ""}><dt>${isDry ? "would inject" : "injected"}</dt><dd>${count(isDry ? rule.dry_runs : rule.injected)}</dd></div>
     </dl>
     <div class="extras">
       ${rule.expect ? html`<${Expect} injected=${rule.injected} expect=${rule.expect} />` : null}

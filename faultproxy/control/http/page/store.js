@@ -1,6 +1,6 @@
 // What the page knows. All of it is bounded: the page may stay open for days beside a proxy that injects 1,000 faults a second.
 
-import { Lost, Problem, get, segment } from "./api.js";
+import { Lost, Problem, ask, get, segment } from "./api.js";
 
 export const SHOWN_S = 300;
 const MOST_SAMPLED = 200;
@@ -17,7 +17,8 @@ export const state = {
   dropped: 0,
   feed: [],
   fed: 0,
-  isHeld: false,
+  held: null,
+  etag: null,
   filter: { proxy: "", rule: "", fault: "", client: "" },
   view: "watch",
   story: null,
@@ -100,10 +101,11 @@ export function statusIsOld() {
 export async function refresh() {
   const started = performance.now();
   try {
-    const [proxies, connections] = await Promise.all([get("v1/proxies"), get("v1/connections?state=open&limit=200")]);
+    const [{ value: proxies, etag }, connections] = await Promise.all([ask("GET", "v1/proxies"), get("v1/connections?state=open&limit=200")]);
     if (polls++ % 5 === 0 || state.lostSince) state.status = await get("v1/status");
     state.lostSince = null;
     state.wantsToken = false;
+    state.etag = etag;
     take(proxies, connections);
   } catch (error) {
     if (error instanceof Problem && error.status === 401) state.wantsToken = true;
@@ -117,7 +119,7 @@ export async function refresh() {
 }
 
 function take(proxies, connections) {
-  state.proxies = proxies.proxies ?? Object.entries(proxies).map(([name, proxy]) => ({ name, ...proxy }));
+  state.proxies = proxies.proxies;
   state.connections = connections.connections.map((one) => ({ ...one, at: now() }));
   const at = performance.now() / 1000;
   const names = new Set(state.proxies.map((proxy) => proxy.name));

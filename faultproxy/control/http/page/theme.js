@@ -27,6 +27,6 @@ export class ThemeButton extends Component {
       localStorage.setItem(KEY, NEXT[name]);
       theme();
       this.forceUpdate();
-    }}>${{ auto: "◐", light: "☀", dark: "☾" }[name]} ${name}</button>`;
+    }}>${{ auto: "◐", light: "☀", dark: "☾" }[name]}<span> ${name}</span></button>`;
   }
 }

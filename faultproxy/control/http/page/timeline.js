@@ -134,11 +134,12 @@ export class Timeline extends Component {
       paint.fillStyle = faint;
       paint.font = "10px system-ui, sans-serif";
       paint.fillText(index === MOST_ROWS - 1 && others ? `${client} and ${others} more` : client, this.left - 8, middle + 9, this.left - 10);
-      for (const tick of ticks) {
-        const left = x(tick.at);
-        if (left < this.left) continue;
-        paint.fillStyle = tick.isFault ? fault : attempt;
-        paint.fillRect(left - 1, middle + (tick.isFault ? 1 : 2), 2, tick.isFault ? ROW - 1 : ROW - 3);
+      for (const isFault of [false, true]) { // an attempt that met one is of the fault's colour
+        paint.fillStyle = isFault ? fault : attempt;
+        for (const tick of ticks) {
+          const left = x(tick.at);
+          if (tick.isFault === isFault && left >= this.left) paint.fillRect(left - 1, middle + (isFault ? 1 : 2), 2.5, ROW - (isFault ? 1 : 3));
+        }
       }
     });
   }
