@@ -11,18 +11,19 @@ from faultproxy.connection.record import ConnectionRecord
 from faultproxy.proxy.connections import Connections
 from faultproxy.upstream.durations import Durations
 
-MOST_CLOSED = 1_000
+MOST_CLOSED = 10_000
 
 
 class Registry:
-    """The open connections of every proxy, also of those that edits have removed, and the last 1,000 that are over.
+    """The open connections of every proxy, also of those that edits have removed, and the last 10,000 that are over.
 
-    ``dials`` counts how long it took to reach servers.
+    ``dials`` counts how long it took to reach servers, ``forgotten`` the connections that were over before these.
     Exists only where somebody may ask: while it does, every connection keeps what the rules said to it.
     """
 
     def __init__(self) -> None:
         self.dials = Durations()
+        self.forgotten = 0
         self._began_at = datetime.now(UTC) - timedelta(seconds=trio.current_time())
         self._proxies: dict[int, tuple[str, Connections]] = {}
         self._closed: deque[ConnectionRecord] = deque(maxlen=MOST_CLOSED)
@@ -41,6 +42,7 @@ class Registry:
 
     def add_closed(self, record: ConnectionRecord) -> None:
         """A connection is over."""
+        self.forgotten += len(self._closed) == MOST_CLOSED
         self._closed.append(record)
 
     def proxies(self, name: str | None = None) -> Iterator[tuple[str, Connections]]:

@@ -20,6 +20,7 @@ from faultproxy.control.http import (
     openapi,
     pages,
     proxies,
+    report,
     rules,
     status,
 )
@@ -65,6 +66,7 @@ def router(manager: Manager, observed: Observed, access: Access = ANYBODY) -> Ro
         *connections.routes(observed.registry),
         *events.routes(observed.feed),
         *counters.routes(manager),
+        *report.routes(observed.feed, observed.registry),
         *metrics.routes(manager, observed.measured),
         *pages.routes(),
         *toxiproxy.routes(manager),

@@ -29,14 +29,18 @@ _RETRY, _DATA = b"retry: 1000\n", b"data: "
 
 
 class Entry:
-    """An event that has happened, its number, and when that was. What is sent of it is made once, when it is asked."""
+    """An event that has happened, its number, and when that was. What is sent of it is made once, when it is asked.
 
-    __slots__ = ("_at_ns", "_frame", "_injected", "event", "id")
+    ``at_s`` is of trio.current_time(), which does not jump when the clock is set.
+    """
+
+    __slots__ = ("_at_ns", "_frame", "_injected", "at_s", "event", "id")
 
     def __init__(self, number: int, event: Event, injected: int | None) -> None:
         self.id = number
         self.event = event
         self._injected = injected
+        self.at_s = trio.current_time()
         self._at_ns = time_ns()
         self._frame: bytes | None = None
 

@@ -216,5 +216,5 @@ def _request(head: h11.Request, body: bytes) -> Request:
 
 
 def _head(status: int, headers: Mapping[str, str]) -> h11.Response:
-    own = {"date": formatdate(usegmt=True), "server": f"faultproxy/{__version__}", **HEADERS}
-    return h11.Response(status_code=status, reason=HTTPStatus(status).phrase, headers=[*own.items(), *headers.items()])
+    own = {"date": formatdate(usegmt=True), "server": f"faultproxy/{__version__}", **HEADERS, **headers}
+    return h11.Response(status_code=status, reason=HTTPStatus(status).phrase, headers=list(own.items()))
