@@ -10,6 +10,7 @@ NET_ADMIN, NET_RAW = "NET_ADMIN", "NET_RAW"
 
 _BITS = MappingProxyType({NET_ADMIN: 12, NET_RAW: 13})
 _VERSION_3 = 0x20080522
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -45,10 +46,31 @@ def use_permitted() -> None:
     A file may permit capabilities without making them effective: then it can also be executed where some of them
     are not to be had, as in a container that was not given them. Raises OSError.
     """
-    header, sets = _Header(_VERSION_3, 0), (_Sets * 2)()
-    if _LIBC.capget(ctypes.byref(header), sets):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    header, sets = _get()
     for half in sets:
         half.effective = half.permitted
-    if _LIBC.capset(ctypes.byref(header), sets):
+    _check(_LIBC.capset(ctypes.byref(header), sets))
+
+
+def lend() -> None:
+    """Have programs that this process executes be given those that faults need, as far as it has them. Raises OSError.
+
+    What the file permits is this program's alone otherwise (capabilities(7), ambient).
+    """
+    header, sets = _get()
+    lent = [bit for bit in _BITS.values() if sets[0].permitted >> bit & 1]
+    sets[0].inheritable |= sum(1 << bit for bit in lent)
+    _check(_LIBC.capset(ctypes.byref(header), sets))
+    for bit in lent:
+        _check(_LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, bit, 0, 0))
+
+
+def _get() -> tuple[_Header, "ctypes.Array[_Sets]"]:
+    header, sets = _Header(_VERSION_3, 0), (_Sets * 2)()
+    _check(_LIBC.capget(ctypes.byref(header), sets))
+    return header, sets
+
+
+def _check(result: int) -> None:
+    if result:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -10,10 +10,11 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from faultproxy.kernel import original_dst
+from faultproxy.kernel import capabilities, original_dst
 from faultproxy.kernel.original_dst import MARK, ROUTED, SENT_AGAIN
 
 TABLE = "faultproxy"
@@ -152,10 +153,20 @@ def _remove_routing() -> None:
 
 def _run(command: Sequence[str], stdin: str = "") -> None:
     try:
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)  # noqa: S603  # ours
+        done = subprocess.run(  # noqa: S603  # a command of ours; no other thread is there
+            command, input=stdin, capture_output=True, text=True, check=False, preexec_fn=_lend
+        )
     except FileNotFoundError:
         package = {"nft": "nftables", "ip": "iproute2"}[command[0]]
         raise CannotIntercept(f"{command[0]} is not installed; it is in the package {package}") from None
+    if done.returncode and "not permitted" in done.stderr:
+        raise CannotIntercept(f"{command[0]} is not permitted to do so here; it takes CAP_NET_ADMIN")
     if done.returncode:
         complaint = done.stderr.strip().partition("\n")[0] or f"exit code {done.returncode}"
         raise CannotIntercept(f"{shlex.join(command)}: {complaint}")
+
+
+def _lend() -> None:
+    """Of the child alone: what is lent to a process, all that it executes would have."""
+    with suppress(OSError):
+        capabilities.lend()

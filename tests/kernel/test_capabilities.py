@@ -1,9 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import faultproxy
 from faultproxy.kernel import capabilities
 
 
@@ -40,3 +42,23 @@ _PRINT = (
     "from faultproxy.kernel.capabilities import privileges; ours = privileges();"
     "print(len(ours.effective), ours.may_gain)"
 )
+
+
+def test_they_are_lent_to_programs() -> None:
+    """What this process is permitted, an ordinary user's programs have too; without any there is nothing to lend."""
+    if os.geteuid() or capabilities.NET_ADMIN not in capabilities.privileges().effective:
+        pytest.skip("takes root's privileges, to give them up")
+    program = """
+import ctypes, os, subprocess, sys
+from faultproxy.kernel import capabilities
+ctypes.CDLL(None).prctl(8, 1)  # PR_SET_KEEPCAPS
+os.setuid(65534)
+if sys.argv[1] == "lend":
+    capabilities.lend()
+print(int(subprocess.run(["grep", "CapEff", "/proc/self/status"], capture_output=True).stdout.split()[1], 16) >> 12 & 3)
+"""
+    command = [sys.executable, "-P", "-c", program]
+    environment = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
+    for word, lent in (("keep", b"0\n"), ("lend", b"3\n")):
+        done = subprocess.run([*command, word], env=environment, capture_output=True, check=False)
+        assert (done.stdout, done.stderr) == (lent, b"")

@@ -150,8 +150,8 @@ def sandbox() -> Iterator[None]:
         run("docker", "network", "rm", NAME, check=False)
 
 
-def play(example: str) -> None:
-    """One pod, from its start to its end."""
+def play(example: str, expected: int, exits: str) -> None:
+    """One pod, from its start to its end, with a rule of which so many faults are expected; 1 is injected."""
     manifests = list(yaml.safe_load_all(run("kubectl", "kustomize", str(FOLDER / example))))
     (data,) = (one["data"] for one in manifests if one["kind"] == "ConfigMap")
     (pod,) = (
@@ -180,7 +180,7 @@ def play(example: str) -> None:
 
         config = yaml.safe_load(data["faultproxy.yaml"])
         for settings in config["proxies"].values():
-            settings["rules"] = [{"name": "edited", "when": {"first": 1}, "reset": {}, "expect": {"min": 1, "max": 1}}]
+            settings["rules"] = [{"name": "edited", "when": {"first": 1}, "reset": {}, "expect": {"min": expected}}]
         rules.write({**data, "faultproxy.yaml": yaml.safe_dump(config)})
         took = until("the edit", lambda: any(line["event"] == "config.loaded" for line in log_of(proxy)))
         say(f"an edit of the ConfigMap is in force after {took:.1f} s")
@@ -196,7 +196,7 @@ def play(example: str) -> None:
         code = run("docker", "inspect", "--format={{.State.ExitCode}}", proxy).strip()
         last = log_of(proxy)[-1]
         say(f"the sidecar has ended after {took:.1f} s, exit code {code}; its last line: {json.dumps(last)[:200]}")
-        assert code == "0", run("docker", "logs", proxy)
+        assert code == exits, run("docker", "logs", proxy)
         assert last["event"] == "proxy.stopped"
         assert took < KILL_AFTER_S
 
@@ -204,9 +204,9 @@ def play(example: str) -> None:
 def main() -> None:
     with suppress(BrokenPipeError):
         run("docker", "build", "--quiet", "--tag", IMAGE, ".")
-        for example in sys.argv[1:] or ["example", "example-intercepted"]:
+        for example, expected, exits in (("example", 1, "0"), ("example-intercepted", 2, "3")):
             say(f"---- {example}")
-            play(example)
+            play(example, expected, exits)
 
 
 if __name__ == "__main__":

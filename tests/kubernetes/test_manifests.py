@@ -113,11 +113,12 @@ def test_the_sidecar(example: str) -> None:
 
 
 def test_interception_comes_first() -> None:
-    """The sidecar looks at its start whether clients are led to it; and only the container that leads them is root."""
+    """The sidecar looks at its start whether clients are led to it; and neither is root."""
     leads, sidecar = pod(built(FOLDER / "example-intercepted"))["initContainers"]
     assert leads["args"][0] == "intercept"
     assert "restartPolicy" not in leads
     assert leads["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN"]}
+    assert leads["securityContext"]["runAsNonRoot"] is True
     assert sidecar["securityContext"]["runAsUser"] == int(leads["args"][leads["args"].index("--user") + 1])
 
 

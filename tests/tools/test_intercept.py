@@ -10,7 +10,7 @@ from faultproxy.kernel import routes
 from faultproxy.kernel.original_dst import MARK
 from faultproxy.tools import intercept
 from faultproxy.tools.intercept import CannotIntercept, Interception
-from tests.network import Namespaces, inside
+from tests.network import Namespaces, as_user, inside
 from tests.servers import program
 
 REDIRECT = Interception((5432, 6379), 15432, 65532)
@@ -133,6 +133,12 @@ def test_what_is_refused() -> None:
         with pytest.raises(CannotIntercept, match=r"nft -f -: .*Error"):
             interception.apply()
         assert state() == before
+
+
+@pytest.mark.usefixtures("namespace")
+def test_without_the_privilege() -> None:
+    """It is said what it takes."""
+    assert as_user(65534, REDIRECT.why_not) == "nft is not permitted to do so here; it takes CAP_NET_ADMIN"
 
 
 def test_without_its_programs(monkeypatch: pytest.MonkeyPatch) -> None:
