@@ -29,8 +29,8 @@ def namespace() -> Iterator[str]:
         yield namespaces.client
 
 
-def state() -> tuple[str, ...]:
-    """All that interception may change."""
+def state() -> tuple[list[str], ...]:
+    """All that interception may change, but for the routes of veth devices, which get some late."""
     commands = (
         "nft list ruleset",
         "ip -4 rule",
@@ -38,9 +38,8 @@ def state() -> tuple[str, ...]:
         "ip -4 route show table all",
         "ip -6 route show table all",
     )
-    return tuple(
-        subprocess.run(command.split(), capture_output=True, text=True, check=True).stdout for command in commands
-    )
+    outputs = (subprocess.run(each.split(), capture_output=True, text=True, check=True).stdout for each in commands)
+    return tuple([line for line in output.splitlines() if " dev v0 " not in line] for output in outputs)
 
 
 @pytest.mark.usefixtures("namespace")
@@ -113,7 +112,7 @@ def test_others_tables_stay() -> None:
     subprocess.run(["nft", "add", "table", "inet", "mine"], check=True)
     REDIRECT.apply()
     intercept.remove()
-    assert state()[0] == "table inet mine {\n}\n"
+    assert state()[0] == ["table inet mine {", "}"]
 
 
 @pytest.mark.usefixtures("namespace")
