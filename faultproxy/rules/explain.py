@@ -83,14 +83,13 @@ def reasons(reading: Reading, facts: ConnectionFacts, verdict: str | None) -> It
 
     Rules that judged it later, as an edit brought them, follow.
     """
-    before = [rule.name for rule in reading.rules]
-    for name in [*before, *(name for name in reading.said if name not in before)]:
-        if name not in reading.said:
+    before, said = [rule.name for rule in reading.rules], reading.said()
+    for name in [*before, *(name for name in said if name not in before)]:
+        if name not in said:
             decided = f'"{verdict}" has decided' if verdict is not None else "it was let through"
             yield Reason(name, False, f"not read: {decided}")
             continue
-        rule, missed, was, at_s, are_open = reading.said[name]
-        state = RuleState(*was)
+        rule, missed, state, at_s, are_open = said[name]
         then = replace(facts, at_s=at_s, open_connections=are_open)
         if missed is not None:
             counted = _counted(state) if missed.stage is Stage.ORDINAL else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faultproxy.rules.draw import draw
 
@@ -60,18 +60,52 @@ class RuleState:
         return draw(*self.drawn_from, facts.number)
 
 
-Said = tuple["BaseRule", "Condition | None", tuple[tuple[int, str, str], float, int, int], float, int]
-"""A rule, the first of its conditions that did not hold, its state then, the time, and how many were open then."""
+class Said(NamedTuple):
+    """What a rule said: the first of its conditions that did not hold, its state then, when, and how many were open."""
+
+    rule: "BaseRule"
+    missed: "Condition | None"
+    state: RuleState
+    at_s: float
+    open_connections: int
 
 
-@dataclass(slots=True)
+_FIELDS = 8  # that a reading has for each rule
+
+
 class Reading:
-    """What each of the ``rules`` that were read said to one connection, last; explain.reasons() puts it into words."""
+    """What each of the ``rules`` that were read said to one connection; explain.reasons() puts it into words.
 
-    rules: "tuple[BaseRule, ...]"
-    said: dict[str, Said] = field(default_factory=dict)
+    Every connection may have one, for which perhaps nobody asks: it is one flat list, and holds nothing of its own.
+    """
+
+    __slots__ = ("_said", "rules")
+
+    def __init__(self, rules: "tuple[BaseRule, ...]") -> None:
+        self.rules = rules
+        self._said: list[Any] = []
 
     def note(self, rule: "BaseRule", missed: "Condition | None", state: RuleState, facts: ConnectionFacts) -> None:
         """A rule was read: this condition did not hold, or all do, and the match is not counted yet."""
-        then = state.drawn_from, state.since_s, state.considered, state.matched
-        self.said[rule.name] = rule, missed, then, facts.at_s, facts.open_connections
+        said = self._said
+        if len(said) >= _FIELDS * len(self.rules):
+            self._forget(rule.name)
+        said += (
+            rule, missed, facts.at_s, facts.open_connections,
+            state.drawn_from, state.since_s, state.considered, state.matched,
+        )  # fmt: skip
+
+    def said(self) -> "dict[str, Said]":
+        """What each rule said last, by its name."""
+        found = (self._said[start : start + _FIELDS] for start in range(0, len(self._said), _FIELDS))
+        return {
+            rule.name: Said(rule, missed, RuleState(*state), at_s, are_open)
+            for rule, missed, at_s, are_open, *state in found
+        }
+
+    def _forget(self, name: str) -> None:
+        """A rule is asked again: its window opens again and again, say."""
+        for start in range(0, len(self._said), _FIELDS):
+            if self._said[start].name == name:
+                del self._said[start : start + _FIELDS]
+                return

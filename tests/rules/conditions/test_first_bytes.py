@@ -40,7 +40,7 @@ def heard(when: dict[str, Any], first_bytes: bytes, *, heard_all: bool = False) 
         return "waits"
     reading = Reading(rules.rules)
     rules.decide(replace(facts, reading=reading))
-    _, missed, *_ = reading.said["r"]
+    missed = reading.said()["r"].missed
     return "holds" if missed is None else missed.key
 
 
