@@ -195,18 +195,3 @@ def test_a_port_that_is_taken() -> None:
         code, _, errors = ended("-host=127.0.0.1", f"-port={upstream.port}")
     assert code == 1
     assert f"127.0.0.1:{upstream.port}" in errors
-
-
-def test_metrics_are_those_that_the_flags_ask_for(tmp_path: Path) -> None:
-    """Without flags our own; with them Toxiproxy's of its proxies, and those of the process."""
-    file = tmp_path / "toxiproxy.json"
-    file.write_text(json.dumps([{"name": "redis", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]))
-    found = {}
-    for flags in ((), ("-proxy-metrics",), ("-runtime-metrics",)):
-        with running(f"-config={file}", *flags) as its:
-            found[flags] = httpx.get(f"{its.url}/metrics", timeout=PATIENCE_S).text
-    ours, proxies, process = found.values()
-    assert all('faultproxy_connections_total{proxy="redis"} 0.0' in text for text in found.values())
-    assert "toxiproxy_" not in ours + process
-    assert 'toxiproxy_proxy_sent_bytes_total{direction="upstream",listener="127.0.0.1:' in proxies
-    assert ["process_open_fds" in text for text in (ours, proxies, process)] == [False, False, True]

@@ -97,10 +97,10 @@ def routes(registry: Registry) -> tuple[Route, ...]:
     async def connections(request: Request) -> Response:
         proxy, state = request.query.get("proxy"), request.query.get("state")
         if state not in {None, "open", "closed"}:
-            raise HttpProblem(400, "Bad query", f"state: {quote(state)} is none; ask for open or closed")
+            raise HttpProblem(400, "Bad Request", f"state: {quote(state)} is none; ask for open or closed")
         limit = request.query.get("limit", str(_MOST))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
-            raise HttpProblem(400, "Bad query", f"limit: {quote(limit)} is not a number; write one such as 100")
+            raise HttpProblem(400, "Bad Request", f"limit: {quote(limit)} is not a number; write one such as 100")
         are_open = list(registry.open(proxy)) if state != "closed" else []
         waiting = [
             (name, facts) for name, each in registry.proxies(proxy) for facts in each.undecided if state != "closed"
@@ -141,8 +141,20 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         return Response(204)
 
     one = "/v1/connections/{connection}"
+    questions = {
+        "proxy": "Those of this proxy.",
+        "state": "Those that are open, or closed.",
+        "limit": "At most so many.",
+    }
     return (
-        Route("GET", "/v1/connections", connections, "Open connections, and the last closed.", answer=Summaries),
+        Route(
+            "GET",
+            "/v1/connections",
+            connections,
+            "Open connections, and the last closed.",
+            answer=Summaries,
+            query=questions,
+        ),
         Route("GET", one, connection, "One connection, such as redis%2317, and what every rule said.", answer=Story),
         Route(
             "POST",
@@ -164,7 +176,7 @@ def _name(request: Request) -> tuple[str, int]:
     text = request.parameters["connection"]
     proxy, mark, number = text.rpartition("#")
     if not (mark and number.isascii() and number.isdigit() and len(number) <= 16):
-        raise HttpProblem(404, "No such connection", f"{quote(text)} is no connection; write one such as redis%2317")
+        raise HttpProblem(404, "Not Found", f"{quote(text)} is no connection; write one such as redis%2317")
     return proxy, int(number)
 
 
@@ -180,7 +192,7 @@ def _closed(registry: Registry, proxy: str, number: int) -> ConnectionRecord:
     for record in registry.closed(proxy):
         if record.facts.number == number:
             return record
-    raise HttpProblem(404, "No such connection", f"{proxy}#{number} is not open, and not among the last that were")
+    raise HttpProblem(404, "Not Found", f"{proxy}#{number} is not open, and not among the last that were")
 
 
 def _to_inject(registry: Registry, proxy: str, number: int) -> Connection:
@@ -188,34 +200,38 @@ def _to_inject(registry: Registry, proxy: str, number: int) -> Connection:
     if one is not None:
         return one
     if any(_undecided(registry, proxy, number)):
-        raise HttpProblem(409, "Not open yet", f"{proxy}#{number} waits for the client's first bytes; try again")
+        raise HttpProblem(409, "Conflict", f"{proxy}#{number} waits for the client's first bytes; try again")
     record = _closed(registry, proxy, number)
-    raise HttpProblem(409, "Not open any more", f"{proxy}#{number} is over: ended by {record.ended_by}")
+    raise HttpProblem(409, "Conflict", f"{proxy}#{number} is over: ended by {record.ended_by}")
 
 
 def _faults(request: Request) -> Sequence[Fault]:
     """The faults that a body asks for, validated as those of a rule are. Raises HttpProblem."""
     value = body(request)
     if not isinstance(value, dict):
-        raise HttpProblem(422, "Not a fault", 'the body is not a mapping; write {"reset": {"to": "client"}}')
+        raise _no_fault('the body is not a mapping; write {"reset": {"to": "client"}}')
     rule = {"name": "by hand", **value}
     try:
         config = build({"proxies": {"p": {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}}})
     except ConfigError as error:
-        errors = [text.removeprefix("proxies.p.rules[0]").removeprefix(".").removeprefix(": ") for text in error.errors]
-        raise HttpProblem(422, "Not a fault", errors[0], errors) from None
+        errors = (text.removeprefix("proxies.p.rules[0]").removeprefix(".").removeprefix(": ") for text in error.errors)
+        raise _no_fault(*errors) from None
     rules: Sequence[BaseRule] = config.proxies["p"].rules
     faults = rules[0].faults
     others = sorted(value.keys() - {fault.key for fault in faults})
-    if others:
-        raise HttpProblem(422, "Not a fault", f"{others[0]} is of a rule, and this is a fault by hand; remove it")
+    wrong = [f"{key} is of a rule, and this is a fault by hand; remove it" for key in others]
     for fault in faults:
         if isinstance(fault, Connect | ConnectDelay):
-            text = f"{fault.key} comes before there is a connection, and this one is open; inject reset, or hang"
-            raise HttpProblem(422, "Too late", text)
-        if isinstance(fault, Verdict):
-            raise HttpProblem(422, "Not a fault", f"{fault.key} does nothing to a connection that is open")
+            wrong.append(f"{fault.key} comes before there is a connection, and this one is open; inject reset, or hang")
+        elif isinstance(fault, Verdict):
+            wrong.append(f"{fault.key} does nothing to a connection that is open; remove it")
+    if wrong:
+        raise _no_fault(*wrong)
     return faults
+
+
+def _no_fault(*errors: str) -> HttpProblem:
+    return HttpProblem(422, "Unprocessable Content", "not valid; nothing is injected", errors)
 
 
 def _trigger(fault: Fault) -> str:

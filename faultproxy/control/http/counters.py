@@ -6,6 +6,7 @@ from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.events.types import CountersReset
+from faultproxy.units import quote
 
 
 class CountersOf(BaseModel):
@@ -20,7 +21,7 @@ def routes(manager: Manager) -> tuple[Route, ...]:
     async def reset(request: Request) -> Response:
         proxy = request.query.get("proxy")
         if proxy is not None and proxy not in manager.proxies:
-            raise HttpProblem(404, "No such proxy", f"there is no proxy {proxy}")
+            raise HttpProblem(404, "Not Found", f"there is no proxy {quote(proxy)}")
         names = list(manager.proxies) if proxy is None else [proxy]
         for name in names:  # between two clients: there is no checkpoint
             manager.proxies[name].reset_counts()
@@ -34,5 +35,6 @@ def routes(manager: Manager) -> tuple[Route, ...]:
             reset,
             "Have ordinals, counts and expectations begin anew, of all proxies or of ?proxy=.",
             answer=CountersOf,
+            query={"proxy": "Only the rules of this proxy."},
         ),
     )

@@ -60,6 +60,14 @@ def routes(feed: Feed) -> tuple[Route, ...]:
             events,
             "The last 10,000 events; with Accept: text/event-stream, those that come.",
             answer=Events,
+            query={
+                "event": "Those of these names, with commas between them.",
+                "proxy": "Those of this proxy.",
+                "rule": "Those of this rule.",
+                "level": "Those from this level up: debug, info, warning or error.",
+                "since": "Those after this id.",
+                "limit": "The last so many; with since, the first so many after it.",
+            },
         ),
     )
 
@@ -69,10 +77,10 @@ def _filter(request: Request) -> Filter:
     for name in sorted(names - set(_NAMES)):
         near = get_close_matches(name, _NAMES, 1)
         right = f"ask for {near[0]}" if near else f"ask for any of {', '.join(_NAMES)}"
-        raise HttpProblem(400, "Bad query", f"event: {quote(name)} is no event; {right}")
+        raise HttpProblem(400, "Bad Request", f"event: {quote(name)} is no event; {right}")
     level = request.query.get("level", "info")
     if level not in get_args(Level):
-        raise HttpProblem(400, "Bad query", f"level: {quote(level)} is none; ask for debug, info, warning or error")
+        raise HttpProblem(400, "Bad Request", f"level: {quote(level)} is none; ask for debug, info, warning or error")
     return Filter(names or None, request.query.get("proxy"), request.query.get("rule"), cast(Level, level))
 
 
@@ -81,5 +89,5 @@ def _number(request: Request, name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 16):
-        raise HttpProblem(400, "Bad query", f"{name}: {quote(text)} is not a number; write one such as 100")
+        raise HttpProblem(400, "Bad Request", f"{name}: {quote(text)} is not a number; write one such as 100")
     return int(text)

@@ -1,5 +1,8 @@
 """Connections are seen over the API, with what every rule said to them, and faults are injected into open ones."""
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from tests.managing import ask, read_exactly
 from tests.network import need_syn_interception
 
 FIRST = {"name": "cold start", "when": {"first": 1}, "latency": {"delay": "1ms"}}
+CUT = {"name": "cut", "reset": {"after": "2B"}}
 ELSEWHERE = {"name": "elsewhere", "when": {"client": "10.0.0.1"}, "reset": None}
 
 
@@ -72,6 +76,20 @@ async def test_a_story() -> None:
         await it.its.record.wait_for(ConnectionClosed, 2)
         over = await it.get("/v1/connections/p%231")
         assert (over["state"], over["ended_by"], over["rules"]) == ("closed", "client", first["rules"])
+
+
+async def test_the_story_on_the_page() -> None:
+    """docs/api.md shows one with the fields that there are, in their order."""
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    (shown,) = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
+    async with asking(CUT) as it:
+        assert await ask(it.its.address("p"), b"four") == "ECONNRESET"
+        real = await it.get("/v1/connections/p%231")
+    Story.model_validate(shown)
+    assert set(shown) == set(Story.model_fields)
+    assert list(shown) == list(real)
+    assert [list(each) for each in shown["injected"]] == [list(each) for each in real["injected"]]
+    assert list(shown["rules"][0]) == list(real["rules"][0])
 
 
 async def test_the_story_of_a_client_that_was_refused() -> None:
@@ -198,26 +216,26 @@ async def test_a_shape_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "detail"),
+    ("body", "error"),
     [
-        ({"refuse": None}, 422, "refuse comes before there is a connection"),
-        ({"slow_connect": {"delay": "1s"}}, 422, "slow_connect comes before there is a connection"),
-        ({"pass": None}, 422, "pass does nothing"),
-        ({"rset": None}, 422, 'rset: "rset" is not a key here; write reset'),
-        ({"reset": {"after": 4}}, 422, 'reset.after: "4" has no unit'),
-        ({"reset": None, "when": {"first": 1}}, 422, "when is of a rule"),
-        ({"reset": None, "name": "x"}, 422, "name is of a rule"),
-        ({}, 422, "has no fault"),
-        ([], 422, "the body is not a mapping"),
+        ({"refuse": None}, "refuse comes before there is a connection"),
+        ({"slow_connect": {"delay": "1s"}}, "slow_connect comes before there is a connection"),
+        ({"pass": None}, "pass does nothing"),
+        ({"rset": None}, 'rset: "rset" is not a key here; write reset'),
+        ({"reset": {"after": 4}}, 'reset.after: "4" has no unit'),
+        ({"reset": None, "when": {"first": 1}}, "when is of a rule"),
+        ({"reset": None, "name": "x"}, "name is of a rule"),
+        ({}, "has no fault"),
+        ([], "the body is not a mapping"),
     ],
 )
-async def test_what_is_no_fault_by_hand(body: object, status: int, detail: str) -> None:
+async def test_what_is_no_fault_by_hand(body: object, error: str) -> None:
     """It says why, in the file's words, and nothing happens."""
     async with asking() as it, await it.its.connect("p") as client:
         await talk(client)
         answer = await inject(it, 1, body)
-        assert answer.status_code == status
-        assert answer.json()["detail"].startswith(detail)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0].startswith(error)
         await talk(client)
 
 

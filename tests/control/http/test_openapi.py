@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "ProxyConfig": PROXY,
     "ProxyPatch": {"enabled": True, "max_connections": None},
     "NamedRule": {"reset": {"after": "1B"}},
+    "FaultsByHand": {"reset": {"to": "client"}},
 }
 WRONG: tuple[Any, ...] = ([], "x", 7, None, {"nothing": 1}, {"rules": 7}, {"reset": {"after": 4}}, {"proxies": []})
 
