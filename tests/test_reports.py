@@ -161,3 +161,21 @@ def test_the_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(["report", str(log), "--html", str(tmp_path / "nowhere" / "report.html")])
     assert ended.value.code == 1
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_each_attempt_of_an_outage_can_be_seen(tmp_path: Path) -> None:
+    """With a probability of 100 % each SYN is judged instead: the outage is not the kernel's, and all are seen."""
+    need_syn_interception()
+    when = {"window": {"to": "1s"}, "probability": "100%"}
+    with Server(echo) as server:
+        config = one(server.address, {"name": "down", "when": when, "refuse": None})
+        with Faultproxy(tmp_path, config) as proxy:
+            proxy.wait_for("proxy.started")
+            assert retry(proxy.address("p"), [0.1] * 100)
+            proxy.wait_for("connection.closed")
+    report = reported(proxy)
+    client = report.client("127.0.0.1")
+    assert client.failures == len(proxy.seen("fault.injected")) >= 2
+    assert client.episodes[0].end == "recovered"
+    assert not any("not seen" in note for note in report.notes)
+    assert not report.proxies[0].outages

@@ -1,11 +1,13 @@
 """Attempts: what each client tried, in its order, and how that ended. Filled from a log's lines, or from events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from faultproxy.events.types import (
+    DISABLED,
+    ConfigLoaded,
     ConnectionClosed,
     ConnectionOpened,
     Event,
@@ -19,6 +21,7 @@ from faultproxy.events.types import (
 
 WANTED: frozenset[type[Event]] = frozenset(
     {
+        ConfigLoaded,
         ConnectionClosed,
         ConnectionOpened,
         FaultInjected,
@@ -90,6 +93,9 @@ class _Open:
         self.index = index
         self.delayed_by: Cause | None = None
         self.bytes_downstream = 0
+
+
+_IS_DISABLED = Cause(None, DISABLED, "ECONNREFUSED")
 
 
 class Attempts:
@@ -228,11 +234,11 @@ class Attempts:
             del self.outages[0]
         self.outages.append(Outage(proxy=proxy, cause=cause, started_s=at_s))
 
-    def outage_ended(self, at_s: float, proxy: str) -> None:
-        """The proxy's last outage is over."""
+    def outage_ended(self, at_s: float, proxy: str, fault: str) -> None:
+        """The proxy's last outage by this fault is over, if one lasts."""
         for index in reversed(range(len(self.outages))):
             outage = self.outages[index]
-            if outage.proxy == proxy and outage.ended_s is None:
+            if outage.proxy == proxy and outage.cause.fault == fault and outage.ended_s is None:
                 self.outages[index] = Outage(proxy=proxy, cause=outage.cause, started_s=outage.started_s, ended_s=at_s)
                 return
 
@@ -298,11 +304,27 @@ def take_event(attempts: Attempts, at_s: float, event: Event) -> None:
         case OutageStarted():
             attempts.outage_started(at_s, event.proxy, Cause(event.rule, event.fault, event.client_sees))
         case OutageEnded():
-            attempts.outage_ended(at_s, event.proxy)
+            attempts.outage_ended(at_s, event.proxy, event.fault)
         case ProxyStarted():
             attempts.started(event.proxy, event.run)
+            take_config(attempts, at_s, {event.proxy: event.config})
+        case ConfigLoaded():
+            take_config(attempts, at_s, event.config)
         case LogDropped():
             attempts.dropped += event.count
+
+
+def take_config(attempts: Attempts, at_s: float, proxies: Mapping[str, Any]) -> None:
+    """Proxies have this configuration from now on: one that is disabled keeps every client out."""
+    for proxy, config in proxies.items():
+        is_disabled = config.get("enabled") is False
+        lasts = any(
+            one.proxy == proxy and one.cause == _IS_DISABLED and one.ended_s is None for one in attempts.outages
+        )
+        if is_disabled and not lasts:
+            attempts.outage_started(at_s, proxy, _IS_DISABLED)
+        elif lasts and not is_disabled:
+            attempts.outage_ended(at_s, proxy, DISABLED)
 
 
 def _start(attempt: ClientAttempt) -> float:

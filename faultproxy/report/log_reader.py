@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from faultproxy.report.attempts import WANTED, Attempts, Cause
+from faultproxy.report.attempts import WANTED, Attempts, Cause, take_config
 from faultproxy.report.report import RetryReport, make_report
 from faultproxy.report.text import count
 
@@ -97,8 +97,11 @@ def _take(attempts: Attempts, name: str, at_s: float, entry: Mapping[str, Any]) 
             sees = entry.get("client_sees") or ("ECONNREFUSED" if entry["fault"] == "refuse" else "ETIMEDOUT")
             attempts.outage_started(at_s, entry["proxy"], Cause(entry["rule"], entry["fault"], sees))
         case "outage.ended":
-            attempts.outage_ended(at_s, entry["proxy"])
+            attempts.outage_ended(at_s, entry["proxy"], entry["fault"])
         case "proxy.started":
             attempts.started(entry["proxy"], entry["run"])
+            take_config(attempts, at_s, {entry["proxy"]: entry["config"]})
+        case "config.loaded":
+            take_config(attempts, at_s, entry["config"])
         case "log.dropped":
             attempts.dropped += entry["count"]

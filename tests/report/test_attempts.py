@@ -1,6 +1,8 @@
 """What events say of attempts: which failed, when the client could know, and which were served."""
 
-from faultproxy.events.types import LogDropped, ProxyStarted
+from typing import Any
+
+from faultproxy.events.types import ConfigLoaded, Event, LogDropped, ProxyStarted
 from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, take_event
 from tests.report.events import Script, collected
 
@@ -137,3 +139,17 @@ def test_outages_have_their_times() -> None:
     script.outage(1.0, 2.0)
     script.outage(3.0, None)
     assert [(its.started_s, its.ended_s) for its in collected(script.events).outages] == [(0.0, 1.0), (2.0, None)]
+
+
+def test_a_disabled_proxy_is_an_outage() -> None:
+    """From the edit that disables it to the one that enables it; also if it begins so."""
+    same: dict[str, Any] = {"source": "api", "file": None, "changes": (), "unaffected": 0}
+    events: list[tuple[float, Event]] = [
+        (0.0, ProxyStarted(proxy="bank", listen="", upstream="", rules=0, seed=0, run="a", config={"enabled": False})),
+        (1.0, ConfigLoaded(**same, config={"shop": {"enabled": False}})),
+        (2.0, ConfigLoaded(**same, config={"shop": {"enabled": False}, "bank": {}})),
+        (3.0, ConfigLoaded(**same, config={"shop": {"listen": "127.0.0.1:1"}})),
+    ]
+    outages = collected(events).outages
+    assert [(its.proxy, its.started_s, its.ended_s) for its in outages] == [("bank", 0.0, 2.0), ("shop", 1.0, 3.0)]
+    assert {its.cause for its in outages} == {Cause(None, "disabled", "ECONNREFUSED")}
