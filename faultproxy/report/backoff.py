@@ -238,7 +238,8 @@ def _sums_agree(gaps: Sequence[float]) -> bool:
         return False
     mean_s = sum(gaps) / len(gaps)
     stray = max(abs(gap - mean_s) for gap in gaps)
-    stray_of_sums = max(abs(a + b - 2 * mean_s) for a, b in pairwise(gaps)) / 2
+    sums = [(a + b) / 2 for a, b in pairwise(gaps)]
+    stray_of_sums = max(abs(its - sum(sums) / len(sums)) for its in sums)
     return stray > max(_SAME * mean_s, _SLACK_S) and stray_of_sums < _AGREE * stray
 
 

@@ -106,3 +106,16 @@ def test_no_storm_without_failures(clients: int) -> None:
     for number in range(clients):
         script.serves(float(number))
     assert all(proxy.storms == () for proxy in script.report().proxies)
+
+
+def test_what_is_reset_later_was_served_until_then() -> None:
+    """A connection that a fault ends after its beginning is no failure of before the disturbance."""
+    script = Script()
+    for number in range(10):
+        script.injects(20.0, script.opens(19.0 + number / 20, f"10.0.0.{number}"))
+        script.fails(20.5, f"10.0.0.{number}")
+        script.serves(21.0, f"10.0.0.{number}")
+    storm = only(script)
+    before = int((storm.started_s - storm.begins_s) / storm.bucket_s)
+    assert sum(storm.failed[:before]) == 0
+    assert sum(storm.failed) == 10
