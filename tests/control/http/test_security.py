@@ -1,6 +1,5 @@
 """Who may ask: each rule by a real request, and the two that matter by a real browser."""
 
-import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -244,11 +243,11 @@ class TestBrowser:
     """Chromium on this host, and a page of somebody else."""
 
     def test_a_form_of_another_site_changes_nothing(self, proxy: tuple[Faultproxy, str]) -> None:
-        """Posted by the page's script, as a form and with fetch, of every kind that needs no preflight."""
+        """Posted by its page, by fetch and as a form: neither needs to ask beforehand (no preflight)."""
         faultproxy, api = proxy
-        body = json.dumps({"name": "evil", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"})
-        page = f"""<form method=post enctype="text/plain" action="http://{api}/proxies"><input name='{body}' value=></form>
-            <script>fetch("http://{api}/proxies", {{method: "POST", mode: "no-cors", body: '{body}'}})
+        url = f"http://{api}/v1/counters/reset"
+        page = f"""<form method=post enctype="text/plain" action="{url}"><input name=a value=b></form>
+            <script>fetch("{url}", {{method: "POST", mode: "no-cors", body: "a=b"}})
             .catch(() => 0).then(() => document.forms[0].submit())</script>"""
         seen: list[tuple[str, int]] = []
         with Server(_showing(page)) as evil, chromium("--host-resolver-rules=MAP evil.example 127.0.0.1") as browser:
@@ -259,7 +258,9 @@ class TestBrowser:
             ):
                 tab.goto(f"http://evil.example:{evil.address.rpartition(':')[2]}/")
         assert {status for method, status in seen if method == "POST"} == {403}
-        assert not faultproxy.seen("config.loaded")
+        assert not faultproxy.seen("counters.reset")
+        httpx.post(url)
+        faultproxy.wait_for("counters.reset")
 
     def test_a_rebound_name_reaches_nothing(self, proxy: tuple[Faultproxy, str]) -> None:
         """A name of somebody else that has come to mean this host: the browser takes the API for that site's own."""
@@ -271,11 +272,12 @@ class TestBrowser:
             assert answer is not None
             assert answer.status == 403
             statuses = tab.evaluate(
-                """async () => Promise.all([["GET", "/v1/config"], ["PUT", "/v1/config"], ["DELETE", "/v1/overlay"]]
+                """async () => Promise.all([["GET", "/v1/config"], ["DELETE", "/v1/proxies/p"], ["POST", "/v1/counters/reset"]]
                 .map(async ([method, path]) => (await fetch(path, {method})).status))"""
             )
         assert statuses == [403, 403, 403]
         assert not faultproxy.seen("config.loaded")
+        assert not faultproxy.seen("counters.reset")
 
 
 def _showing(page: str) -> Behaviour:
