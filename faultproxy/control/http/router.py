@@ -35,11 +35,17 @@ class Route:
     is_public: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def methods(self) -> Sequence[str]:
+        """Those that it answers; Toxiproxy has no HEAD."""
+        return ("GET", "HEAD") if self.method == "GET" and self.dialect == "native" else (self.method,)
+
 
 class Router:
     """Finds the route of a request by its path's segments; a fixed segment goes before a parameter.
 
-    ``access`` is asked before the handler is. ``renderers`` tell the problems of other dialects than the native.
+    ``access`` is asked before the handler is. ``renderers`` tell the problems of other dialects than the native; one of
+    them is that nobody has a path outside /v1/ and /page/, which is told as Toxiproxy would.
     """
 
     def __init__(
@@ -57,10 +63,9 @@ class Router:
             self._by_length.setdefault(len(segments), []).append((segments, route))
 
     async def answer(self, request: Request) -> Response | EventStream:
-        """Have its handler answer; a HEAD as a GET. What is refused is told in the dialect of the path."""
+        """Have its handler answer; a HEAD as a GET, in the native dialect. What is refused is told in the path's."""
         matching = self._matching(request.path)
-        method = "GET" if request.method == "HEAD" else request.method
-        found = next(((route, given) for route, given in matching if route.method == method), None)
+        found = next(((route, given) for route, given in matching if request.method in route.methods), None)
         try:
             self._access.check(request, needs_token=found is None or not found[0].is_public)
             if found is not None:
@@ -68,7 +73,7 @@ class Router:
                 return await route.handler(replace(request, parameters=parameters))
             raise _nothing_there(request, [route for route, _ in matching])
         except HttpProblem as problem:
-            dialect = matching[0][0].dialect if matching else "native"
+            dialect = matching[0][0].dialect if matching else _dialect(request.path)
             render = self._renderers.get(dialect, HttpProblem.response)
             return render(problem)
 
@@ -81,11 +86,14 @@ class Router:
         ]
 
 
+def _dialect(unknown: str) -> Dialect:
+    return "native" if unknown.startswith(("/v1/", "/page/")) else "toxiproxy"
+
+
 def _nothing_there(request: Request, routes: Sequence[Route]) -> HttpProblem:
     if not routes:
         return HttpProblem(404, "Not Found", f"there is nothing at {request.path[:200]}; GET /v1/openapi.json has all")
-    methods = {route.method for route in routes}
-    allowed = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    allowed = ", ".join(sorted({method for route in routes for method in route.methods}))
     return HttpProblem(405, "Method Not Allowed", f"{request.path[:200]} takes {allowed}", headers={"allow": allowed})
 
 

@@ -83,9 +83,7 @@ async def test_another_method_is_405_with_those_there_are() -> None:
     assert (await ask("OPTIONS", "/")).status == 405
 
 
-@pytest.mark.parametrize(
-    "path", ["/v2", "/v1/proxies/", "/v1/proxies//rules/cut", "//", "", "*", "/V1/proxies/a", "http://a/"]
-)
+@pytest.mark.parametrize("path", ["/v1/proxies/", "/v1/proxies//rules/cut", "/v1/x", "/page/x"])
 async def test_what_is_not_there_is_404(path: str) -> None:
     """An empty name is none."""
     answer = await ask("PUT", path)
@@ -93,8 +91,16 @@ async def test_what_is_not_there_is_404(path: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("path", ["/v2", "/v1", "//", "", "*", "/V1/proxies/a", "http://a/", "/proxies/a/"])
+async def test_what_is_nowhere_is_told_in_the_other_dialect(path: str) -> None:
+    """Outside /v1/ and /page/ whoever asks takes us for Toxiproxy."""
+    answer = await ask("PUT", path)
+    assert (answer.status, answer.body) == (404, b"NOT FOUND")
+
+
 async def test_a_dialect_tells_its_own_problems() -> None:
-    """Those of its handlers, of methods, and of who may not ask; a path that nobody has is told natively."""
+    """Those of its handlers, of methods, of HEAD among them, and of who may not ask."""
+    assert (await ask("HEAD", "/proxies/a")).body == b"METHOD NOT ALLOWED"
     assert (await ask("GET", "/proxies/a")).body == b"PROXY NOT FOUND"
     assert (await ask("PUT", "/proxies/a")).body == b"METHOD NOT ALLOWED"
     answer = await ROUTER.answer(Request("GET", "/proxies/a", headers={"host": "example.com"}))

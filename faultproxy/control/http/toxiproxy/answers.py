@@ -1,5 +1,8 @@
 """What Toxiproxy answers: errors as text, and its version."""
 
+import secrets
+from dataclasses import replace
+
 import orjson
 
 from faultproxy.control.http.messages import Response
@@ -25,6 +28,16 @@ def error_of(status: int, message: str) -> Response:
 def no_browsers() -> Response:
     """The answer to whoever calls itself Mozilla, as every browser does."""
     return Response.text("User agent not allowed\n", 403)
+
+
+def nothing_there() -> Response:
+    """The answer to a path that nobody has."""
+    return Response.text("404 page not found\n", 404)
+
+
+def numbered(response: Response) -> Response:
+    """The same with a number of its own, by which a request is found in what a client logs."""
+    return replace(response, headers={**response.headers, "x-toxiproxy-request-id": secrets.token_hex(10)})
 
 
 def version() -> Response:

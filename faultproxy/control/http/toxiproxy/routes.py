@@ -41,7 +41,12 @@ def routes(manager: Manager) -> tuple[Route, ...]:
 
 
 def render(problem: HttpProblem) -> Response:
-    """What the API refuses on one of these routes, as Toxiproxy says it: a method that is not there has no text."""
+    """What the API refuses on one of these routes, or of a path that nobody has, as Toxiproxy says it.
+
+    A method that is not there has no text.
+    """
+    if problem.status == 404:
+        return answers.nothing_there()
     if problem.status == 405:
         return Response(405, headers=problem.headers)
     return answers.error_of(problem.status, problem.detail or problem.title)
@@ -51,11 +56,11 @@ def _route(method: str, template: str, handler: _Handler, summary: str) -> Route
     async def answer(request: Request) -> Response:
         is_browser = request.headers.get("user-agent", "").startswith("Mozilla/")
         if is_browser and request.headers.get("sec-fetch-site") != "same-origin":  # but our own page may ask
-            return answers.no_browsers()
+            return answers.numbered(answers.no_browsers())
         try:
-            return await handler(request)
+            return answers.numbered(await handler(request))
         except (Refused, BadToxic) as why:
-            return answers.error_of(why.status, why.message)
+            return answers.numbered(answers.error_of(why.status, why.message))
 
     return Route(method, template, answer, summary, dialect="toxiproxy")
 

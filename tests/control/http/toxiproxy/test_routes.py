@@ -207,13 +207,49 @@ async def test_what_crashes_toxiproxy(tmp_path: Path, toxic: dict[str, Any]) -> 
         ("PUT", "/proxies/redis"),
         ("DELETE", "/proxies/redis/toxics"),
         ("PUT", "/proxies/redis/toxics/t"),
+        ("HEAD", "/version"),
+        ("HEAD", "/proxies"),
+        ("OPTIONS", "/proxies"),
     ],
 )
 async def test_methods_that_are_not_there(tmp_path: Path, method: str, path: str) -> None:
-    """405, with no text."""
+    """405, with no text; HEAD is one of them."""
     async with called(tmp_path) as call:
         answer = await call(method, path)
         assert (answer.status_code, answer.content) == (405, b"")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/proxies/", "/proxies/p/x", "/proxies/p/toxics/", "/version/", "/v2/x"])
+async def test_paths_that_are_not_there(tmp_path: Path, path: str) -> None:
+    """404, in plain text and without a number, whatever the method; those of the API's own are told as it does."""
+    async with called(tmp_path) as call:
+        for method in ("GET", "POST", "DELETE"):
+            answer = await call(method, path)
+            assert (answer.status_code, answer.content) == (404, b"404 page not found\n")
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "x-toxiproxy-request-id" not in answer.headers
+            assert (await call(method, f"/v1{path}")).headers["content-type"] == "application/problem+json"
+
+
+async def test_answers_are_numbered(tmp_path: Path) -> None:
+    """Each of these routes', refusals too, with 20 letters and digits; no two alike, and none of the API's own."""
+    async with called(tmp_path) as call:
+        numbers = set()
+        for method, path, status in (
+            ("GET", "/version", 200),
+            ("GET", "/proxies", 200),
+            ("GET", "/proxies/x", 404),
+            ("POST", "/populate", 400),
+            ("POST", "/reset", 204),
+        ):
+            answer = await call(method, path)
+            assert answer.status_code == status
+            numbers.add(answer.headers["x-toxiproxy-request-id"])
+        refused = await call("GET", "/version", headers={"user-agent": "Mozilla/5.0"})
+        numbers.add(refused.headers["x-toxiproxy-request-id"])
+        assert [len(number) for number in numbers] == [20] * 6
+        assert "x-toxiproxy-request-id" not in (await call("GET", "/v1/status")).headers
 
 
 async def test_browsers_are_refused(tmp_path: Path) -> None:
@@ -281,4 +317,5 @@ async def test_populate_in_vain(tmp_path: Path, body: Any, status: int, text: st
 def test_problems_of_the_api() -> None:
     """What the API itself refuses is told as Toxiproxy would."""
     assert (render(HttpProblem(405, "x")).status, render(HttpProblem(405, "x")).body) == (405, b"")
+    assert render(HttpProblem(404, "x", "y")).body == b"404 page not found\n"
     assert render(HttpProblem(403, "a", "b")).body == b'{"error":"b","status":403}\n'
