@@ -4,7 +4,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -74,13 +74,20 @@ class Scene:
 
 @contextmanager
 def scene(
-    browser: Browser, folder: Path, *rules: Mapping[str, Any], proxies: Mapping[str, Any] | None = None, **context: Any
+    browser: Browser,
+    folder: Path,
+    *rules: Mapping[str, Any],
+    proxies: Mapping[str, Any] | None = None,
+    options: Sequence[str] = (),
+    privileges: bool = True,
+    **context: Any,
 ) -> Iterator[Scene]:
     """The page of a faultproxy with one proxy, p, and these rules. Its console must stay free of errors."""
     with Server(echo) as server:
         p = {"listen": "127.0.0.1:0", "upstream": server.address, "rules": list(rules)}
         config = {"seed": 1, "proxies": {"p": p} if proxies is None else proxies}
-        with Faultproxy(folder, config, "--api", "127.0.0.1:0", may_complain=True) as proxy:
+        options = ("--api", "127.0.0.1:0", *options)
+        with Faultproxy(folder, config, *options, may_complain=True, privileges=privileges) as proxy:
             url = f"http://{proxy.wait_for('api.started')['listen']}/"
             said: list[str] = []
             page = browser.new_page(**context)
@@ -92,7 +99,7 @@ def scene(
             finally:
                 page.close()
     # The browser notes each answer that refuses what was typed; that is no error of the page.
-    assert [text for text in said if not re.search("responded with a status of (412|422)", text)] == []
+    assert [text for text in said if not re.search("responded with a status of (401|412|422)", text)] == []
 
 
 def test_one_look_says_whether_to_whom_and_by_which_rule(browser: Browser, tmp_path: Path) -> None:
@@ -352,7 +359,8 @@ def test_a_rule_is_copied(browser: Browser, tmp_path: Path) -> None:
         its.page.keyboard.press("Tab")
         its.page.keyboard.press("Enter")
         expect(its.page.get_by_text("Copied a ctl command")).to_be_visible()
-        assert its.page.evaluate(copied).startswith("faultproxy ctl --api http://127.0.0.1:")
+        rule = "'far away' 'latency: {direction: downstream, delay: 1ms}'"
+        assert its.page.evaluate(copied) == f"faultproxy ctl --api {its.url.rstrip('/')} rule add 'p' {rule}"
         menu.click()
         its.page.get_by_role("button", name="as YAML").click()
         expect(its.page.get_by_text("Copied YAML")).to_be_visible()
@@ -374,6 +382,29 @@ def test_it_begins_empty(browser: Browser, tmp_path: Path) -> None:
         its.page.get_by_role("button", name="Apply", exact=True).click()
         its.page.get_by_role("link", name="Watch").click()
         expect(its.page.get_by_role("article", name="web")).to_be_visible()
+
+
+def test_a_fault_that_is_degraded_says_why(browser: Browser, tmp_path: Path) -> None:
+    """Without privileges a host is not unreachable, but the connection is reset: the proxy says so."""
+    with scene(browser, tmp_path, {"name": "no route", "unreachable": {}}, privileges=False) as its:
+        expect(its.page.get_by_role("article", name="p")).to_contain_text("Degraded: unreachable")
+        its.ask()
+        expect(its.page.get_by_role("region", name="Faults", exact=True)).to_contain_text("degraded")
+
+
+def test_a_token_is_asked_for(browser: Browser, tmp_path: Path) -> None:
+    """Where the API wants one, the page asks once, and then shows all there is, live."""
+    token = tmp_path / "token"
+    token.write_text("xyzzy")
+    with scene(browser, tmp_path, FAR_AWAY, options=["--api-token-file", str(token)]) as its:
+        its.page.get_by_label("This API asks for a token").fill("plugh")
+        its.page.keyboard.press("Enter")
+        expect(its.page.get_by_label("This API asks for a token")).to_be_visible()
+        its.page.get_by_label("This API asks for a token").fill("xyzzy")
+        its.page.get_by_role("button", name="Use it").click()
+        expect(its.page.get_by_role("article", name="p")).to_be_visible()
+        its.ask()
+        expect(its.page.get_by_role("link", name="p#1").first).to_be_visible()
 
 
 def test_it_says_that_the_api_is_lost_and_comes_back(browser: Browser, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ function Header() {
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <h1><img src="page/icon.svg" alt="" width="22" height="22" /> faultproxy</h1>
     <nav aria-label="Views">${link("watch", "Watch")}${link("configuration", "Configuration")}</nav>
-    <p class="about">${status ? html`<span>${status.file ?? "no file"}</span><span>revision ${status.revision}</span><span>seed ${status.seed}</span>
+    <p class="about">${status ? html`<span title=${status.file}>${status.file?.split("/").pop() ?? "no file"}</span><span>revision ${status.revision}</span><span>seed ${status.seed}</span>
       <span>up ${lasting(status.uptime_s)}</span><span>${status.version}</span>` : null}</p>
     <${ThemeButton} />
   </header>`;

@@ -2,7 +2,7 @@
 
 import { Bytes } from "./charts.js";
 import { Lost, Problem, ask, get, segment } from "./api.js";
-import { bytes, clock, flow, lasting, plural } from "./format.js";
+import { brief, bytes, clock, flow, lasting, plural } from "./format.js";
 import { storyLink } from "./feed.js";
 import { Component, html } from "./html.js";
 import { attempt, now, samples, state } from "./store.js";
@@ -101,7 +101,7 @@ function Told({ story }) {
     <h3>Faults</h3>
     ${story.injected.length ? html`<ol class="told">${story.injected.map((fault, index) => html`<li key=${index}>
         <time>${lasting(fault.elapsed_ms / 1000)}</time> <b>${fault.fault}</b> by ${fault.rule ? html`<b>${fault.rule}</b>` : "hand"}, trigger ${fault.trigger}: the client sees <span class="sees">${fault.client_sees}</span> after ${bytes(fault.bytes_upstream)} up and ${bytes(fault.bytes_downstream)} down
-        ${Object.keys(fault.options ?? {}).length ? html` <code>${flow(fault.options)}</code>` : null}
+        ${Object.keys(fault.options ?? {}).length ? html` <code>${flow(brief(fault.options))}</code>` : null}
         ${fault.fidelity === "degraded" ? html` <i class="badge warn">degraded: ${fault.reason}</i>` : null}</li>`)}</ol>`
       : html`<p class="empty">None${isOpen ? " so far" : ": it was left alone"}.</p>`}
     <h3>What every rule said</h3>

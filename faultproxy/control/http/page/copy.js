@@ -1,7 +1,7 @@
 // Puts what is seen into the clipboard: as a ctl command, as a Toxiproxy call, as YAML.
 
 import { get, segment } from "./api.js";
-import { flow, shellWord } from "./format.js";
+import { brief, flow, pairs, shellWord } from "./format.js";
 import { html } from "./html.js";
 import { attempt, note } from "./store.js";
 
@@ -31,8 +31,12 @@ async function asToxic(proxy, rule) {
   else note(`No toxic says what "${rule.name}" says: it has one type and one direction, and toxicity for its only condition.`, true);
 }
 
-const asCtl = (proxy, rule) => copy(`faultproxy ctl ${api()}rule add ${proxy} ${shellWord(flow(rule))}`, "a ctl command");
-const asYaml = (rule) => copy(`- ${flow(rule)}\n`, "YAML");
+function asCtl(proxy, rule) {
+  const { name, ...rest } = brief(rule);
+  return copy(`faultproxy ctl ${api()}rule add ${shellWord(proxy)} ${shellWord(name)} ${shellWord(pairs(rest))}`, "a ctl command");
+}
+
+const asYaml = (rule) => copy(`- ${flow(brief(rule))}\n`, "YAML");
 
 /** All proxies as the call that makes them in a Toxiproxy. */
 export async function allAsToxiproxy() {

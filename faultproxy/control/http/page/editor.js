@@ -163,8 +163,8 @@ export class Editor extends Component {
             <label><span>client</span><input value=${client} size="12" onInput=${(event) => this.ask({ client: event.target.value.trim() })} /></label>
             <label><span>after</span><input value=${at} size="5" onInput=${(event) => this.ask({ at: event.target.value.trim() })} /></label></form></header>
         ${problem ? html`<p class="warn">${problem}</p>` : null}
-        ${errors.length ? html`<p class="empty">Of a configuration with errors nothing can be foretold.</p>`
-          : forecasts ? forecasts.map((one) => html`<${Forecast} key=${one.proxy} of=${one} />`) : html`<p class="empty">…</p>`}
+        ${errors.length ? html`<p class="empty">${forecasts ? "As it was before the errors" : "Nothing can be foretold of a configuration with errors"}.</p>` : null}
+        <div class=${errors.length ? "stale" : ""}>${forecasts?.map((one) => html`<${Forecast} key=${one.proxy} of=${one} />`)}</div>
       </section>
       <section class="panel overlay" aria-labelledby="overlay-title">
         <header><h2 id="overlay-title">What differs from the file</h2>

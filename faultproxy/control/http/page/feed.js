@@ -61,7 +61,7 @@ function Row({ one }) {
   return html`<li class=${one.isDry ? "dry" : ""}>
     <time>${clock(one.at)}</time>
     <span class="what"><b>${one.fault}</b>${one.isDry ? html` <i class="badge">dry run</i>` : null}${one.isOutage ? html` <i class="badge bad">outage</i>` : null} <span class="sees" title="what the client sees">${one.client_sees}</span>${one.fidelity === "degraded" ? html` <i class="badge warn" title=${one.reason}>degraded</i>` : null}</span>
-    <span class="whom">${one.connection ? html`<a href=${storyLink(one.connection)}>${one.connection}</a> <span>${hostOf(one.client)}</span>` : html`<span>${one.proxy}</span>`}</span>
-    <span class="rule">${one.rule ?? "by hand"}</span>
+    <span class="whom">${one.connection ? html`<a href=${storyLink(one.connection)}>${one.connection}</a>` : one.proxy}</span>
+    <span class="rule">${one.rule ?? "by hand"}</span><span class="whom">${hostOf(one.client)}</span>
   </li>`;
 }

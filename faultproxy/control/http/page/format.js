@@ -2,6 +2,7 @@
 
 const SECONDS = { us: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600 };
 const BYTES = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+const LISTS = new Set(["client", "sni", "connection", "nth"]);
 const BITS = { "bit/s": 1 / 8, "kbit/s": 125, "Mbit/s": 125e3, "Gbit/s": 125e6 };
 
 /** 12, 1,234 or 1.2 M: at most six characters. */
@@ -101,6 +102,15 @@ function isPlain(text) {
   const isOther = /^(?:true|false|yes|no|on|off|null|y|n|~|[-+.]?[0-9][-+0-9_.:eE]*|0[xob].*)$/i.test(text);
   return /^[A-Za-z0-9_./%*-][A-Za-z0-9_ ./%*+-]*(?::[A-Za-z0-9/][A-Za-z0-9_./%*+-]*)*$/.test(text)
     && !isOther && !/^[-*%]|^\.$| $/.test(text);
+}
+
+/** A rule in the short forms in which one writes it: after: 4KiB, client: 10.0.0.0/8. */
+export function brief(value, key) {
+  if (Array.isArray(value)) return value.length === 1 && LISTS.has(key) ? value[0] : value;
+  if (value === null || typeof value !== "object") return value;
+  const [only, ...more] = Object.keys(value);
+  if (key === "after" && !more.length && (only === "bytes" || only === "time")) return value[only];
+  return Object.fromEntries(Object.entries(value).map(([inner, its]) => [inner, brief(its, inner)]));
 }
 
 /** Text as one word of a shell's command line. */

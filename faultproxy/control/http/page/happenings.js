@@ -6,12 +6,12 @@ import { POLL_MS, SHOWN_S, changed, now, series, state, statusIsOld } from "./st
 const MOST_FEED = 500;
 const MOST_OUTAGES = 200;
 const MOST_CLIENTS = 60;
-const MOST_TICKS = 150;
+const TICK_MS = 500;
 const MOST_BEFORE = 3000;
 const ASKED = "level=debug&event=fault.injected,fault.dry_run,outage.started,outage.ended,connection.opened,config.loaded,config.rejected";
 const RECENT_MS = 10_000;
 
-/** By proxy: what happened in each second, {attempts, faults}, and each client's attempts. */
+/** By proxy: what happened in each second, {attempts, faults}; and of each client, in which half seconds it came, and met a fault. */
 export const lanes = new Map();
 /** {proxy, rule, fault, from, to}, in milliseconds; to is null while it lasts. */
 export const outages = [];
@@ -78,11 +78,15 @@ function mark(data, at, kind) {
     lane.seconds.delete(key);
   }
   const host = hostOf(data.client);
-  const ticks = lane.clients.get(host) ?? [];
+  const ticks = lane.clients.get(host) ?? new Map();
   lane.clients.delete(host); // the busiest stay: who came last stands last
   lane.clients.set(host, ticks);
-  ticks.push({ at, isFault: kind === "faults" });
-  if (ticks.length > MOST_TICKS) ticks.shift();
+  const tick = Math.floor(at / TICK_MS) * TICK_MS;
+  ticks.set(tick, ticks.get(tick) || kind === "faults");
+  for (const key of ticks.keys()) {
+    if (key >= oldest * 1000) break;
+    ticks.delete(key);
+  }
   if (lane.clients.size > MOST_CLIENTS) lane.clients.delete(lane.clients.keys().next().value);
 }
 

@@ -3,8 +3,8 @@
 import { ask, segment } from "./api.js";
 import { Chart } from "./charts.js";
 import { copyMenu } from "./copy.js";
-import { bytes, count, flow, lasting, pairs, perSecond, plural, quantity } from "./format.js";
-import { html } from "./html.js";
+import { brief, bytes, count, flow, lasting, pairs, perSecond, plural, quantity } from "./format.js";
+import { Component, html } from "./html.js";
 import { Slider, knobsOf } from "./slider.js";
 import { attempt, changed, now, proxyPath, rulePath, series, state } from "./store.js";
 
@@ -33,7 +33,23 @@ function fold(name) {
   changed();
 }
 
-function Proxy({ proxy, isFolded: isClosed }) {
+/** A proxy; drawn again only if something changed, when it is folded: there may be hundreds. */
+class Proxy extends Component {
+  shouldComponentUpdate({ proxy, isFolded }) {
+    const its = series.get(proxy.name);
+    const shown = [isFolded, proxy.state, proxy.listen, proxy.upstream, proxy.open, its?.injected, state.status?.degraded.length,
+      ...["connections", "up", "down"].map((key) => its?.[key].at(-1))].join();
+    const isSame = isFolded && shown === this.shown;
+    this.shown = shown;
+    return !isSame;
+  }
+
+  render(props) {
+    return shownProxy(props);
+  }
+}
+
+function shownProxy({ proxy, isFolded: isClosed }) {
   const its = series.get(proxy.name);
   const last = (key) => its?.[key].at(-1) ?? 0;
   const id = `proxy-${segment(proxy.name)}`;
@@ -77,7 +93,8 @@ function Proxy({ proxy, isFolded: isClosed }) {
 }
 
 /** The rule without its name, as it would stand in YAML. */
-function written({ name, when, dry_run: _, expect: __, ...rest }) {
+function written(rule) {
+  const { name, when, dry_run: _, expect: __, ...rest } = brief(rule);
   const faults = pairs(rest);
   return html`${when && Object.keys(when).length ? html`<span class="when">when ${flow(when)}</span> ` : null}<span class="does">${faults}</span>`;
 }

@@ -20,7 +20,7 @@ function shown() {
   return busy.slice(0, MOST_LANES).map(({ name }) => {
     const lane = lanes.get(name) ?? { seconds: new Map(), clients: new Map() };
     const since = now() - SHOWN_S * 1000;
-    const clients = [...lane.clients].map(([client, ticks]) => [client, ticks.filter((tick) => tick.at >= since)])
+    const clients = [...lane.clients].map(([client, ticks]) => [client, [...ticks].filter(([at]) => at >= since)])
       .filter(([, ticks]) => ticks.length).sort((one, other) => other[1].length - one[1].length);
     return { name, seconds: lane.seconds, rows: clients.slice(0, MOST_ROWS), others: Math.max(0, clients.length - MOST_ROWS) };
   });
@@ -136,9 +136,9 @@ export class Timeline extends Component {
       paint.fillText(index === MOST_ROWS - 1 && others ? `${client} and ${others} more` : client, this.left - 8, middle + 9, this.left - 10);
       for (const isFault of [false, true]) { // an attempt that met one is of the fault's colour
         paint.fillStyle = isFault ? fault : attempt;
-        for (const tick of ticks) {
-          const left = x(tick.at);
-          if (tick.isFault === isFault && left >= this.left) paint.fillRect(left - 1, middle + (isFault ? 1 : 2), 2.5, ROW - (isFault ? 1 : 3));
+        for (const [at, metOne] of ticks) {
+          const left = x(at);
+          if (metOne === isFault && left >= this.left) paint.fillRect(left, middle + (isFault ? 1 : 2), Math.max(1, wide / 2 - 0.5), ROW - (isFault ? 1 : 3));
         }
       }
     });
