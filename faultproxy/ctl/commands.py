@@ -213,6 +213,14 @@ def _proxies(session: Session, proxy: str | None) -> None:
         session.show(session.client.ask("GET", "/v1/proxies"), lambda answer: tables.proxies(answer["proxies"]))
 
 
+@_command(ctl, "rules", "The rules of a proxy: what each does and has done.")
+@_PROXY
+def _rules(session: Session, proxy: str) -> None:
+    """Print the rules of PROXY in their order, with what they have done."""
+    answer = session.client.ask("GET", f"/v1/proxies/{segment(proxy)}")
+    session.show(answer["rules"], tables.rules)
+
+
 @ctl.group(short_help="Add a rule, change one, or take one away.")
 @_reaching
 def rule() -> None:

@@ -68,6 +68,12 @@ class TestSeeing:
         assert scene.json("status")["seed"] == 7
         assert "seed" in scene.run("status").stdout
 
+    def test_rules(self, scene: Scene) -> None:
+        """Those of a proxy, in their order, and nothing else."""
+        assert scene.json("rules", "p") == scene.json("proxies", "p")["rules"]
+        assert "reset: {after:" in scene.run("rules", "p").stdout
+        assert scene.run("rules", "q", code=1).stderr == 'there is no proxy "q"\n'
+
     def test_proxies(self, scene: Scene) -> None:
         """All, one, and none of that name."""
         assert [each["name"] for each in scene.json("proxies")["proxies"]] == ["p"]
@@ -230,7 +236,7 @@ class TestPage:
         page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
         section = page[page.index("\n## ctl\n") : page.index("\n## Completion\n")]
         lines = re.findall(r"^faultproxy ctl .*$", section, re.MULTILINE)
-        assert len(lines) == 17
+        assert len(lines) == 18
         with Upstream() as upstream:
             config = {"proxies": {"redis": {"listen": "127.0.0.1:0", "upstream": upstream.address}}}
             with Faultproxy(tmp_path, config, "--api", f"unix:{tmp_path}/api", may_complain=True) as proxy:
