@@ -4,7 +4,7 @@ For tests there are ``faultproxy.Proxy`` and, for asyncio, trio and anyio, ``fau
 shows both.
 """
 
-from faultproxy.version import __version__
+from faultproxy.version import __version__ as __version__
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing would delay the moment from which signals are minded
 
@@ -27,7 +27,6 @@ __all__ = [
     "Fault",
     "FaultNotSeen",
     "Proxy",
-    "__version__",
 ]
 
 if not TYPE_CHECKING:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -337,20 +338,18 @@ def _events(session: Session, *, follow: bool, since: int | None, limit: int, **
         found, last = list(answer["events"]), answer["last"]
     except (KeyError, TypeError):
         raise CannotReach(f"what listens at {session.address} answers as no API of this version does") from None
-    for one in found:
-        _print_event(session, one)
-    if follow:
-        for one in _following(session, {**filters, "since": last}):
+    with suppress(KeyboardInterrupt) if follow else nullcontext():
+        for one in found:
             _print_event(session, one)
+        if follow:
+            for one in _following(session, {**filters, "since": last}):
+                _print_event(session, one)
 
 
 def _following(session: Session, query: dict[str, Any]) -> Iterator[Any]:
-    try:
-        for kind, data in session.client.events(query):
-            one = json.loads(data)
-            yield {"event": kind, **one} if isinstance(one, dict) else {"event": kind}
-    except KeyboardInterrupt:
-        return
+    for kind, data in session.client.events(query):
+        one = json.loads(data)
+        yield {"event": kind, **one} if isinstance(one, dict) else {"event": kind}
 
 
 def _print_event(session: Session, one: Any) -> None:
