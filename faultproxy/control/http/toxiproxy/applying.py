@@ -1,6 +1,7 @@
 """How Toxiproxy's calls change what runs, and what each error of that is in its words."""
 
 import errno
+import os
 from collections.abc import Sequence
 
 from faultproxy.config.loader import ConfigError
@@ -21,6 +22,12 @@ def find(layers: Layers, name: str) -> ProxyConfig:
     return layers.config.proxies[name]
 
 
+def cannot_bind(place: str, error: OSError | None = None) -> Refused:
+    """The address cannot be had, in Go's words: it is taken, unless the error says otherwise."""
+    reason = (error.strerror if error is not None else None) or os.strerror(errno.EADDRINUSE)
+    return Refused(500, f"listen tcp {place}: bind: {reason[:1].lower()}{reason[1:]}")
+
+
 async def apply(
     manager: Manager,
     edit: Edit,
@@ -31,9 +38,8 @@ async def apply(
 ) -> None:
     """Have the manager apply an edit; the connections of ``restarted``, which it may fill, are dropped then.
 
-    Raises Refused; then nothing has changed. It says of ``place`` if that is taken; the log says by whom.
+    Raises Refused; then nothing has changed. It says of ``place`` why it cannot be had; the log says what to do.
     """
-    taken = Refused(500, f"listen tcp {place}: bind: address already in use")
     try:
         await manager.apply(edit, source, file)
     except NotFound as error:
@@ -44,11 +50,11 @@ async def apply(
         raise Refused(error.status, error.message) from None
     except CannotListen as error:
         cause = error.__cause__
-        is_taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
-        raise taken if is_taken else Refused(500, str(error)) from None
+        raise cannot_bind(place, cause) if isinstance(cause, OSError) else Refused(500, str(error)) from None
     except ConfigError as error:
-        is_taken = all(".listen: " in line for line in error.errors)
-        raise taken if is_taken else Refused(400, f"bad request body: {'; '.join(error.errors)}") from None
+        if all(".listen: " in line for line in error.errors):
+            raise cannot_bind(place) from None
+        raise Refused(400, f"bad request body: {'; '.join(error.errors)}") from None
     except Draining:
         raise Refused(503, "the proxies are being stopped") from None
     for proxy in restarted:

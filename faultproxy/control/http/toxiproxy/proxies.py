@@ -11,10 +11,12 @@ from faultproxy.config.loader import ConfigError, build_proxy
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.edits import Edit, all_of, delete_proxy, patch_proxy, put_proxy
 from faultproxy.control.http.toxiproxy.answers import Refused
-from faultproxy.control.http.toxiproxy.applying import apply, find
+from faultproxy.control.http.toxiproxy.applying import apply, cannot_bind, find
 from faultproxy.control.http.toxiproxy.bodies import ProxyBody
 from faultproxy.control.http.toxiproxy.flags import ALL_ADDRESSES
-from faultproxy.control.http.toxiproxy.proxy_toxics import shown, to_rules, without_toxics
+from faultproxy.control.http.toxiproxy.notes import Notes
+from faultproxy.control.http.toxiproxy.proxy_toxics import ProxyToxics, read, without_toxics
+from faultproxy.control.http.toxiproxy.toxics import to_rule
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Manager, Source
 from faultproxy.proxy.proxy import RunningProxy
@@ -38,20 +40,23 @@ class PopulateStopped(Exception):
 class ToxicProxies:
     """Each method raises Refused, and has done nothing then. ``source`` and ``file`` are what the log says of edits."""
 
-    def __init__(self, manager: Manager, source: Source = "api", file: str | None = None) -> None:
+    def __init__(self, manager: Manager, notes: Notes, source: Source = "api", file: str | None = None) -> None:
         self._manager = manager
+        self._notes = notes
+        self._toxics = ProxyToxics(manager, notes)
         self._source = source
         self._file = file
 
     def show(self, name: str) -> Shown:
-        """A proxy, with the address that it really has."""
+        """A proxy, with the address that it really has; with the one that it was given, until it is enabled."""
         config = find(self._manager.layers, name)
+        given = self._notes.listen(name)
         return {
             "name": name,
-            "listen": self._listen(name),
+            "listen": given if given is not None else self._listen(name),
             "upstream": str(config.upstream),
             "enabled": config.enabled,
-            "toxics": shown(config),
+            "toxics": self._toxics.show_all(name),
         }
 
     def show_all(self) -> dict[str, Shown]:
@@ -63,16 +68,17 @@ class ToxicProxies:
         name = body.name or ""
         _, place = await _place(body.listen or "")
         await self._apply(put_proxy(name, _value(body), new=True), place=place)
+        self._note(body)
         return self.show(name)
 
     async def update(self, name: str, body: ProxyBody) -> Shown:
         """Change what is given; another listen or upstream restarts the proxy, which drops its connections."""
         place = await _place(body.listen) if body.listen is not None else None
         restarted: list[RunningProxy] = []
+        changes: Shown = {}
 
         def edit(layers: Layers) -> Layers:
             config = find(layers, name)
-            changes: Shown = {}
             if place is not None and not self._is_at(name, config, place):
                 changes["listen"] = str(place[0])
             if body.upstream is not None and body.upstream != str(config.upstream):
@@ -84,6 +90,8 @@ class ToxicProxies:
             return patch_proxy(name, changes)(layers)
 
         await self._apply(edit, restarted, place[1] if place is not None else "")
+        if "listen" in changes:
+            self._notes.note_listen(name, body.listen or "")
         await self._check_enabled(name)
         return self.show(name)
 
@@ -132,6 +140,7 @@ class ToxicProxies:
             return
         places = [await _place(body.listen or "") for body in bodies]
         replaced: list[RunningProxy] = []
+        put: list[ProxyBody] = []
         built = await _built(bodies)
 
         def edit(layers: Layers) -> Layers:
@@ -142,13 +151,22 @@ class ToxicProxies:
                 config = layers.config.proxies.get(name)
                 if config is None or str(config.upstream) != body.upstream or not self._is_at(name, config, place):
                     layers = put_proxy(name, made)(layers)
+                    put.append(body)
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
             return layers
 
         await self._apply(edit, replaced, places[0][1])
+        for body in put:
+            self._note(body)
+
+    def _note(self, body: ProxyBody) -> None:
+        name = body.name or ""
+        self._notes.note_listen(name, body.listen or "")
+        self._notes.note_streams(name, read(body.toxics or ()))
 
     async def _apply(self, edit: Edit, restarted: Sequence[RunningProxy] = (), place: str = "") -> None:
         await apply(self._manager, edit, restarted, self._source, self._file, place)
+        self._notes.forget()
 
     async def _check_enabled(self, *names: str) -> None:
         """Disable those again whose port another process took while they were disabled, and say so."""
@@ -156,7 +174,7 @@ class ToxicProxies:
         if failed:
             places = ", ".join(map(self._listen, failed))
             await self._apply(all_of(*(patch_proxy(name, {"enabled": False}) for name in failed)))
-            raise Refused(500, f"listen tcp {places}: bind: address already in use")
+            raise cannot_bind(places)
 
     def _listen(self, name: str) -> str:
         return _written(self._manager.proxies[name].listener.address)
@@ -164,6 +182,9 @@ class ToxicProxies:
     def _is_at(self, name: str, config: ProxyConfig, place: tuple[Address, str]) -> bool:
         """Whether a proxy has this address already; port 0 is another each time."""
         address, resolved = place
+        given = self._notes.listen(name)
+        if given is not None:
+            return given == resolved
         if isinstance(address, TcpAddress) and address.port == 0:
             return False
         running = self._manager.proxies.get(name)
@@ -197,11 +218,13 @@ def _value(body: ProxyBody) -> Shown:
         "listen": str(_address(body.listen or "")),
         "upstream": body.upstream,
         "enabled": body.enabled is not False,
-        "rules": to_rules(body.toxics or ()),
+        "rules": [to_rule(toxic) for toxic in read(body.toxics or ())],
     }
 
 
 def _address(listen: str) -> Address:
+    if listen and ":" not in listen:
+        raise Refused(500, f"listen tcp: address {listen}: missing port in address")
     try:
         address = parse_listen(listen or ":0")
     except PydanticCustomError as error:

@@ -1,13 +1,15 @@
 """The toxics of proxies: the rules that a toxic could say, read and edited as Toxiproxy would."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.control.edits import patch_proxy, put_rule
+from faultproxy.control.edits import Edit, patch_proxy, put_rule
 from faultproxy.control.http.toxiproxy import toxics
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply, find
+from faultproxy.control.http.toxiproxy.notes import Notes
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Manager
 from faultproxy.rules.rule import BaseRule
@@ -16,16 +18,19 @@ from faultproxy.rules.rule import BaseRule
 class ProxyToxics:
     """Each method raises Refused, and has done nothing then."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, notes: Notes) -> None:
         self._manager = manager
+        self._notes = notes
 
     def show_all(self, proxy: str) -> list[dict[str, Any]]:
-        """A proxy's toxics, in order."""
-        return shown(find(self._manager.layers, proxy))
+        """A proxy's toxics: upstream first, then by age."""
+        config = find(self._manager.layers, proxy)
+        found = list(self._toxics(proxy, config))
+        return [toxic.json() for stream in toxics.STREAMS for toxic in found if toxic.direction == stream]
 
     def show(self, proxy: str, name: str) -> dict[str, Any]:
         """One of them."""
-        return _toxic(find(self._manager.layers, proxy), name).json()
+        return self._toxic(proxy, find(self._manager.layers, proxy), name).json()
 
     async def add(self, proxy: str, body: object) -> dict[str, Any]:
         """A new toxic, behind those that there are."""
@@ -39,7 +44,8 @@ class ProxyToxics:
             dumped = [rule.dump() for rule in rules]
             return patch_proxy(proxy, {"rules": [*dumped[:behind], toxics.to_rule(toxic), *dumped[behind:]]})(layers)
 
-        await apply(self._manager, edit)
+        await self._apply(edit)
+        self._notes.note_streams(proxy, [toxic])
         return toxic.json()
 
     async def update(self, proxy: str, name: str, body: object) -> dict[str, Any]:
@@ -47,10 +53,11 @@ class ProxyToxics:
         changed: list[toxics.Toxic] = []
 
         def edit(layers: Layers) -> Layers:
-            changed.append(toxics.merge(_toxic(find(layers, proxy), name), body))
+            changed.append(toxics.merge(self._toxic(proxy, find(layers, proxy), name), body))
             return put_rule(proxy, toxics.to_rule(changed[-1]))(layers)
 
-        await apply(self._manager, edit)
+        await self._apply(edit)
+        self._notes.note_streams(proxy, changed)
         return changed[-1].json()
 
     async def remove(self, proxy: str, name: str) -> None:
@@ -58,18 +65,29 @@ class ProxyToxics:
 
         def edit(layers: Layers) -> Layers:
             config = find(layers, proxy)
-            _toxic(config, name)
+            self._toxic(proxy, config, name)
             rules: Sequence[BaseRule] = config.rules
             rest = tuple(rule for rule in rules if rule.name != name)
             return layers.with_proxies({**layers.config.proxies, proxy: config.model_copy(update={"rules": rest})})
 
+        await self._apply(edit)
+
+    async def _apply(self, edit: Edit) -> None:
         await apply(self._manager, edit)
+        self._notes.forget()
 
+    def _toxics(self, proxy: str, config: ProxyConfig) -> Iterator[toxics.Toxic]:
+        rules: Sequence[BaseRule] = config.rules
+        for rule in rules:
+            toxic = toxics.from_rule(rule)
+            if toxic is not None:
+                yield replace(toxic, stream=self._notes.stream(proxy, rule) or toxic.stream)
 
-def shown(config: ProxyConfig) -> list[dict[str, Any]]:
-    """The toxics of a proxy: upstream first, then by age."""
-    found = list(_toxics(config))
-    return [toxic.json() for stream in toxics.STREAMS for toxic in found if toxic.direction == stream]
+    def _toxic(self, proxy: str, config: ProxyConfig, name: str) -> toxics.Toxic:
+        toxic = next((toxic for toxic in self._toxics(proxy, config) if toxic.name == name), None)
+        if toxic is None:
+            raise Refused(404, "toxic not found")
+        return toxic
 
 
 def without_toxics(config: ProxyConfig) -> ProxyConfig:
@@ -79,23 +97,12 @@ def without_toxics(config: ProxyConfig) -> ProxyConfig:
     return config.model_copy(update={"enabled": True, "rules": rest})
 
 
-def to_rules(bodies: Sequence[object]) -> list[dict[str, Any]]:
-    """The rules of a new proxy, from its toxics as they were sent. Raises Refused."""
+def read(bodies: Sequence[object]) -> list[toxics.Toxic]:
+    """The toxics of a new proxy, as they were sent. Raises Refused."""
     try:
         given = [toxics.parse(body) for body in bodies]
     except toxics.BadToxic as error:
         raise Refused(error.status, error.message) from None
     if len({toxic.name for toxic in given}) < len(given):
         raise Refused(409, "toxic already exists")
-    return [toxics.to_rule(toxic) for toxic in given]
-
-
-def _toxics(config: ProxyConfig) -> Iterator[toxics.Toxic]:
-    return (toxic for rule in config.rules if (toxic := toxics.from_rule(rule)) is not None)
-
-
-def _toxic(config: ProxyConfig, name: str) -> toxics.Toxic:
-    toxic = next((toxic for toxic in _toxics(config) if toxic.name == name), None)
-    if toxic is None:
-        raise Refused(404, "toxic not found")
-    return toxic
+    return given

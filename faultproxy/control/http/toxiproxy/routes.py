@@ -6,6 +6,7 @@ from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.http.toxiproxy import answers, bodies
 from faultproxy.control.http.toxiproxy.answers import Refused
+from faultproxy.control.http.toxiproxy.notes import Notes
 from faultproxy.control.http.toxiproxy.proxies import PopulateStopped, ToxicProxies
 from faultproxy.control.http.toxiproxy.proxy_toxics import ProxyToxics
 from faultproxy.control.http.toxiproxy.toxics import BadToxic
@@ -18,7 +19,8 @@ _PROXY, _TOXICS, _TOXIC = "/proxies/{proxy}", "/proxies/{proxy}/toxics", "/proxi
 
 def routes(manager: Manager) -> tuple[Route, ...]:
     """The routes of this module."""
-    calls = _Calls(ToxicProxies(manager), ProxyToxics(manager))
+    notes = Notes(manager)
+    calls = _Calls(ToxicProxies(manager, notes), ProxyToxics(manager, notes))
     return (
         _route("GET", "/version", calls.version, "The version of Toxiproxy whose API this is."),
         _route("POST", "/reset", calls.reset, "Enable all proxies and remove all toxics."),

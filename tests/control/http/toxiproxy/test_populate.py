@@ -35,7 +35,7 @@ async def test_its_proxies_are_made(tmp_path: Path) -> None:
         ('[{"name": "a"}]', "missing required field: upstream at proxy 1"),
         (
             '[{"name": "a", "upstream": "b:1", "listen": "192.0.2.1:0"}]',
-            "proxies.a.listen: cannot listen on 192.0.2.1:0",
+            "listen tcp 192.0.2.1:0: bind: cannot assign requested address",
         ),
         (" " * 2**20 + "[]", "the file is larger than 1 MiB"),
     ],

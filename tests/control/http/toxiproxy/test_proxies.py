@@ -42,7 +42,9 @@ async def test_created_disabled(tmp_path: Path) -> None:
             assert created["enabled"] is False
             with pytest.raises(OSError, match=r"\[Errno 111\]"):
                 await call.its.connect("p")
-            assert (await call("POST", "/proxies/p", {"enabled": True})).json() == {**created, "enabled": True}
+            listen = host_port(*call.its.address("p"))
+            enabled = {**created, "enabled": True, "listen": listen}
+            assert (await call("POST", "/proxies/p", {"enabled": True})).json() == enabled
             async with call.joined("p", upstream):
                 pass
 

@@ -1,0 +1,55 @@
+"""What was sent, and neither a proxy nor a rule keeps: how addresses and streams were spelled."""
+
+from collections.abc import Iterable
+
+from faultproxy.addresses import Address
+from faultproxy.control.http.toxiproxy.toxics import Toxic
+from faultproxy.control.manager import Manager
+from faultproxy.rules.rule import BaseRule
+
+
+class Notes:
+    """A note is of a proxy or a rule as it was when the note was made; of another of the same name it says nothing.
+
+    So whoever edits by other means than Toxiproxy's routes has nothing to tell. Forget() drops notes of what is gone.
+    """
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._listens: dict[str, tuple[Address, str]] = {}
+        self._streams: dict[tuple[str, str], tuple[BaseRule, str]] = {}
+
+    def note_listen(self, proxy: str, sent: str) -> None:
+        """The address that was asked for: what a proxy shows until it is enabled."""
+        running = self._manager.proxies.get(proxy)
+        if running is not None and not self._manager.config.proxies[proxy].enabled:
+            self._listens[proxy] = running.listener.address, sent
+
+    def listen(self, proxy: str) -> str | None:
+        """The address that was asked for, of a proxy that is not enabled and was not since; else None."""
+        running = self._manager.proxies.get(proxy)
+        address, sent = self._listens.get(proxy, (None, None))
+        if running is None or running.listener.address != address or self._manager.config.proxies[proxy].enabled:
+            return None
+        return sent
+
+    def note_streams(self, proxy: str, toxics: Iterable[Toxic]) -> None:
+        """How the streams of these toxics of a proxy were spelled."""
+        streams = {toxic.name: toxic.stream for toxic in toxics if toxic.stream != toxic.direction}
+        for rule in self._rules(proxy) if streams else ():
+            if rule.name in streams:
+                self._streams[proxy, rule.name] = rule, streams[rule.name]
+
+    def stream(self, proxy: str, rule: BaseRule) -> str | None:
+        """How the stream of the toxic was spelled that a rule is, if otherwise than in lower case."""
+        noted, stream = self._streams.get((proxy, rule.name), (None, None))
+        return stream if noted == rule else None
+
+    def forget(self) -> None:
+        """Forget proxies that are enabled, and what is not the same any more."""
+        self._listens = {name: note for name, note in self._listens.items() if self.listen(name) is not None}
+        self._streams = {key: note for key, note in self._streams.items() if note[0] in self._rules(key[0])}
+
+    def _rules(self, proxy: str) -> tuple[BaseRule, ...]:
+        config = self._manager.config.proxies.get(proxy)
+        return config.rules if config is not None else ()
