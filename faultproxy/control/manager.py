@@ -20,7 +20,7 @@ from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.kernel import memory
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.listener.unix_listener import AnyListener
-from faultproxy.proxy.proxy import RunningProxy
+from faultproxy.proxy.proxy import NO_PAST, Past, RunningProxy, unmet
 from faultproxy.proxy.settings import ProxySettings, Services
 from faultproxy.relay import Poller
 from faultproxy.report.report import RetryReport
@@ -84,7 +84,7 @@ class Manager:
         self.proxies: dict[str, RunningProxy] = {}
         self._overrides = overrides
         self._configure_log = configure_log
-        self._accepted: dict[str, int] = {}  # by proxies that were removed: whoever takes the name goes on numbering
+        self._removed: dict[str, Past] = {}  # whoever takes the name goes on from there
         self._editing = trio.Lock()
         self._is_draining = False
 
@@ -108,8 +108,24 @@ class Manager:
             self.bus.publish(proxy.status())
 
     def unmet(self, report: RetryReport | None = None) -> list[str]:
-        """What is not as the rules' ``expect`` says, each as a sentence; of clients, if there is a report of them."""
-        return [sentence for proxy in self.proxies.values() for sentence in proxy.unmet(report)]
+        """What is not as the rules' ``expect`` says, each as a sentence; of clients, if there is a report of them.
+
+        A rule that an edit has removed, by itself or with its proxy, is still expected to have done so.
+        """
+        expected = {name: proxy.expected for name, proxy in self.proxies.items()}
+        expected |= {name: past.expected for name, past in self._removed.items()}
+        return [text for name, its in expected.items() for text in unmet(name, its, self._services.stats, report)]
+
+    def reset_counts(self, *names: str) -> None:
+        """Have the ordinals and counts of these proxies begin anew, between two clients; without names, of all.
+
+        Of those that were removed nothing is expected any more.
+        """
+        for name in names or (*self.proxies, *self._removed):
+            if name in self.proxies:
+                self.proxies[name].reset_counts()
+            else:
+                self._removed[name] = Past(self._removed[name].accepted)
 
     async def listen(self, poller: Poller) -> None:
         """Take the addresses; clients wait until start(). Raises CannotListen; then nothing listens."""
@@ -223,7 +239,7 @@ class Manager:
             if name not in config.proxies:
                 del self.proxies[name]
                 proxy.drain()
-                self._accepted[name] = proxy.accepted
+                self._removed[name] = proxy.past
         before, self.layers, self.seed = self.config, layers, seed
         self._configure_log(self._overrides.log(config.log))
         if config.memory != before.memory:
@@ -251,8 +267,8 @@ class Manager:
                 config=dump,
             )
         )
-        accepted = self._accepted.pop(name, 0)
-        self.proxies[name] = RunningProxy(name, proxy_settings(config, self.seed), listener, self._services, accepted)
+        past = self._removed.pop(name, NO_PAST)
+        self.proxies[name] = RunningProxy(name, proxy_settings(config, self.seed), listener, self._services, past)
 
     def _note_listeners(self) -> None:
         listeners = [proxy.listener for proxy in self.proxies.values()]

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import trio
 
+from faultproxy.events.stats import Stats
 from faultproxy.events.types import ListenFailed, ProxyDraining, ProxyStatus, ProxyStopped, State
 from faultproxy.faults.base import ListenerMode, Verdict
 from faultproxy.listener.unix_listener import AnyListener
@@ -25,15 +28,25 @@ _RETRY_LISTEN_S = 1.0
 _REST = 9  # after a look at the windows, so many times as long goes to everything else
 
 
+class Past(NamedTuple):
+    """What a proxy leaves behind when an edit removes it: the number of its last client, and what is expected of it."""
+
+    accepted: int = 0
+    expected: Mapping[str, Expect] = MappingProxyType({})
+
+
+NO_PAST = Past()
+
+
 class RunningProxy:
     """Accepts clients until it is drained. Its connections may outlive that; ProxyStopped follows the last.
 
-    Owns the listener; an edit may take it away, and give it another. ``accepted`` is how many clients an earlier proxy
-    of this name has numbered.
+    Owns the listener; an edit may take it away, and give it another. ``past`` is what an earlier proxy of this name has
+    left.
     """
 
     def __init__(
-        self, name: str, settings: ProxySettings, listener: AnyListener, services: Services, accepted: int = 0
+        self, name: str, settings: ProxySettings, listener: AnyListener, services: Services, past: Past = NO_PAST
     ) -> None:
         self.name = name
         self.listener = listener
@@ -43,9 +56,9 @@ class RunningProxy:
         self._connections = Connections(self._on_empty, registry.add_closed if registry is not None else None)
         if registry is not None:
             registry.add_proxy(name, self._connections)
-        self._acceptor = Acceptor(name, services, self._limit, self._connections, accepted)
+        self._acceptor = Acceptor(name, services, self._limit, self._connections, past.accepted)
         self._notices = Notices(name, services.bus)
-        self._expected: dict[str, Expect | None] = {}
+        self._expected: dict[str, Expect | None] = dict(past.expected)
         self._rest = trio.CancelScope()
         self._is_draining = False
         self._has_failed = False
@@ -118,6 +131,11 @@ class RunningProxy:
         """How often faults of its rules should be injected, where anything is expected; also of rules that are gone."""
         return {name: expect for name, expect in self._expected.items() if expect is not None}
 
+    @property
+    def past(self) -> Past:
+        """What it leaves to the next of its name."""
+        return Past(self.accepted, self.expected)
+
     def status(self) -> ProxyStatus:
         """How it stands now."""
         now = trio.current_time()
@@ -137,22 +155,6 @@ class RunningProxy:
             },
             next_window_edge=format_duration(round(edge - now, 3)) if edge < math.inf else None,
         )
-
-    def unmet(self, report: RetryReport | None = None) -> list[str]:
-        """What is not as the rules' ``expect`` says, each as a sentence; of clients, if there is a report of them.
-
-        A rule that an edit has removed is still expected to have done so.
-        """
-        bounds = {name: (expect.min, expect.max) for name, expect in self._expected.items() if expect is not None}
-        unmet = self._services.stats.unmet(self.name, bounds)
-        for name, expect in self._expected.items():
-            if report is not None and expect is not None and expect.is_of_clients:
-                recovery_s = expect.recovery.max if expect.recovery is not None else None
-                attempts = (expect.attempts.min, expect.attempts.max) if expect.attempts is not None else (None, None)
-                unmet += unmet_by_clients(
-                    report, self.name, name, backoff=expect.backoff, recovery_s=recovery_s, attempts=attempts
-                )
-        return unmet
 
     def reset_counts(self) -> None:
         """Have the ordinals and counts of all rules begin anew; those are expected that there are now."""
@@ -287,6 +289,19 @@ class RunningProxy:
         self._services.bus.publish(ProxyStopped(proxy=self.name, connections=self.accepted, faults=faults))
         self._rest.cancel()
         self._services.poller.yield_soon = True
+
+
+def unmet(proxy: str, expected: Mapping[str, Expect], stats: Stats, report: RetryReport | None) -> list[str]:
+    """What is not as expected of a proxy's rules, each as a sentence; of clients, if there is a report of them."""
+    found = stats.unmet(proxy, {rule: (expect.min, expect.max) for rule, expect in expected.items()})
+    for rule, expect in expected.items():
+        if report is not None and expect.is_of_clients:
+            recovery_s = expect.recovery.max if expect.recovery is not None else None
+            attempts = (expect.attempts.min, expect.attempts.max) if expect.attempts is not None else (None, None)
+            found += unmet_by_clients(
+                report, proxy, rule, backoff=expect.backoff, recovery_s=recovery_s, attempts=attempts
+            )
+    return found
 
 
 def _injects(rule: BaseRule) -> bool:

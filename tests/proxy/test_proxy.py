@@ -283,6 +283,25 @@ async def test_what_a_rule_that_is_gone_was_expected_to_do(server: str) -> None:
         assert its.manager.unmet() == []
 
 
+async def test_what_a_proxy_that_is_gone_was_expected_to_do(server: str) -> None:
+    """It is still expected, of the next of its name too; until its counts begin anew."""
+    expecting = {**CUT, "when": {"nth": 1}, "expect": {"min": 1}}
+    unmet = ['p: "cut" injected 0 faults, expected at least 1']
+    async with managed({"proxies": {"p": at(server, expecting), "q": at(server)}}) as its:
+        await its.edit(q=at(server))
+        assert its.manager.unmet() == unmet
+        await its.edit(p=at(server), q=at(server))
+        assert its.manager.unmet() == unmet
+        await its.edit(q=at(server))
+        its.manager.reset_counts("p")
+        assert its.manager.unmet() == []
+        await its.edit(p=at(server, expecting))
+        assert its.manager.unmet() == unmet
+        await its.edit(q=at(server))
+        its.manager.reset_counts()
+        assert its.manager.unmet() == []
+
+
 # ---- keepalive -------------------------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,11 @@
 
 from pydantic import BaseModel
 
-from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.messages import Request, Response
+from faultproxy.control.http.proxies import running
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.events.types import CountersReset
-from faultproxy.units import quote
 
 
 class CountersOf(BaseModel):
@@ -20,11 +20,8 @@ def routes(manager: Manager) -> tuple[Route, ...]:
 
     async def reset(request: Request) -> Response:
         proxy = request.query.get("proxy")
-        if proxy is not None and proxy not in manager.proxies:
-            raise HttpProblem(404, "Not Found", f"there is no proxy {quote(proxy)}")
-        names = list(manager.proxies) if proxy is None else [proxy]
-        for name in names:  # between two clients: there is no checkpoint
-            manager.proxies[name].reset_counts()
+        names = list(manager.proxies) if proxy is None else [running(manager, proxy).name]
+        manager.reset_counts(*([] if proxy is None else names))
         manager.bus.publish(CountersReset(proxy=proxy, source="api"))
         return Response.json({"proxies": names})
 
