@@ -1,5 +1,7 @@
 """GET /v1/status, /live and /ready: how the whole stands."""
 
+from datetime import UTC, datetime
+
 import trio
 from pydantic import BaseModel
 
@@ -26,6 +28,8 @@ class Status(BaseModel):
     """An id of this run alone, which the log has too."""
     seed: int
     """What all draws are made from."""
+    time: datetime
+    """By the clock of this host, which those of events are by."""
     uptime_s: float
     workers: int
     """Processes that carry bytes."""
@@ -54,6 +58,7 @@ def routes(manager: Manager) -> tuple[Route, ...]:
             "version": __version__,
             "run": manager.run_id,
             "seed": manager.seed,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "uptime_s": round(trio.current_time() - manager.started_at, 3),
             "workers": 1,
             "file": str(manager.file) if manager.file is not None else None,

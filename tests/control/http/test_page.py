@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import httpx
@@ -281,6 +281,23 @@ def test_windows_and_outages_are_seen(browser: Browser, tmp_path: Path) -> None:
         expect(page.locator("#timeline-readout")).to_contain_text("p: 1 attempt")
         line.hover(position={"x": 600, "y": 12})
         expect(page.locator("#timeline-readout")).to_contain_text(re.compile(r"^\d\d:\d\d:\d\d"))
+
+
+def test_a_browser_whose_clock_is_wrong_shows_the_same(browser: Browser, tmp_path: Path) -> None:
+    """What happened now is on the time line, although it is an hour later there than here."""
+    with scene(browser, tmp_path, COLD_START) as its:
+        its.page.clock.install(time=time() - 3600)
+        its.page.reload()
+        its.ask()
+        expect(its.page.get_by_role("region", name="Faults", exact=True)).to_contain_text("p#1")
+        line = its.page.get_by_role("img", name=re.compile("Attempts, faults and outages"))
+        line.focus()
+        its.page.keyboard.press("End")
+        for _ in range(60):
+            if "1 attempt" in its.page.locator("#timeline-readout").inner_text():
+                break
+            its.page.keyboard.press("ArrowLeft")
+        expect(its.page.locator("#timeline-readout")).to_contain_text("p: 1 attempt, 1 fault")
 
 
 def test_the_configuration_is_edited(browser: Browser, tmp_path: Path) -> None:

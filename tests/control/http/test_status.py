@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ async def test_how_the_whole_stands(server: str, tmp_path: Path) -> None:
             assert await stream.receive_some() == b"hi"
             answer = (await client.get("/v1/status")).json()
         assert 0 < answer.pop("uptime_s") < 30
+        assert abs(datetime.fromisoformat(answer.pop("time")) - datetime.now(UTC)) < timedelta(seconds=30)
         assert answer == {
             "version": __version__,
             "run": its.manager.run_id,

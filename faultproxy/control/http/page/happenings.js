@@ -20,6 +20,7 @@ const recent = [];
 /** Take what happened before the page was opened, then what happens. */
 export async function listen() {
   let last = null;
+  while (!state.status) await new Promise((done) => setTimeout(done, 50)); // the server's clock is known then
   for (;;) {
     try {
       const before = await get(`v1/events?${ASKED}&limit=${MOST_BEFORE}`);
@@ -57,7 +58,6 @@ function receive(events) {
     } else if (name === "config.loaded" || name === "config.rejected") statusIsOld();
   }
   if (faults.length) {
-    state.fed += faults.length;
     recent.push(...faults.filter((one) => !one.isDry).slice(-MOST_FEED));
     recent.splice(0, Math.max(0, recent.length - MOST_FEED));
     state.feed = [...faults.reverse(), ...state.feed].slice(0, MOST_FEED);

@@ -11,12 +11,10 @@ export const state = {
   status: null,
   proxies: [],
   connections: [],
-  closed: [],
   lostSince: null,
   wantsToken: false,
   dropped: 0,
   feed: [],
-  fed: 0,
   held: null,
   etag: null,
   filter: { proxy: "", rule: "", fault: "", client: "" },
@@ -35,6 +33,7 @@ export const samples = new Map();
 let draw = () => {};
 let drawn = 0;
 let isDue = false;
+let seen = null;
 
 /** Have the page drawn by this function, whenever something changes. */
 export function drawWith(draws) {
@@ -53,6 +52,14 @@ export function changed(isUrgent = true) {
     drawn = performance.now();
     draw();
   }), wait);
+}
+
+/** How far the server's clock is ahead; an answer takes a while, so what is below two seconds is none. */
+function skewOf(status) {
+  if (status === seen) return state.skewMs;
+  seen = status;
+  const skew = Date.parse(status.time) - Date.now();
+  return Math.abs(skew) > 2000 ? skew : 0;
 }
 
 /** The server's clock now, in milliseconds. */
@@ -101,8 +108,9 @@ export function statusIsOld() {
 export async function refresh() {
   const started = performance.now();
   try {
-    const [{ value: proxies, etag }, connections] = await Promise.all([ask("GET", "v1/proxies"), get("v1/connections?state=open&limit=200")]);
     if (polls++ % 5 === 0 || state.lostSince) state.status = await get("v1/status");
+    state.skewMs = skewOf(state.status);
+    const [{ value: proxies, etag }, connections] = await Promise.all([ask("GET", "v1/proxies"), get("v1/connections?state=open&limit=200")]);
     state.lostSince = null;
     state.wantsToken = false;
     state.etag = etag;
