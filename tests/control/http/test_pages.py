@@ -14,6 +14,7 @@ from faultproxy.addresses import UnixAddress
 from tests.managing import at, managed
 
 MOST_BYTES = 200_000
+MOST_BYTES_OF_A_PICTURE = 150_000
 TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript"}
 
 
@@ -89,3 +90,10 @@ def test_libraries_are_as_their_authors_publish_them() -> None:
 def test_the_page_is_small() -> None:
     """All of it together, licences included, as it lies in the wheel."""
     assert sum(path.stat().st_size for path in folder().rglob("*") if path.is_file()) < MOST_BYTES
+
+
+def test_pictures_are_small() -> None:
+    """Those of the docs, which scripts/pictures takes."""
+    pictures = list((Path(__file__).parents[3] / "docs").glob("page-*.png"))
+    assert len(pictures) == 3
+    assert max(path.stat().st_size for path in pictures) < MOST_BYTES_OF_A_PICTURE
