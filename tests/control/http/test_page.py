@@ -214,7 +214,7 @@ def test_a_connection_tells_its_story(browser: Browser, tmp_path: Path, *, by_ke
         expect(story).not_to_be_visible()
         its.page.goto(f"{its.url}#connection/p%233")
         expect(its.page.get_by_role("dialog", name="p#3")).to_contain_text("cold start did not match")
-        its.press(its.page.get_by_role("button", name="Close"), by_keyboard=by_keyboard)
+        its.press(its.page.get_by_role("button", name="Close", exact=True), by_keyboard=by_keyboard)
         expect(its.page.get_by_role("dialog")).to_have_count(0)
 
 
