@@ -188,6 +188,8 @@ class Wire:
 def _check(head: h11.Request) -> None:
     if not head.http_version.startswith(b"1."):
         raise Unanswerable.because(505, "this is HTTP/1.1")
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in head.headers}:  # RFC 9112, section 6.1
+        raise Unanswerable.because(400, "Content-Length and Transfer-Encoding differ about the body; send one of them")
     length = next((int(value) for name, value in head.headers if name == b"content-length"), 0)
     if length > LONGEST_BODY:
         raise _too_large()

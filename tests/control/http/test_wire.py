@@ -117,6 +117,8 @@ class TestRefusals:
             POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nsecret",
             POST + b"Transfer-Encoding: chunked\r\n\r\nsecret\r\n",
             POST + b"Transfer-Encoding: secret\r\n\r\n",
+            POST
+            + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /secret HTTP/1.1\r\nHost: a\r\n\r\n",
         ],
     )
     async def test_what_is_no_request_is_told_so(self, data: bytes) -> None:
