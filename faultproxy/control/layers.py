@@ -41,7 +41,10 @@ class Layers:
         Proxies that do not change stay the objects that they were, so that what compares them has little to do.
         """
         now = self.config.proxies
-        proxies = {name: now[name] if now.get(name) == proxy else proxy for name, proxy in config.proxies.items()}
+        proxies = {
+            name: before if (before := now.get(name)) is not proxy and before == proxy else proxy
+            for name, proxy in config.proxies.items()
+        }
         return replace(self, config=config.model_copy(update={"proxies": proxies}))
 
     def with_proxies(self, proxies: Mapping[str, ProxyConfig]) -> "Layers":

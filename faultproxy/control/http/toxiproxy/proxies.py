@@ -59,9 +59,15 @@ class ToxicProxies:
             "toxics": self._toxics.show_all(name),
         }
 
-    def show_all(self) -> dict[str, Shown]:
+    async def show_all(self) -> dict[str, Shown]:
         """All proxies by their names, in order."""
-        return {name: self.show(name) for name in sorted(self._manager.config.proxies)}
+        found = {}
+        for number, name in enumerate(sorted(self._manager.config.proxies), start=1):
+            if name in self._manager.config.proxies:  # it may be gone by now
+                found[name] = self.show(name)
+            if number % _MANY == 0:
+                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
+        return found
 
     async def create(self, body: ProxyBody) -> Shown:
         """A new proxy."""
@@ -146,14 +152,15 @@ class ToxicProxies:
         def edit(layers: Layers) -> Layers:
             if isinstance(built, ConfigError):
                 raise built
+            proxies = dict(layers.config.proxies)
             for body, place, made in zip(bodies, places, built, strict=True):
                 name = body.name or ""
-                config = layers.config.proxies.get(name)
+                config = proxies.get(name)
                 if config is None or str(config.upstream) != body.upstream or not self._is_at(name, config, place):
-                    layers = put_proxy(name, made)(layers)
+                    proxies[name] = made
                     put.append(body)
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
-            return layers
+            return layers.with_proxies(proxies)
 
         await self._apply(edit, replaced, places[0][1])
         for body in put:

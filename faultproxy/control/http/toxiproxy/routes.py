@@ -91,7 +91,7 @@ class _Calls:
         return Response.json({"proxies": shown or None}, 201)
 
     async def list_proxies(self, _: Request) -> Response:
-        return Response.json(self._proxies.show_all())
+        return Response.json(await self._proxies.show_all())
 
     async def create_proxy(self, request: Request) -> Response:
         body = bodies.proxy(bodies.read(request.body))
