@@ -88,7 +88,7 @@ class ApiClient:
             data = answer.read(_LONGEST)
             kind = answer.getheader("content-type", "")
             if answer.status >= 300:
-                raise _refusal(answer.status, data, name)
+                raise self._refusal(answer.status, data, name)
             if "json" not in kind:
                 return data.decode(errors="replace") if data else None
             return self._parse(data)
@@ -97,7 +97,7 @@ class ApiClient:
         """The data of each event as it comes, after its kind, until the API ends the stream. Raises as ask() does."""
         with self._answer("GET", "/v1/events", query, {"accept": "text/event-stream"}, None, _EVENT_S) as answer:
             if answer.status >= 300:
-                raise _refusal(answer.status, answer.read(_LONGEST), "body")
+                raise self._refusal(answer.status, answer.read(_LONGEST), "body")
             kind, data = "message", list[str]()
             while line := answer.readline(_LONGEST):
                 field, _, value = line.decode(errors="replace").rstrip("\r\n").partition(":")
@@ -135,6 +135,18 @@ class ApiClient:
         finally:
             connection.close()
 
+    def _refusal(self, status: int, data: bytes, name: str) -> ApiRefused:
+        """What the API says about why not."""
+        try:
+            problem = json.loads(data)
+            lines = [str(line) for line in problem.get("errors", ())]
+            text = str(problem.get("detail") or problem.get("title") or problem.get("error") or "")
+        except (ValueError, RecursionError, AttributeError, TypeError):
+            lines, text = [], ""
+        named = [f"{name}{line.removeprefix('body')}" if line.startswith("body:") else line for line in lines]
+        otherwise = f"{self.address} answers {status}, and not as the API of faultproxy does"
+        return ApiRefused(status, named or [text or otherwise])
+
     def _why(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"the API at {self.address} does not answer"
@@ -171,15 +183,3 @@ class _Connection(http.client.HTTPConnection):
 def segment(name: str) -> str:
     """A name as a part of a path."""
     return quote(name, safe="")
-
-
-def _refusal(status: int, data: bytes, name: str) -> ApiRefused:
-    """What the API says about why not."""
-    try:
-        problem = json.loads(data)
-        lines = [str(line) for line in problem.get("errors", ())]
-        text = str(problem.get("detail") or problem.get("title") or problem.get("error") or "")
-    except (ValueError, RecursionError, AttributeError, TypeError):
-        lines, text = [], ""
-    named = [f"{name}{line.removeprefix('body')}" if line.startswith("body:") else line for line in lines]
-    return ApiRefused(status, named or [text or f"the API answers {status}"])

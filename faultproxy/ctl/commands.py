@@ -6,8 +6,7 @@ Exit codes: 0 done; 1 the API cannot be reached, or refuses; 2 what was asked fo
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,8 +79,12 @@ class Session:
         try:
             shown = table(answer)
         except (KeyError, TypeError, AttributeError, IndexError):
-            raise CannotReach(f"what listens at {self.address} answers as no API of this version does") from None
+            raise self.not_ours() from None
         _console().print(shown)
+
+    def not_ours(self) -> CannotReach:
+        """Why an answer cannot be shown."""
+        return CannotReach(f"what listens at {self.address} answers as no API of this version does")
 
 
 def _session(context: click.Context) -> Session:
@@ -254,8 +257,13 @@ def _rule_remove(session: Session, proxy: str, name: str) -> None:
 
 def _switch(session: Session, proxies: tuple[str, ...], *, enabled: bool) -> None:
     body = json.dumps({"enabled": enabled}).encode()
-    answers = [session.client.ask("PATCH", f"/v1/proxies/{segment(proxy)}", body) for proxy in proxies]
-    session.show(answers, tables.proxies)
+    answers: list[Any] = []
+    try:
+        for proxy in proxies:
+            answers.append(session.client.ask("PATCH", f"/v1/proxies/{segment(proxy)}", body))  # noqa: PERF401  # see below
+    finally:  # what was done is said, also before why the rest was not
+        if answers:
+            session.show(answers, tables.proxies)
 
 
 @_command(ctl, "enable", "Have proxies listen again.")
@@ -333,23 +341,25 @@ def _release(session: Session, connection: str) -> None:
 )
 def _events(session: Session, *, follow: bool, since: int | None, limit: int, **filters: str | None) -> None:
     """Print the last events, a line each; with --json, an object a line."""
-    answer = session.client.ask("GET", "/v1/events", query={**filters, "since": since, "limit": limit})
+    try:
+        _print_events(session, {**filters, "since": since, "limit": limit}, filters if follow else None)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+
+
+def _print_events(session: Session, past: Mapping[str, Any], coming: Mapping[str, Any] | None) -> None:
+    answer = session.client.ask("GET", "/v1/events", query=past)
     try:
         found, last = list(answer["events"]), answer["last"]
     except (KeyError, TypeError):
-        raise CannotReach(f"what listens at {session.address} answers as no API of this version does") from None
-    with suppress(KeyboardInterrupt) if follow else nullcontext():
-        for one in found:
-            _print_event(session, one)
-        if follow:
-            for one in _following(session, {**filters, "since": last}):
-                _print_event(session, one)
-
-
-def _following(session: Session, query: dict[str, Any]) -> Iterator[Any]:
-    for kind, data in session.client.events(query):
-        one = json.loads(data)
-        yield {"event": kind, **one} if isinstance(one, dict) else {"event": kind}
+        raise session.not_ours() from None
+    for one in found:
+        _print_event(session, one)
+    if coming is not None:
+        for kind, data in session.client.events({**coming, "since": last}):
+            one = json.loads(data)
+            _print_event(session, {"event": kind, **one} if isinstance(one, dict) else {"event": kind})
 
 
 def _print_event(session: Session, one: Any) -> None:
@@ -373,8 +383,10 @@ def _print_config(session: Session) -> None:
     answer = session.client.ask("GET", "/v1/config", accept="application/json" if session.as_json else _YAML)
     if session.as_json:
         session.show(answer, tables.status)
-    else:
+    elif isinstance(answer, str):
         click.echo(answer, nl=False)
+    else:
+        raise session.not_ours()
 
 
 @_command(config, "put", "Run this file instead.")

@@ -107,10 +107,10 @@ class TestAnswers:
         [
             (b'{"title": "No", "detail": "not so"}', "not so"),
             (b'{"error": "proxy not found", "status": 404}', "proxy not found"),
-            (b"<html>", "the API answers 404"),
-            (b"[]", "the API answers 404"),
-            (b'{"errors": 1}', "the API answers 404"),
-            (b"[" * 100_000, "the API answers 404"),
+            (b"<html>", ""),
+            (b"[]", ""),
+            (b'{"errors": 1}', ""),
+            (b"[" * 100_000, ""),
         ],
         ids=range(6),
     )
@@ -118,7 +118,7 @@ class TestAnswers:
         """A proxy in between may answer in its own way."""
         with Server(answering("404 Not Found", body)) as server, pytest.raises(ApiRefused) as refused:
             client_of(server.address).ask("GET", "/")
-        assert refused.value.lines == [text]
+        assert refused.value.lines == [text or f"{server.address} answers 404, and not as the API of faultproxy does"]
 
 
 class TestNoAnswer:

@@ -136,6 +136,9 @@ class TestChanging:
         with pytest.raises(ConnectionRefusedError):
             connect(scene.proxy.address("p"))
         assert scene.json("enable", "p")[0]["state"] == "open"
+        result = scene.run("enable", "p", "q", "p", code=1)
+        assert "open" in result.stdout  # what was done before it was refused is shown
+        assert result.stderr == 'there is no proxy "q"\n'
         connect(scene.proxy.address("p")).close()
         scene.upstream.accept().close()
 
