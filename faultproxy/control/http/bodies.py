@@ -41,6 +41,8 @@ def _read_yaml(text: str) -> Any:
 
 
 def _tree(text: str) -> Node:
+    if not text.strip():
+        raise _problem(f"{NAME}: is empty; send YAML")
     if len(text) > LARGEST_FILE:
         raise _problem(f"{NAME}: is larger than 1 MiB of YAML; send less, or JSON")
     try:

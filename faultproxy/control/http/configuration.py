@@ -200,11 +200,14 @@ class _Asked:
         self.seed = _number(query, "seed", 0, 2**63 - 1) if "seed" in query else None
         self._says = os.fsencode(query.get("says", ""))
         self._connections = _number(query, "connections", 1, _MOST_FORECASTS) if "connections" in query else 20
+        client = query.get("client", "127.0.0.1")
         try:
             self._at_s = parse_duration(query.get("at", "0s"))
-            address = ip_address(query.get("client", "127.0.0.1"))
-        except (PydanticCustomError, ValueError) as error:
-            raise HttpProblem(400, "Bad Request", f"the query is not right: {error}") from None
+            address = ip_address(client)
+        except PydanticCustomError as error:
+            raise HttpProblem(400, "Bad Request", f"at: {error}") from None
+        except ValueError:
+            raise _bad_query("client", client, "an IP address") from None
         mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         self._client = str(mapped or address)
 

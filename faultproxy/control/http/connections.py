@@ -1,5 +1,6 @@
 """GET /v1/connections: who is connected, what the rules said to each, and a fault by hand into one that is open."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
@@ -9,10 +10,12 @@ import trio
 from pydantic import BaseModel, Field, create_model
 
 from faultproxy.addresses import host_port
-from faultproxy.config.loader import ConfigError, build
+from faultproxy.config.loader import ConfigError, build_proxy
+from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.record import ConnectionRecord
-from faultproxy.control.http.bodies import body
+from faultproxy.control.edits import NAME
+from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.events.types import log_fields
@@ -26,6 +29,7 @@ from faultproxy.units import quote
 
 _MOST = 1_000
 _BATCH = 256
+_OF_RULE = re.compile(r"proxies\.p\.rules\[0\](\.|: )")
 _OF_CONNECTION = frozenset({"proxy", "connection", "client", "upstream", "injected"})
 
 
@@ -176,7 +180,8 @@ def _name(request: Request) -> tuple[str, int]:
     text = request.parameters["connection"]
     proxy, mark, number = text.rpartition("#")
     if not (mark and number.isascii() and number.isdigit() and len(number) <= 16):
-        raise HttpProblem(404, "Not Found", f"{quote(text)} is no connection; write one such as redis%2317")
+        text = f"{quote(text)} is no connection; write one such as redis#17, which is redis%2317 in a path"
+        raise HttpProblem(404, "Not Found", text)
     return proxy, int(number)
 
 
@@ -207,18 +212,17 @@ def _to_inject(registry: Registry, proxy: str, number: int) -> Connection:
 
 def _faults(request: Request) -> Sequence[Fault]:
     """The faults that a body asks for, validated as those of a rule are. Raises HttpProblem."""
-    value = body(request)
-    if not isinstance(value, dict):
+    given = plant(tree(request))
+    if not isinstance(given.value, dict):
         raise _no_fault('the body is not a mapping; write {"reset": {"to": "client"}}')
-    rule = {"name": "by hand", **value}
+    rule = Node(given.place, {"name": plant("by hand"), **given.value}, keys=given.keys)
+    proxy = {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}
     try:
-        config = build({"proxies": {"p": {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}}})
+        rules: Sequence[BaseRule] = build_proxy("p", proxy, name=NAME).rules
     except ConfigError as error:
-        errors = (text.removeprefix("proxies.p.rules[0]").removeprefix(".").removeprefix(": ") for text in error.errors)
-        raise _no_fault(*errors) from None
-    rules: Sequence[BaseRule] = config.proxies["p"].rules
+        raise _no_fault(*(_OF_RULE.sub("", text, 1) for text in error.errors)) from None
     faults = rules[0].faults
-    others = sorted(value.keys() - {fault.key for fault in faults})
+    others = sorted(given.value.keys() - {fault.key for fault in faults})
     wrong = [f"{key} is of a rule, and this is a fault by hand; remove it" for key in others]
     for fault in faults:
         if isinstance(fault, Connect | ConnectDelay):

@@ -37,6 +37,7 @@ def test_all_else_is_json(kind: str | None) -> None:
     [
         (b'{"a": 1,\n "b" 2}', None, "body:2:6: this is not JSON: Expecting ':' delimiter"),
         (b"", None, "body: is empty; send JSON, or YAML with Content-Type: application/yaml"),
+        (b" \n", YAML, "body: is empty; send YAML"),
         (b"{\xff}", None, "body: byte 2 is not UTF-8; send UTF-8"),
         (b'{"a": NaN}', None, "body: NaN is not JSON; write a number"),
         (b'{"a": {"b": 1, "b": 2}}', None, 'body: "b" stands twice in one object; write it once'),
@@ -49,7 +50,7 @@ def test_all_else_is_json(kind: str | None) -> None:
         (b"[" + b"0," * 200_000 + b"0]", None, "body: holds more than 200000 values; send fewer"),
         (b"[" + b"9" * 5000 + b"]", None, "body: holds a number that is too long; write a shorter one"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_cannot_be_read_says_where(data: bytes, kind: str | None, error: str) -> None:
     """And what would be right."""

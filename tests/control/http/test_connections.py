@@ -10,7 +10,7 @@ import trio
 
 from faultproxy.control.http.connections import Story, Summaries
 from faultproxy.events.types import ConnectionClosed, FaultInjected, ProxyStopped
-from tests.control.http.asking import Asking, asking
+from tests.control.http.asking import YAML, Asking, asking
 from tests.managing import ask, read_exactly
 from tests.network import need_syn_interception
 
@@ -237,6 +237,18 @@ async def test_what_is_no_fault_by_hand(body: object, error: str) -> None:
         assert answer.status_code == 422
         assert answer.json()["errors"][0].startswith(error)
         await talk(client)
+
+
+async def test_what_is_wrong_in_yaml_has_its_place() -> None:
+    """As in a file."""
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        answer = await it.api.post("/v1/connections/p%231/faults", content="reset: {to: moon}", headers=YAML)
+        assert answer.json()["errors"] == [
+            'body:1:13: reset.to: "moon" is not one of the choices; write client, server or both'
+        ]
+        answer = await it.api.post("/v1/connections/p%231/faults", content="rset:", headers=YAML)
+        assert answer.json()["errors"] == ['body:1:1: rset: "rset" is not a key here; write reset']
 
 
 async def test_a_proxy_that_is_gone() -> None:
