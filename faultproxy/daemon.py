@@ -94,6 +94,7 @@ async def _obey(
             if watched is not None:
                 watched.look_now()
         elif number == SIGUSR1:
-            manager.publish_status()
+            for proxy in manager.proxies.values():
+                manager.bus.publish(proxy.status())
         else:
             next(waiting, scopes[-1]).cancel()

@@ -102,11 +102,6 @@ class Manager:
         """How many connections each rule of a proxy matched; rules that an edit has removed are not in it."""
         return self.proxies[name].matched if name in self.proxies else {}
 
-    def publish_status(self) -> None:
-        """Report how each proxy stands now."""
-        for proxy in self.proxies.values():
-            self.bus.publish(proxy.status())
-
     def unmet(self, report: RetryReport | None = None) -> list[str]:
         """What is not as the rules' ``expect`` says, each as a sentence; of clients, if there is a report of them.
 

@@ -70,7 +70,7 @@ async def test_debug_events() -> None:
     assert not bus.wants(ConnectionOpened)
 
 
-def test_every_event_can_be_sent() -> None:
+async def test_every_event_can_be_sent() -> None:
     """Its JSON is its line, with its number before."""
     bus, its = feed()
     for event in SAMPLES.values():
@@ -78,7 +78,7 @@ def test_every_event_can_be_sent() -> None:
     assert all(json.loads(entry.json)["event"] == entry.event.name for entry in its.latest())
 
 
-def test_filters() -> None:
+async def test_filters() -> None:
     """All that are given must hold; an event that has no such field does not."""
     bus, its = feed()
     for event in (FAULT, replace(FAULT, rule=None, source="api"), replace(FAULT, proxy="web")):
