@@ -1,11 +1,13 @@
 """A page that stays open under 1,000 faults a second: how much memory it holds, and how fast it answers.
 
-Prints a line now and then. Ends with 1 if it held 100 MB or more, or took longer than two seconds to answer a click.
+Prints a line now and then. Ends with 1 if it held 100 MB or more, took longer than two seconds to answer a click,
+found the API lost or had an error.
 """
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -34,7 +36,7 @@ def hammer(address: Address, stop: Event) -> None:
             client.recv(1)
 
 
-def look(page: Page, session: CDPSession, started: float) -> bool:
+def look(page: Page, session: CDPSession, started: float, errors: Sequence[str]) -> bool:
     """Click, measure, print; whether it is well."""
     before = monotonic()
     page.get_by_role("button", name="Hold").click()
@@ -48,7 +50,9 @@ def look(page: Page, session: CDPSession, started: float) -> bool:
         f"{monotonic() - started:5.0f} s: {rate} faults/s, {held / 1e6:.1f} MB, a click took {took_s * 1000:.0f} ms",
         flush=True,
     )
-    return bool(held < MOST_BYTES and took_s < MOST_S)
+    lost = page.get_by_role("alert").all_inner_texts()
+    print(*lost, *errors, sep="\n", end="\n" if lost or errors else "", flush=True)
+    return bool(held < MOST_BYTES and took_s < MOST_S and not lost and not errors)
 
 
 def main(seconds: float) -> bool:
@@ -64,6 +68,8 @@ def main(seconds: float) -> bool:
         )
         page = stack.enter_context(chromium()).new_page()
         expect.set_options(timeout=60_000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto("about:blank")
         while page.url == "about:blank":
             with suppress(Exception):  # it is not there yet
@@ -77,7 +83,7 @@ def main(seconds: float) -> bool:
             is_well = True
             while monotonic() - started < seconds:
                 page.wait_for_timeout(REST_S * 1000)
-                is_well &= look(page, session, started)
+                is_well &= look(page, session, started, errors)
         finally:
             stop.set()
             for each in hammers:
