@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -450,6 +451,22 @@ def test_it_says_that_the_api_is_lost_and_comes_back(browser: Browser, tmp_path:
                 page.get_by_role("region", name="Faults", exact=True).get_by_role("link", name="p#1")
             ).to_be_visible()
         page.close()
+
+
+def test_it_says_that_the_api_hangs(browser: Browser, tmp_path: Path) -> None:
+    """An API that takes a request and never answers is lost too; what happened meanwhile is shown when it goes on."""
+    with scene(browser, tmp_path, COLD_START) as its:
+        expect(its.page.get_by_role("article", name="p")).to_be_visible()
+        its.proxy.signal(signal.SIGSTOP)
+        try:
+            expect(its.page.get_by_role("alert")).to_contain_text("The API does not answer")
+        finally:
+            its.proxy.signal(signal.SIGCONT)
+        expect(its.page.get_by_role("alert")).to_have_count(0)
+        its.ask()
+        expect(
+            its.page.get_by_role("region", name="Faults", exact=True).get_by_role("link", name="p#1")
+        ).to_be_visible()
 
 
 def test_what_others_say_is_text(browser: Browser, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 // below a path of another server.
 
 const TOKEN = "faultproxy-token";
+const PATIENCE_MS = 10_000;
+const SILENCE_MS = 40_000; // the stream has a heartbeat every 15 s
 
 /** Why the API refused something; its errors are the lines that the command line would print. */
 export class Problem extends Error {
@@ -24,14 +26,14 @@ function headersOf(extra) {
   return token ? { authorization: `Bearer ${token}`, ...extra } : extra;
 }
 
-async function send(method, path, { body, type = "application/json", headers = {}, signal } = {}) {
+async function send(method, path, { body, type = "application/json", headers = {}, signal = AbortSignal.timeout(PATIENCE_MS) } = {}) {
   const isRaw = body === undefined || typeof body === "string";
   const sent = { ...headers, ...(body === undefined ? {} : { "content-type": type }) };
   try {
     const options = { method, headers: headersOf(sent), body: isRaw ? body : JSON.stringify(body), signal };
     return await fetch(path, options);
-  } catch (error) {
-    throw error.name === "AbortError" ? error : new Lost("the API does not answer");
+  } catch {
+    throw new Lost("the API does not answer");
   }
 }
 
@@ -62,11 +64,12 @@ export const segment = encodeURIComponent;
  */
 export async function follow(path, last, receive, dropped) {
   for (let wait = 250; ; wait = Math.min(wait * 2, 4000)) {
+    const ends = new AbortController();
     try {
       const headers = { accept: "text/event-stream", ...(last ? { "last-event-id": last } : {}) };
-      const answer = await send("GET", path, { headers });
+      const answer = await send("GET", path, { headers, signal: ends.signal });
       if (answer.ok) {
-        for await (const frames of read(answer.body.getReader())) {
+        for await (const frames of read(answer.body.getReader(), ends)) {
           wait = 250;
           last = frames.findLast((frame) => frame.id)?.id ?? last;
           const events = frames.filter((frame) => frame.name !== "dropped");
@@ -75,18 +78,19 @@ export async function follow(path, last, receive, dropped) {
         }
       }
     } catch (error) {
-      if (!(error instanceof Lost || error instanceof TypeError)) throw error;
+      if (!ends.signal.aborted && !(error instanceof Lost || error instanceof TypeError)) reportError(error);
     }
     await new Promise((done) => setTimeout(done, wait));
   }
 }
 
-/** Frames of Server-Sent Events, as many at a time as came at once. */
-async function* read(reader) {
+/** Frames of Server-Sent Events, as many at a time as came at once; a stream that falls silent is aborted. */
+async function* read(reader, ends) {
   const decoder = new TextDecoder();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const silence = setTimeout(() => ends.abort(), SILENCE_MS);
+    const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
     const texts = (rest + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/);
     rest = texts.pop();

@@ -5,6 +5,7 @@ import { Lost, Problem, ask, get, segment } from "./api.js";
 export const SHOWN_S = 300;
 const MOST_SAMPLED = 200;
 export const POLL_MS = 1000;
+const MOST_POLL_MS = 5000;
 const DRAW_MS = 250;
 
 export const state = {
@@ -166,8 +167,8 @@ function sampleBytes(one) {
 /** Poll for ever; less often where an answer takes long, and not while nobody looks. */
 export async function poll() {
   for (;;) {
-    const took = document.hidden ? 0 : await refresh();
-    await new Promise((done) => setTimeout(done, Math.max(POLL_MS - took, 4 * took)));
+    const took = document.hidden ? 0 : await refresh().catch((error) => { reportError(error); return 0; });
+    await new Promise((done) => setTimeout(done, Math.min(MOST_POLL_MS, Math.max(POLL_MS - took, 4 * took))));
   }
 }
 
