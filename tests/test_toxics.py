@@ -375,6 +375,30 @@ async def test_reset_peer() -> None:
         await at_once.has_ended("ECONNRESET")
 
 
+@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+async def test_reset_peer_lets_nothing_pass(stream: str) -> None:
+    """Neither bytes nor their end: what the peer sees is the reset. The other way they pass."""
+    async with poisoned(toxic("reset_peer", stream, timeout=SLOW_MS)) as it:
+        joined = await it.join()
+        one, other = (joined.client, joined.server) if stream == "upstream" else (joined.server, joined.client)
+        await other.send_all(b"passes")
+        assert await read_exactly(one, 6) == b"passes"
+        await one.send_all(b"held")
+        await one.send_eof()
+        assert await end_of(other) == "ECONNRESET"
+
+
+async def test_reset_peer_that_is_removed() -> None:
+    """What was held goes on, and the connection stays."""
+    async with poisoned(toxic("reset_peer", timeout=FOR_EVER_MS)) as it:
+        joined = await it.join()
+        await joined.server.send_all(b"held")
+        assert await is_silent(joined.client)
+        await it.set()
+        assert await read_exactly(joined.client, 4) == b"held"
+        await joined.talk()
+
+
 async def test_noop() -> None:
     """It is there, and nothing happens."""
     async with poisoned() as it:

@@ -197,7 +197,8 @@ def _write(toxic: Toxic) -> dict[str, Any]:
             idle = {"idle": f"{given['timeout']}ms", "direction": way}
             return {"blackhole": {"direction": way}} | ({"close": {"after": idle}} if given["timeout"] else {})
         case "reset_peer":
-            return {"reset": {"after": {"time": f"{given['timeout']}ms", "direction": way}}}
+            stall = {"bandwidth": {"rate": "0B/s", "direction": way}} if given["timeout"] else {}
+            return stall | {"reset": {"after": {"time": f"{given['timeout']}ms", "direction": way}}}
         case "slicer":
             sizes = {"size": f"{given['average_size']}B", "jitter": f"{given['size_variation']}B"}
             return {"slice": sizes | {"pause": f"{given['delay']}us", "direction": way}}
@@ -222,8 +223,11 @@ def _read(faults: tuple[Fault, ...]) -> tuple[str, str | None, dict[str, int]]:
             return "timeout", one.direction, {"timeout": _count(idle)}
         case [Blackhole() as one]:
             return "timeout", one.direction, {"timeout": 0}
-        case [Reset(after=Trigger(time=float(time), direction=direction))]:
-            return "reset_peer", direction, {"timeout": _count(time)}
+        case [Reset(after=Trigger(time=float(time))) as one] | [
+            Reset(after=Trigger(time=float(time))) as one,
+            Bandwidth(),
+        ]:
+            return "reset_peer", one.after.direction, {"timeout": _count(time)}
         case [Slice() as one]:
             sizes = {"average_size": one.size, "size_variation": one.jitter}
             return "slicer", one.direction, sizes | {"delay": _count(one.pause, 1_000_000)}

@@ -159,6 +159,7 @@ LATENCY = {"latency": {"delay": "5ms", "direction": "upstream"}}
         {"reset": {"after": {"time": "5ms", "direction": "upstream"}}, "stop": False},
         {"reset": {"after": {"time": "5ms", "direction": "upstream"}}, "live": True},
         {"reset": {"after": "5ms"}, "live": True, "stop": False},
+        {"reset": {"after": {"time": "5ms", "direction": "upstream"}}, "live": True, "stop": False},
         {"reset": {"after": "5ms", "to": "client"}, "live": True, "stop": False},
         {"reset": {"after": "5B"}, "live": True, "stop": False},
         {"close": {"after": {"idle": "5s"}}, "live": True, "stop": False},
