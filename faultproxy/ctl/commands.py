@@ -6,7 +6,8 @@ Exit codes: 0 done; 1 the API cannot be reached, or refuses; 2 what was asked fo
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -341,25 +342,23 @@ def _release(session: Session, connection: str) -> None:
 )
 def _events(session: Session, *, follow: bool, since: int | None, limit: int, **filters: str | None) -> None:
     """Print the last events, a line each; with --json, an object a line."""
-    try:
-        _print_events(session, {**filters, "since": since, "limit": limit}, filters if follow else None)
-    except KeyboardInterrupt:
-        if not follow:
-            raise
-
-
-def _print_events(session: Session, past: Mapping[str, Any], coming: Mapping[str, Any] | None) -> None:
-    answer = session.client.ask("GET", "/v1/events", query=past)
+    answer = session.client.ask("GET", "/v1/events", query={**filters, "since": since, "limit": limit})
     try:
         found, last = list(answer["events"]), answer["last"]
     except (KeyError, TypeError):
         raise session.not_ours() from None
-    for one in found:
-        _print_event(session, one)
-    if coming is not None:
-        for kind, data in session.client.events({**coming, "since": last}):
-            one = json.loads(data)
-            _print_event(session, {"event": kind, **one} if isinstance(one, dict) else {"event": kind})
+    with suppress(KeyboardInterrupt) if follow else nullcontext():
+        for one in found:
+            _print_event(session, one)
+        if follow:
+            for one in _following(session, {**filters, "since": last}):
+                _print_event(session, one)
+
+
+def _following(session: Session, query: dict[str, Any]) -> Iterator[Any]:
+    for kind, data in session.client.events(query):
+        one = json.loads(data)
+        yield {"event": kind, **one} if isinstance(one, dict) else {"event": kind}
 
 
 def _print_event(session: Session, one: Any) -> None:
