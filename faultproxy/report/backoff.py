@@ -29,6 +29,7 @@ _GROWS = math.log(1.25)
 _SIGNIFICANT = 2.5
 _NO_JITTER, _SOME_JITTER, WIDE = 0.06, 0.18, 0.45
 _SAME, _AGREE = 0.06, 0.2
+_LINEAR = 0.06
 _LEAST_ALTERNATING = 5
 _LONGEST_JITTER, _LONGEST_OF_MANY = 1.5, 2.0  # full jitter makes e times the geometric mean; the line may be low
 
@@ -75,11 +76,10 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff
     if sum(point.gap_s <= _SAME_TIME_S for point in points) > 0.2 * len(points):
         return _unclear(waits, f"some attempts come at once and others do not: {_SEVERAL}")
     if len(points) < _LEAST_GAPS:
-        seen = f"{len(points)} wait{'' if len(points) == 1 else 's'}"
-        if len(points) == 1:
-            seen = f"one wait, of {points[0].gap_s:.3g} s,"
+        few = f"one wait, of {points[0].gap_s:.3g} s," if len(points) == 1 else f"{len(points)} waits"
         after = " after a first attempt that came at once" if first_at_once else ""
-        return _unclear(waits, f"{seen}{after} is too little to tell; let it fail more often", first_at_once)
+        what = "is too little" if len(points) == 1 else "are too few"
+        return _unclear(waits, f"{few}{after} {what} to tell; let it fail more often", first_at_once)
     why_not, fit = _judge(points, episodes)
     if why_not is not None:
         return _unclear(waits, why_not, first_at_once, fit.spread)
@@ -159,7 +159,7 @@ def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tup
         return f"{n} waits vary too much to tell; let it fail more often", fit
     if fit.spread > WIDE and not has_many:
         return f"{n} waits vary as by full jitter, or as those of {_SEVERAL}; let it fail in several episodes", fit
-    if fit.slope and n > _LEAST_GAPS and fit.spread > 0.02 and _is_linear(points):
+    if fit.slope and n > _LEAST_GAPS and fit.spread > 0.02 and _is_linear(points, fit):
         return "its waits grow by the same amount each time, not by a factor", fit
     return None, fit
 
@@ -255,17 +255,25 @@ def _repeats(points: Sequence[_Point], fit: _Fit) -> bool:
     return False
 
 
-def _is_linear(points: Sequence[_Point]) -> bool:
-    """Whether the waits themselves are on a rising straight line, closely."""
-    n = len(points)
-    mean_number = sum(point.number for point in points) / n
-    mean_s = sum(point.gap_s for point in points) / n
-    variation = sum((point.number - mean_number) ** 2 for point in points)
-    if not variation:
-        return False
-    slope_s = sum((point.number - mean_number) * point.gap_s for point in points) / variation
-    expected = [mean_s + slope_s * (point.number - mean_number) for point in points]
-    return all(abs(point.gap_s - its) <= max(0.05 * its, _SLACK_S) for point, its in zip(points, expected, strict=True))
+def _is_linear(points: Sequence[_Point], fit: _Fit) -> bool:
+    """Whether the waits themselves are on a rising straight line, and much closer to it than to this fit.
+
+    The line is that of the least relative deviations: each wait weighs as much as any other.
+    """
+    weights = [1 / _floored(point).gap_s ** 2 for point in points]
+    whole = sum(weights)
+    mean_number = sum(weight * point.number for weight, point in zip(weights, points, strict=True)) / whole
+    mean_s = sum(weight * point.gap_s for weight, point in zip(weights, points, strict=True)) / whole
+    by_number = [weight * (point.number - mean_number) for weight, point in zip(weights, points, strict=True)]
+    slope_s = sum(by * point.gap_s for by, point in zip(by_number, points, strict=True)) / sum(
+        by * point.number for by, point in zip(by_number, points, strict=True)
+    )
+    strays = 0.0
+    for point in points:
+        stray_s = abs(point.gap_s - mean_s - slope_s * (point.number - mean_number))
+        strays += (stray_s / _floored(point).gap_s) ** 2 if stray_s > _SLACK_S else 0.0
+    spread = math.sqrt(strays / (len(points) - 2))
+    return spread < _LINEAR and spread < 0.5 * fit.spread
 
 
 def _floored(point: _Point) -> _Point:

@@ -44,11 +44,12 @@ def test_a_first_retry_at_once() -> None:
     ("gaps", "why"),
     [
         ([1.0], "one wait, of 1 s, is too little to tell"),
-        ([1.0, 2.0], "2 waits is too little to tell"),
+        ([1.0, 2.0], "2 waits are too few to tell"),
         ([0.001, 2.0], "one wait, of 2 s, after a first attempt that came at once is too little to tell"),
         ([1.0, 2.0, 0.3], "3 waits vary too much"),
         ([1.6, 0.8, 0.4, 0.2], "its waits become shorter"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "grow by the same amount each time"),
+        ([0.112, 0.224, 0.314, 0.427, 0.501, 0.601], "grow by the same amount each time"),
         ([0.3, 0.7, 0.3, 0.7, 0.3, 0.7], "two waits alternate: several clients behind one address"),
         ([0.45, 0.39, 0.45, 0.38, 0.46, 0.38, 0.46], "two waits alternate: several clients behind one address"),
         ([0.0, 0.1, 0.0, 0.1, 0.2, 0.0], "some attempts come at once and others do not"),
