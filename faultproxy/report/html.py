@@ -44,7 +44,7 @@ def as_html(report: RetryReport) -> str:
 def _proxy(proxy: ProxyReport, clients: list[ClientReport]) -> Iterator[str]:
     yield f"<h2>{_text(proxy.proxy)}</h2>"
     head, *more = proxy_sentences(proxy)
-    yield f"<p>{_text(head.partition(': ')[2])}.</p>"
+    yield f"<p>{_text(head.removeprefix(f'{proxy.proxy}: '))}.</p>"
     if more:
         yield f"<ul>{''.join(f'<li>{_text(line.strip())}</li>' for line in more)}</ul>"
     for storm in proxy.storms:
@@ -56,14 +56,14 @@ def _proxy(proxy: ProxyReport, clients: list[ClientReport]) -> Iterator[str]:
     for client in clients[:_MOST_CLIENTS]:
         did = [_text(episode_sentence(client, episode, with_backoff=False)) for episode in client.episodes[:3]]
         if len(client.episodes) > len(did):
-            did.append(f"and {len(client.episodes) - len(did)} more episodes")
+            did.append(f"and {count(len(client.episodes) - len(did), 'more episode')}")
         yield (
             f"<tr><td>{_text(client.client)}<br>{count(client.attempts, 'attempt')}</td>"
             f"<td>{_text(sentence(client.backoff))}</td><td>{'<br>'.join(did)}</td></tr>"
         )
     yield "</tbody></table>"
     if len(clients) > _MOST_CLIENTS:
-        yield f"<p>And {len(clients) - _MOST_CLIENTS} more clients that failed.</p>"
+        yield f"<p>And {count(len(clients) - _MOST_CLIENTS, 'more client')} that failed.</p>"
     retried = [client for client in clients if any(episode.gaps_s for episode in client.episodes)]
     yield from map(waits, retried[:_MOST_PICTURES])
 

@@ -15,8 +15,8 @@ _FEW, _FEW_ATTEMPTS = 3, 20
 
 
 def as_text(report: RetryReport) -> str:
-    """The report in lines, without a newline at the end."""
-    return "\n".join(_lines(report))
+    """The report in lines, without a newline at the end; what names and a log hold is escaped."""
+    return "\n".join(map(one_line, _lines(report)))
 
 
 def sentence(backoff: Backoff) -> str:
@@ -52,7 +52,7 @@ def _lines(report: RetryReport) -> Iterator[str]:
         for client in clients[:_MOST_CLIENTS]:
             yield from (f"  {line}" for line in _client(client))
         if len(clients) > _MOST_CLIENTS:
-            yield f"  and {len(clients) - _MOST_CLIENTS} more clients that failed"
+            yield f"  and {count(len(clients) - _MOST_CLIENTS, 'more client')} that failed"
     if not report.proxies:
         yield "no proxy, no client"
     for note in report.notes:
@@ -62,20 +62,22 @@ def _lines(report: RetryReport) -> Iterator[str]:
 def proxy_sentences(proxy: ProxyReport) -> Iterator[str]:
     """What is to be said of the proxy as a whole: first how many attempts there were, then what was special."""
     yield (
-        f"{one_line(proxy.proxy)}: {count(proxy.attempts, 'attempt')} of {count(proxy.clients, 'client')}, "
+        f"{proxy.proxy}: {count(proxy.attempts, 'attempt')} of {count(proxy.clients, 'client')}, "
         f"{count(proxy.failures, 'failure')}"
     )
-    for outage in proxy.outages:
-        name = one_line(outage.cause.rule or outage.cause.fault)
+    for outage in proxy.outages[:_MOST_EPISODES]:
+        name = outage.cause.rule or outage.cause.fault
         how_long = f"for {seconds(outage.ended_s - outage.started_s)} s" if outage.ended_s is not None else "to the end"
         sees = f"every client sees {outage.cause.sees}"
         yield f'  outage "{name}" from {seconds(outage.started_s)} s on, {how_long}: {sees}'
+    if len(proxy.outages) > _MOST_EPISODES:
+        yield f"  and {count(len(proxy.outages) - _MOST_EPISODES, 'more outage')}"
     for storm in proxy.storms:
         yield from (f"  {line}" for line in storm_sentences(storm))
     for leak in proxy.leaks[:_MOST_EPISODES]:
         yield f"  {leak.client} held {leak.connection} open for {seconds(leak.held_s)} s after EOF: a leak"
     if len(proxy.leaks) > _MOST_EPISODES:
-        yield f"  and {len(proxy.leaks) - _MOST_EPISODES} more connections were held open after EOF"
+        yield f"  and {count(len(proxy.leaks) - _MOST_EPISODES, 'more connection')} held open after EOF"
 
 
 def _client(client: ClientReport) -> Iterator[str]:
@@ -84,15 +86,15 @@ def _client(client: ClientReport) -> Iterator[str]:
         yield episode_sentence(client, episode, with_backoff=index == 0 and len(client.episodes) == 1)
     if len(client.episodes) > 1:
         if len(client.episodes) > len(shown):
-            yield f"  and {len(client.episodes) - len(shown)} more episodes"
-        yield f"  {one_line(client.client)} waits, over {len(client.episodes)} episodes: {sentence(client.backoff)}"
+            yield f"  and {count(len(client.episodes) - len(shown), 'more episode')}"
+        yield f"  {client.client} waits, over {len(client.episodes)} episodes: {sentence(client.backoff)}"
 
 
 def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bool) -> str:
     """What the client did in one episode."""
-    name = one_line(client.client)
+    name = client.client
     policy = f" ({sentence(client.backoff)})" if with_backoff else ""
-    retries = len(episode.gaps_s) if episode.attempts - 1 == len(episode.gaps_s) else episode.attempts - 1
+    retries = episode.attempts - 1
     if not retries:
         return f"{name} failed once ({_causes(episode)}), and {_end(episode)}"
     tries = f"retried {'once' if retries == 1 else f'{retries} times'}"
@@ -129,7 +131,7 @@ def waits(gaps_s: Sequence[float]) -> str:
 
 def _causes(episode: Episode) -> str:
     return ", ".join(
-        f"{cause.sees}{f' by {chr(34)}{one_line(cause.rule)}{chr(34)}' if cause.rule else f' by {cause.fault}'}"
+        f"{cause.sees} by {f'{chr(34)}{cause.rule}{chr(34)}' if cause.rule else cause.fault}"
         for cause in episode.causes[:3]
     )
 
