@@ -1,7 +1,7 @@
 """Attempts: what each client tried, in its order, and how that ended. Filled from a log's lines, or from events."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from faultproxy.events.types import (
     OutageEnded,
     OutageStarted,
     ProxyStarted,
+    ProxyStopped,
     UpstreamFailed,
 )
 
@@ -29,6 +30,7 @@ WANTED: frozenset[type[Event]] = frozenset(
         OutageEnded,
         OutageStarted,
         ProxyStarted,
+        ProxyStopped,
         UpstreamFailed,
     }
 )
@@ -157,8 +159,9 @@ class Attempts:
             self.last_s = since_s
         return since_s
 
-    def started(self, proxy: str, run: str) -> None:
-        """A proxy started. Another run numbers its connections anew."""
+    def started(self, at_s: float, proxy: str, run: str) -> None:
+        """A proxy started, with no outage of an earlier run. Another run numbers its connections anew."""
+        self.outage_ended(at_s, proxy)
         self.proxies[proxy] = None
         if run != self._run:
             self._run = run
@@ -234,13 +237,11 @@ class Attempts:
             del self.outages[0]
         self.outages.append(Outage(proxy=proxy, cause=cause, started_s=at_s))
 
-    def outage_ended(self, at_s: float, proxy: str, fault: str) -> None:
-        """The proxy's last outage by this fault is over, if one lasts."""
-        for index in reversed(range(len(self.outages))):
-            outage = self.outages[index]
-            if outage.proxy == proxy and outage.cause.fault == fault and outage.ended_s is None:
-                self.outages[index] = Outage(proxy=proxy, cause=outage.cause, started_s=outage.started_s, ended_s=at_s)
-                return
+    def outage_ended(self, at_s: float, proxy: str, fault: str | None = None) -> None:
+        """The proxy's outage by this fault is over, if one lasts; without a fault, whichever lasts."""
+        for index, one in enumerate(self.outages):
+            if one.proxy == proxy and one.ended_s is None and fault in {None, one.cause.fault}:
+                self.outages[index] = replace(one, ended_s=at_s)
 
     def _begin(
         self,
@@ -306,8 +307,10 @@ def take_event(attempts: Attempts, at_s: float, event: Event) -> None:
         case OutageEnded():
             attempts.outage_ended(at_s, event.proxy, event.fault)
         case ProxyStarted():
-            attempts.started(event.proxy, event.run)
+            attempts.started(at_s, event.proxy, event.run)
             take_config(attempts, at_s, {event.proxy: event.config})
+        case ProxyStopped():
+            attempts.outage_ended(at_s, event.proxy)
         case ConfigLoaded():
             take_config(attempts, at_s, event.config)
         case LogDropped():

@@ -1,18 +1,47 @@
 """A log's lines, one after another, to attempts. What is not ours, or cut short, is counted, and the rest read."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from faultproxy.report.attempts import WANTED, Attempts, Cause, take_config
+from faultproxy.report.attempts import Attempts, Cause, take_config
 from faultproxy.report.report import RetryReport, make_report
-from faultproxy.report.text import count
+from faultproxy.report.text import count, seconds
 
+_BACK_S = 1.0
 _HEAD = b'{"timestamp":'
-_NAMES = frozenset(kind.name for kind in WANTED)
+_NUMBER = int, float
+_ANY_RULE = str, type(None)
+_OF_CONNECTION = (("proxy", str), ("connection", str), ("client", str))
+_FIELDS: Mapping[str, Sequence[tuple[str, type | tuple[type, ...]]]] = {
+    "connection.opened": _OF_CONNECTION,
+    "connection.closed": (
+        *_OF_CONNECTION,
+        ("ended_by", str),
+        ("bytes_upstream", int),
+        ("bytes_downstream", int),
+    ),
+    "fault.injected": (
+        *_OF_CONNECTION,
+        ("rule", _ANY_RULE),
+        ("fault", str),
+        ("client_sees", str),
+        ("elapsed_ms", _NUMBER),
+        ("bytes_downstream", int),
+    ),
+    "upstream.failed": (*_OF_CONNECTION, ("error", str), ("elapsed_ms", _NUMBER)),
+    "outage.started": (("proxy", str), ("rule", _ANY_RULE), ("fault", str)),
+    "outage.ended": (("proxy", str), ("fault", str)),
+    "proxy.started": (("proxy", str), ("run", str), ("config", dict)),
+    "proxy.stopped": (("proxy", str),),
+    "config.loaded": (("config", dict),),
+    "log.dropped": (("count", int),),
+}
+"""What is read of each event, and what it has to be: lines may be of another version, or of another program."""
 
 
 @dataclass
@@ -24,10 +53,12 @@ class LogReader:
     ours: int = 0
     broken: int = 0
     unreadable: int = 0
+    went_back: int = 0
+    went_back_s: float = 0.0
 
     def read(self, lines: Iterable[bytes]) -> None:
         """Take the lines of a log. Never raises for what they hold."""
-        attempts = self.attempts
+        attempts, latest_s = self.attempts, -math.inf
         for line in lines:
             self.lines += 1
             start = line.find(_HEAD)
@@ -42,8 +73,17 @@ class LogReader:
             self.ours += 1
             try:
                 at_s = attempts.saw(datetime.fromisoformat(entry["timestamp"]).timestamp())
-                if name in _NAMES:
-                    _take(attempts, name, at_s, entry)
+                if at_s < latest_s - _BACK_S:
+                    self.went_back += 1
+                    self.went_back_s = max(self.went_back_s, latest_s - at_s)
+                latest_s = at_s
+                fields = _FIELDS.get(name)
+                if fields is None:
+                    continue
+                for key, kind in fields:
+                    if not isinstance(entry[key], kind):
+                        raise TypeError(key)
+                _take(attempts, name, at_s, entry)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 self.unreadable += 1
 
@@ -54,7 +94,9 @@ class LogReader:
         return make_report(self.attempts, begins=begins, notes=self._notes())
 
     def _notes(self) -> Iterable[str]:
-        if not self.ours:
+        if not self.lines:
+            yield "the log is empty"
+        elif not self.ours:
             yield (
                 f"none of {count(self.lines, 'line')} is a line of faultproxy's log in JSON: "
                 "run with --log-format json --log-level debug"
@@ -64,6 +106,12 @@ class LogReader:
         if self.unreadable:
             number, them = self.unreadable, "it" if self.unreadable == 1 else "them"
             yield f"{count(number, 'line')} {_are(number)} not as this version writes {them}, and left out"
+        if self.went_back:
+            often = "once" if self.went_back == 1 else f"{self.went_back} times"
+            yield (
+                f"the log's times go back {often}, by up to {seconds(self.went_back_s)} s: its clock was set, or these "
+                "are several logs in one; waits across that are wrong"
+            )
 
 
 def _are(number: int) -> str:
@@ -94,13 +142,17 @@ def _take(attempts: Attempts, name: str, at_s: float, entry: Mapping[str, Any]) 
                 at_s, entry["proxy"], entry["connection"], entry["client"], entry["error"], entry["elapsed_ms"]
             )
         case "outage.started":
-            sees = entry.get("client_sees") or ("ECONNREFUSED" if entry["fault"] == "refuse" else "ETIMEDOUT")
+            sees = entry.get("client_sees")
+            if not isinstance(sees, str):
+                sees = "ECONNREFUSED" if entry["fault"] == "refuse" else "ETIMEDOUT"
             attempts.outage_started(at_s, entry["proxy"], Cause(entry["rule"], entry["fault"], sees))
         case "outage.ended":
             attempts.outage_ended(at_s, entry["proxy"], entry["fault"])
         case "proxy.started":
-            attempts.started(entry["proxy"], entry["run"])
+            attempts.started(at_s, entry["proxy"], entry["run"])
             take_config(attempts, at_s, {entry["proxy"]: entry["config"]})
+        case "proxy.stopped":
+            attempts.outage_ended(at_s, entry["proxy"])
         case "config.loaded":
             take_config(attempts, at_s, entry["config"])
         case "log.dropped":

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faultproxy.events.types import ConfigLoaded, Event, LogDropped, ProxyStarted
+from faultproxy.events.types import ConfigLoaded, Event, LogDropped, ProxyStarted, ProxyStopped
 from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, take_event
 from tests.report.events import Script, collected
 
@@ -139,6 +139,18 @@ def test_outages_have_their_times() -> None:
     script.outage(1.0, 2.0)
     script.outage(3.0, None)
     assert [(its.started_s, its.ended_s) for its in collected(script.events).outages] == [(0.0, 1.0), (2.0, None)]
+
+
+def test_an_outage_ends_with_its_proxy() -> None:
+    """When it stops; or, if nobody saw that, when another run starts it."""
+    script = Script()
+    script.outage(1.0, None)
+    script.add(2.0, ProxyStopped(proxy="shop", connections=0, faults={}))
+    script.outage(3.0, None)
+    started: dict[str, Any] = {"listen": "", "upstream": "", "rules": 0, "seed": 0, "config": {}}
+    script.add(5.0, ProxyStarted(proxy="bank", run="b", **started))
+    script.add(6.0, ProxyStarted(proxy="shop", run="b", **started))
+    assert [(its.started_s, its.ended_s) for its in collected(script.events).outages] == [(0.0, 1.0), (2.0, 5.0)]
 
 
 def test_a_disabled_proxy_is_an_outage() -> None:

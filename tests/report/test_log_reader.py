@@ -1,7 +1,13 @@
 """A log's lines say the same as the events that they were written from, whatever stands between them."""
 
-from faultproxy.report.log_reader import LogReader
+from dataclasses import fields, replace
+
+from faultproxy.events.types import FaultInjected
+from faultproxy.report.attempts import WANTED
+from faultproxy.report.html import as_html
+from faultproxy.report.log_reader import _FIELDS, LogReader
 from faultproxy.report.report import RetryReport
+from faultproxy.report.text import as_text
 from tests.report.events import Script, as_lines
 
 
@@ -9,6 +15,13 @@ def read(*lines: bytes) -> RetryReport:
     reader = LogReader()
     reader.read(lines)
     return reader.report()
+
+
+def fault(connection: str) -> FaultInjected:
+    script = Script()
+    script.fails(1.0)
+    (event,) = (event for _, event in script.events if isinstance(event, FaultInjected))
+    return replace(event, connection=connection)
 
 
 def script() -> Script:
@@ -54,10 +67,48 @@ def test_a_line_of_another_version() -> None:
     assert "1 line is not as this version writes it, and left out" in report.notes
 
 
+def test_a_field_of_another_kind() -> None:
+    """A line whose values are not what this version writes is left out, and whatever is left can be shown."""
+    lines = as_lines(script().events)
+    strange = [
+        lines[0].replace(b'"proxy":"shop"', b'"proxy":7'),
+        lines[0].replace(b'"client":"10.0.0.7:1"', b'"client":["10.0.0.7"]'),
+        as_lines([(2.0, fault("x"))])[0].replace(b'"fault":"reset"', b'"fault":{"a":1}'),
+        as_lines([(2.0, fault("y"))])[0].replace(b'"elapsed_ms":0.0', b'"elapsed_ms":"long"'),
+    ]
+    report = read(*lines, *strange)
+    assert report.clients == read(*lines).clients
+    assert "4 lines are not as this version writes them, and left out" in report.notes
+    huge = read(*lines, as_lines([(2.0, fault("z"))])[0].replace(b'"elapsed_ms":0.0', b'"elapsed_ms":1e308'))
+    assert as_text(huge)
+    assert as_html(huge)
+
+
+def test_what_is_read_of_each_event() -> None:
+    """It is said of every kind that is wanted, by names that the kind has."""
+    assert {kind.name for kind in WANTED} == _FIELDS.keys()
+    for kind in WANTED:
+        assert {key for key, _ in _FIELDS[kind.name]} <= {field.name for field in fields(kind)}
+
+
+def test_a_clock_that_was_set_back() -> None:
+    """Waits across it are wrong, and it is said."""
+    before, after = Script(), Script()
+    before.retries([0.1, 0.2], at_s=3000.0)
+    after.retries([0.1, 0.2], at_s=10.0)
+    report = read(*as_lines(before.events), *as_lines(after.events))
+    assert "the log's times go back once, by up to 2990 s" in report.notes[0]
+    reader = LogReader()
+    reader.read(as_lines(before.events))
+    reader.read(as_lines(after.events))
+    assert not reader.report().notes  # the logs of two runs, the later one first
+
+
 def test_no_log_at_all() -> None:
     """Lines for people, or none: it is said what is asked for."""
     report = read(b"01:50:59.412  redis#1  127.0.0.1:41214 connected\n")
     assert (report.clients, report.proxies) == ((), ())
+    assert read().notes == ("the log is empty",)
     assert report.notes == (
         "none of 1 line is a line of faultproxy's log in JSON: run with --log-format json --log-level debug",
     )
