@@ -440,12 +440,18 @@ def report(logs: tuple[BinaryIO, ...], *, as_json: bool, html: BinaryIO | None) 
     gc.disable()  # millions of small values, and no cycle among them
     try:
         for log in logs:
-            reader.read(log)
+            try:
+                reader.read(log)
+            except OSError as error:
+                _fail(f"{log.name}: cannot be read: {error.strerror}", _COULD_NOT_RUN)
         result = reader.report()
     finally:
         gc.enable()
     if html is not None:
         html.write(as_html(result).encode())
+        if html.name == "<stdout>":  # nothing may stand behind the page
+            html.write(b"\n")
+            return
     click.echo(orjson.dumps(report_as_json(result), option=orjson.OPT_INDENT_2) if as_json else as_text(result))
 
 

@@ -1,6 +1,8 @@
 """Real clients, a real proxy, its real log: what the report says of them, and what a rule's expect makes of it."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import sleep
@@ -161,6 +163,26 @@ def test_the_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         main(["report", str(log), "--html", str(tmp_path / "nowhere" / "report.html")])
     assert ended.value.code == 1
     assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_the_page_goes_to_standard_output(tmp_path: Path) -> None:
+    """Alone, with --html -: nothing stands behind it."""
+    script = Script()
+    script.retries(DOUBLING)
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"".join(as_lines(script.events)))
+    command = [sys.executable, "-m", "faultproxy", "report", str(log), "--html", "-"]
+    page = subprocess.run(command, capture_output=True, check=True).stdout
+    assert page.startswith(b"<!doctype html>")
+    assert page.endswith(b"</html>\n")
+
+
+def test_a_log_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """It opens, but cannot be read, as on a broken disk: it is said which."""
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "/proc/self/mem"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "/proc/self/mem: cannot be read: Input/output error\n"
 
 
 def test_each_attempt_of_an_outage_can_be_seen(tmp_path: Path) -> None:
