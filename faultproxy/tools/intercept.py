@@ -9,7 +9,7 @@ import errno
 import shlex
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from faultproxy.kernel.original_dst import MARK, ROUTED, SENT_AGAIN
 
 TABLE = "faultproxy"
 _ROUTES = 18000  # the number of a routing table; rt_tables of iproute2 names none above 255
+_CHECK = "nft", "--check", "-f", "-"
 _CLEAR = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
 
 
@@ -76,23 +77,24 @@ class Interception:
 
     def apply(self) -> None:
         """Carry it out, instead of what was applied before. Raises CannotIntercept; then all is as before."""
+        _run(_CHECK, self.ruleset)
+        added: list[list[str]] = []
         try:
             if self.tproxy:
-                _remove_routing()
-                for command in _routing(on=True):
-                    _run(command)
+                for add, delete in zip(_routing(on=True), _routing(on=False), strict=True):
+                    if _is_new(add):
+                        added.append(delete)
             _run(["nft", "-f", "-"], self.ruleset)
         except CannotIntercept:
-            if self.tproxy:
-                _remove_routing()
+            _try_each(added)
             raise
         if not self.tproxy:
-            _remove_routing()
+            _try_each(_routing(on=False))
 
     def why_not(self) -> str | None:
         """Why this host does not take the rules, if it does not. Nothing is changed: the kernel only checks them."""
         try:
-            _run(["nft", "--check", "-f", "-"], self.ruleset)
+            _run(_CHECK, self.ruleset)
             if self.tproxy:
                 _run(["ip", "rule", "list"])
                 with socket.socket() as sock:
@@ -107,7 +109,7 @@ class Interception:
 def remove() -> None:
     """Take back whatever was applied, if anything was. Raises CannotIntercept."""
     _run(["nft", "-f", "-"], _CLEAR)
-    _remove_routing()
+    _try_each(_routing(on=False))
 
 
 def _line(command: list[str]) -> str:
@@ -143,15 +145,29 @@ def _has_ipv6() -> bool:
         return False
 
 
-def _remove_routing() -> None:
-    for command in _routing(on=False):
-        try:
+def _is_new(add: Sequence[str]) -> bool:
+    """Run a command of ip that adds something; whether that was not there already. A rule could be there twice."""
+    ip, family, what, *_ = add
+    if what == "rule" and f"lookup {_ROUTES}" in _run([ip, family, what, "list"]):
+        return False
+    try:
+        _run(add)
+    except CannotIntercept as error:
+        if "File exists" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _try_each(commands: Iterable[Sequence[str]]) -> None:
+    """Run commands that take something away, which may not be there."""
+    for command in commands:
+        with suppress(CannotIntercept):
             _run(command)
-        except CannotIntercept:
-            continue  # it was not there
 
 
-def _run(command: Sequence[str], stdin: str = "") -> None:
+def _run(command: Sequence[str], stdin: str = "") -> str:
+    """What a command prints. Raises CannotIntercept."""
     try:
         done = subprocess.run(  # noqa: S603  # a command of ours; no other thread is there
             command, input=stdin, capture_output=True, text=True, check=False, preexec_fn=_lend
@@ -164,6 +180,7 @@ def _run(command: Sequence[str], stdin: str = "") -> None:
     if done.returncode:
         complaint = done.stderr.strip().partition("\n")[0] or f"exit code {done.returncode}"
         raise CannotIntercept(f"{shlex.join(command)}: {complaint}")
+    return done.stdout
 
 
 def _lend() -> None:

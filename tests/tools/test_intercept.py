@@ -125,11 +125,19 @@ def test_to_find_out_changes_nothing() -> None:
 
 @pytest.mark.usefixtures("namespace")
 def test_what_is_refused() -> None:
-    """The command is named, with its complaint, and all is as before."""
+    """The command is named, with its complaint, and all is as before; also what was applied before."""
+    for applied in (None, REDIRECT, TPROXY):
+        if applied is not None:
+            applied.apply()
+        is_refused_and_changes_nothing()
+    intercept.remove()
+
+
+def is_refused_and_changes_nothing() -> None:
     before = state()
     for interception in (Interception((0,), 70000, 0), Interception((1,), 70000, 0, tproxy=True)):
         assert interception.why_not() is not None
-        with pytest.raises(CannotIntercept, match=r"nft -f -: .*Error"):
+        with pytest.raises(CannotIntercept, match=r"nft --check -f -: .*Error"):
             interception.apply()
         assert state() == before
 
@@ -140,9 +148,21 @@ def test_without_the_privilege() -> None:
     assert as_user(65534, REDIRECT.why_not) == "nft is not permitted to do so here; it takes CAP_NET_ADMIN"
 
 
+@pytest.mark.usefixtures("namespace")
+def test_without_ip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TPROXY takes it, and changes nothing without it."""
+    before = state()
+    (tmp_path / "nft").symlink_to(program("nft"))
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tmp_path))
+        with pytest.raises(CannotIntercept, match="it is in the package iproute2"):
+            TPROXY.apply()
+    assert state() == before
+
+
 def test_without_its_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said which, and where it is to be had."""
     monkeypatch.setenv("PATH", "/nowhere")
     assert REDIRECT.why_not() == "nft is not installed; it is in the package nftables"
-    with pytest.raises(CannotIntercept, match="it is in the package iproute2"):
+    with pytest.raises(CannotIntercept, match="it is in the package nftables"):
         TPROXY.apply()
