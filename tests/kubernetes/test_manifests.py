@@ -1,8 +1,10 @@
 """The manifests are what kustomize makes of them, valid in several versions of Kubernetes, and say what the pages say."""
 
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -21,6 +23,18 @@ RESTRICTED = """
 resources: [{example}]
 components: [{folder}/restricted]
 """
+SHOP = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop, labels: {faultproxy: enabled}}
+spec:
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      initContainers: [{name: migrate, image: shop}]
+      containers: [{name: shop, image: shop}]
+"""
 _ALLOWED_BY_BASELINE = frozenset({"NET_BIND_SERVICE"})
 
 Manifest = dict[str, Any]
@@ -37,10 +51,14 @@ def built(folder: Path) -> list[Manifest]:
 @pytest.fixture
 def restricted(tmp_path: Path) -> list[Manifest]:
     """The example in a namespace whose Pod Security is restricted."""
-    away = Path(*[".."] * len(tmp_path.parts[1:]))
-    example, folder = (away / path.relative_to("/") for path in (FOLDER / "example", FOLDER))
+    example, folder = (away(tmp_path) / path.relative_to("/") for path in (FOLDER / "example", FOLDER))
     (tmp_path / "kustomization.yaml").write_text(RESTRICTED.format(example=example, folder=folder))
     return built(tmp_path)
+
+
+def away(folder: Path) -> Path:
+    """The way from this folder to the root: kustomize takes no absolute path."""
+    return Path(*[".."] * len(folder.parts[1:]))
 
 
 def pod(manifests: list[Manifest], deployment: str = "client") -> Mapping[str, Any]:
@@ -110,6 +128,23 @@ def test_the_sidecar(example: str) -> None:
     assert volume["configMap"]["name"] == "faultproxy"
     assert [one["metadata"]["name"] for one in manifests if one["kind"] == "ConfigMap"] == ["faultproxy"]
     assert "initContainers" not in pod(manifests, "redis")
+
+
+def test_into_an_application_of_ones_own(tmp_path: Path) -> None:
+    """What the page has one add to a kustomization, as it stands there, is enough: also the image is found."""
+    page = (FOLDER.parent.parent / "docs" / "kubernetes.md").read_text()
+    (added,) = re.findall(r"```text\n( *components:.*?)```", page, re.DOTALL)
+    application = tmp_path / "application"
+    application.mkdir()
+    text = dedent(added).replace("../faultproxy", str(away(application) / FOLDER.parent.parent.relative_to("/")))
+    (application / "kustomization.yaml").write_text(f"resources: [shop.yaml]\n{text}")
+    (application / "shop.yaml").write_text(SHOP)
+    (application / "faultproxy.yaml").write_text((FOLDER / "example" / "faultproxy.yaml").read_text())
+    manifests = built(application)
+    sidecar, migration = pod(manifests, "shop")["initContainers"]
+    assert (sidecar["name"], sidecar["image"]) == ("faultproxy", "registry.example/faultproxy:latest")
+    assert migration["name"] == "migrate"
+    assert [one["metadata"]["name"] for one in manifests if one["kind"] == "ConfigMap"] == ["faultproxy"]
 
 
 def test_interception_comes_first() -> None:
