@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 from itertools import compress
@@ -399,7 +399,7 @@ def explain(
         one = ConnectionFacts(
             1, client, at, 1, os.fsencode(says), destination=destination[0], destination_port=destination[1]
         )
-        coming = (replace(one, number=number) for number in range(1, connections + 1))
+        coming = (one._replace(number=number) for number in range(1, connections + 1))
         forecasts = forecast(RuleSet.open(name, seed, its.rules, 0.0), coming, enabled=its.enabled)
         if as_json:
             for each in forecasts:

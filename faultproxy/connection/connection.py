@@ -7,7 +7,6 @@ that is not acknowledged yet) is done by a task, which ends when there is nothin
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import monotonic
 
 import trio
@@ -24,7 +23,7 @@ from faultproxy.faults.base import Fault, Side
 from faultproxy.kernel import sockets
 from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.plan import BY_HAND, UNTOUCHED, Match, Plan
+from faultproxy.rules.plan import BY_HAND, UNTOUCHED, Faults, Match, Plan
 from faultproxy.upstream.circles import Note
 from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
 
@@ -90,7 +89,7 @@ class Connection:
         answers = self.plan.answers
         if any(rule in answers for rule in edited.rejudged):
             kept = {rule: answer for rule, answer in answers.items() if rule not in edited.rejudged}
-            self.plan = replace(self.plan, answers=kept)
+            self.plan = self.plan._replace(answers=kept)
         if self._injector is not None and not self._is_over:
             self._injector.let_go(edited)
             if self._sleeper is not None or self._injector.has_pending:
@@ -105,11 +104,11 @@ class Connection:
 
         A shape takes the place of one of its kind that was injected by hand before.
         """
-        match = Match(BY_HAND, 0, tuple(faults))
+        match = Match(BY_HAND, 0, Faults(faults))
         if not self._is_over:
-            if match.shapes:
+            if match.faults.shapes:
                 self._injecting().shape_by_hand(match)
-            if match.triggered:
+            if match.faults.triggered:
                 self.inject([match])
 
     def let_go_by_hand(self) -> None:
@@ -379,4 +378,4 @@ class Connection:
 
 def _asks_before_handshake(plan: Plan) -> bool:
     """Whether a rule asks for something that comes before the handshake."""
-    return any(match.connect or match.connect_delay for match in (*plan.matches, *plan.dry_runs))
+    return any(match.faults.connect or match.faults.connect_delay for match in (*plan.matches, *plan.dry_runs))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from socket import socket
+from typing import NamedTuple
 
 import trio
 
@@ -44,8 +45,7 @@ class Context:
         return replace(self, upstream=self.upstream.towards(host, port)) if self.may_be_led_back else self
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
+class Greeting(NamedTuple):
     """What happened before the connection existed.
 
     ``not_intercepted`` is why nothing was done to the client's SYN, whatever the rules ask; None if that was done.

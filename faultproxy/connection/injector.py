@@ -64,10 +64,12 @@ class Injector:
         Returns by how many seconds the dial is delayed; None if the client was refused, and so reset.
         """
         for match in plan.dry_runs:
-            if match.connect is not None:
-                self._reports.fault(match, match.connect, "connect", match.connect.connect_returns())
-            if match.connect_delay is not None:
-                self._reports.fault(match, match.connect_delay, "connect", match.connect_delay.client_sees)
+            if match.faults.connect is not None:
+                self._reports.fault(match, match.faults.connect, "connect", match.faults.connect.connect_returns())
+            if match.faults.connect_delay is not None:
+                self._reports.fault(
+                    match, match.faults.connect_delay, "connect", match.faults.connect_delay.client_sees
+                )
         if plan.verdict is not None and plan.refusal is not None:
             degraded = f"the connection is accepted, then reset: {reason}"
             self._peers.stop()
@@ -76,7 +78,7 @@ class Injector:
             return None
         delay_s = 0.0
         for match in plan.matches:
-            delay = match.connect_delay
+            delay = match.faults.connect_delay
             if delay is not None:
                 delay_s += delay.delay
                 degraded = f"the server is dialled later: {reason}"
@@ -86,7 +88,7 @@ class Injector:
     def begin(self, plan: Plan) -> None:
         """Let the faults of a plan wait for their triggers, and its shapes act."""
         for match in plan.dry_runs:
-            for shape in match.shapes:
+            for shape in match.faults.shapes:
                 self._report_shape(match, shape)
         self._triggers.add((*plan.matches, *plan.dry_runs), trio.current_time())
         self._shaping.set(plan.matches)

@@ -12,7 +12,7 @@ from faultproxy.connection.packets import PacketFilter
 from faultproxy.connection.peers import Peers
 from faultproxy.faults.base import Direction, Join, PacketShape, Shape, Shaper, StreamShape
 from faultproxy.faults.chain import Chain
-from faultproxy.rules.plan import BY_HAND, Match
+from faultproxy.rules.plan import BY_HAND, Faults, Match
 
 Acting = tuple[Match, StreamShape]
 
@@ -47,7 +47,9 @@ class Shaping:
         """Let these rules' shapes act, once they are installed, and no others."""
         self.look()
         self._matches = tuple(matches)
-        acting = [(match, shape) for match in (*self._matches, *self._by_hand.values()) for shape in match.shapes]
+        acting = [
+            (match, shape) for match in (*self._matches, *self._by_hand.values()) for shape in match.faults.shapes
+        ]
         streams = [(match, shape) for match, shape in acting if isinstance(shape, StreamShape)]
         self._streams = sorted(streams, key=lambda one: not one[1].is_shared)
         self._packets = [(match, shape) for match, shape in acting if isinstance(shape, PacketShape)]
@@ -57,7 +59,11 @@ class Shaping:
 
         What those have held goes on at once.
         """
-        new = {shape.key: Match(BY_HAND, 0, (shape,)) for shape in match.shapes} if match is not None else {}
+        new = (
+            {shape.key: Match(BY_HAND, 0, Faults([shape])) for shape in match.faults.shapes}
+            if match is not None
+            else {}
+        )
         if match is None or new.keys() & self._by_hand.keys():
             reported = self._reported
             self.release({BY_HAND})

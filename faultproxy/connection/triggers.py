@@ -90,7 +90,7 @@ class Triggers:
         start = Start(self._accepted_at_s, _NOTHING) if delivered is None else Start(since_s, delivered)
         for match in matches:
             start_of_rule = start if match.rule == BY_HAND else self._starts.setdefault(match.rule, start)
-            self._pending += [Pending(match, fault, start_of_rule, since_s) for fault in match.triggered]
+            self._pending += [Pending(match, fault, start_of_rule, since_s) for fault in match.faults.triggered]
 
     def withdraw(self, rules: Collection[str]) -> None:
         """Wait no more for the faults of these rules."""

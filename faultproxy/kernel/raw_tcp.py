@@ -6,8 +6,7 @@ Addresses are packed, as in inet_pton(3). What is no sound SYN parses as None; n
 
 import socket
 import struct
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _IPV4_HEADER, _IPV6_HEADER, _TCP_HEADER = 20, 40, 20
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
@@ -21,8 +20,7 @@ _ICMPV6_CODE = {"net": 0, "host": 3}
 _MOST_QUOTED_IPV6 = 1280 - _IPV6_HEADER - 8
 
 
-@dataclass(frozen=True, slots=True)
-class Syn:
+class Syn(NamedTuple):
     """The first segment of a connection.
 
     ``header`` is the IP header as it came, IPv4's with its options; ``segment`` the TCP header, its options, and what

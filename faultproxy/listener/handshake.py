@@ -7,7 +7,7 @@ is dialled first (predialled), and if that fails, ``connect()`` fails in the sam
 import errno
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
@@ -76,7 +76,7 @@ class Judged:
 
     def let_through(self) -> None:
         """It is accepted after all, untouched."""
-        self.facts, self.plan = replace(self.facts, judged={}), UNTOUCHED
+        self.facts, self.plan = self.facts._replace(judged={}), UNTOUCHED
 
 
 class Handshake:
@@ -119,7 +119,7 @@ class Handshake:
     def _decide(self, half_open: HalfOpen, judged: Judged) -> None:
         plan = judged.plan
         for match in plan.dry_runs:
-            for fault in (match.connect, match.connect_delay):
+            for fault in (match.faults.connect, match.faults.connect_delay):
                 if fault is not None:
                     self._publish_fault(half_open, judged, match, fault)
         refusal = plan.refusal
@@ -131,7 +131,7 @@ class Handshake:
         delay_s = 0.0
         degraded = _TOO_MANY if self._held >= _MOST_HELD else None
         for match in plan.matches:
-            delay = match.connect_delay
+            delay = match.faults.connect_delay
             if delay is not None:
                 delay_s += delay.delay
                 self._publish_fault(half_open, judged, match, delay, degraded)
@@ -266,7 +266,7 @@ class Handshake:
     def _may_predial(self, judged: Judged) -> bool:
         if not self.predialled.has_room():
             return False
-        faults = (fault for match in judged.plan.matches for fault in match.triggered)
+        faults = (fault for match in judged.plan.matches for fault in match.faults.triggered)
         return not any(fault.after.at_once and not fault.touches_server for fault in faults)
 
     def _publish_failure(self, half_open: HalfOpen, judged: Judged, error: str) -> None:

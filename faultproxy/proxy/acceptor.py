@@ -2,7 +2,6 @@
 
 import math
 import socket
-from dataclasses import replace
 from time import monotonic
 
 import trio
@@ -165,10 +164,10 @@ class Acceptor:
             if judged is None:
                 destination = original_destination(accepted.sock) if self._asks_destination else _NOT_ASKED
                 facts = self._facts(accepted.host, accepted.port, destination)
-                greeting = replace(self._greeting(), through=through) if through else self._greeting()
+                greeting = self._greeting()._replace(through=through) if through else self._greeting()
                 plan = None if self._accepts_header else self._decide(facts)
             else:
-                facts = replace(judged.facts, at_s=trio.current_time())
+                facts = judged.facts._replace(at_s=trio.current_time())
                 not_intercepted = None if judged.is_exact else _TOO_EARLY
                 greeting = Greeting(
                     not_intercepted, tuple(judged.faults), self._handshake.predialled.take(judged), through=through
@@ -200,7 +199,7 @@ class Acceptor:
     def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
         context = self._context.towards(facts.destination, facts.destination_port)
         if context.may_be_led_back and self._listener.is_at(facts.destination, facts.destination_port):
-            greeting = replace(greeting, through=(*greeting.through, self._proxy))
+            greeting = greeting._replace(through=(*greeting.through, self._proxy))
         connection = Connection(context, sock, facts, plan, greeting, self._ended)
         self._connections.add(connection)
         return connection
@@ -220,7 +219,7 @@ class Acceptor:
 
         def decides(said: FirstBytes) -> bool:
             nonlocal facts, plan
-            facts = replace(facts, first_bytes=said.data, heard_all=said.heard_all)
+            facts = facts._replace(first_bytes=said.data, heard_all=said.heard_all)
             plan = self._decide(facts)
             return plan is not None
 
@@ -232,7 +231,7 @@ class Acceptor:
                     if ends is not None:
                         facts = _as_told(facts, ends)
                 said = await peek(sock, self._services.poller, peek_until, decides)
-                greeting = replace(greeting, client_was_reset=said.was_reset)
+                greeting = greeting._replace(client_was_reset=said.was_reset)
                 if said.timed_out:
                     self._peek_timed_out(facts)
         except NoHeader as error:
@@ -328,17 +327,18 @@ class Acceptor:
         client, client_port, destination, port = half_open.key
         facts = self._facts(client, client_port, (destination, port))
         judged, plan = self._rules.decide_on_syn(facts, header_follows=self._accepts_header)
-        return replace(facts, judged=judged), plan
+        return (facts._replace(judged=judged) if judged else facts), plan
 
     def _still_refuses(self, match: Match) -> bool:
         """Whether the rule still has the connect fault that it had when it matched."""
-        return any(rule.name == match.rule and rule.connect == match.connect for rule in self._rules.rules)
+        return any(
+            rule.name == match.rule and rule.faults.connect == match.faults.connect for rule in self._rules.rules
+        )
 
 
 def _as_told(facts: ConnectionFacts, ends: ConnectionEnds) -> ConnectionFacts:
     """A connection as its header has it."""
-    return replace(
-        facts,
+    return facts._replace(
         client=ends.client,
         client_port=ends.client_port,
         destination=ends.destination,

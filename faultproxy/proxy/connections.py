@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import trio
@@ -120,7 +119,7 @@ class Connections:
             edited = Edited(frozenset(gone), frozenset(removed), frozenset(live), frozenset(rejudged))
             for connection in tuple(self._connections):
                 connection.let_go(edited)
-        reaches_all = all(rule.live or not rule.triggered for rule in new.values())
+        reaches_all = all(rule.live or not rule.faults.triggered for rule in new.values())
         return 0 if reaches_all else len(self._connections)
 
     def inject(self, rule: BaseRule, rules: RuleSet) -> None:
@@ -133,4 +132,4 @@ class Connections:
 
 
 def _now(connection: Connection, are_open: int) -> ConnectionFacts:
-    return replace(connection.facts, at_s=trio.current_time(), open_connections=are_open)
+    return connection.facts._replace(at_s=trio.current_time(), open_connections=are_open)

@@ -36,7 +36,7 @@ class Notices:
         if before is not None and (rule is None or rule.name != before.name):
             self._bus.publish(OutageEnded(proxy=self._proxy, rule=before.name, fault=before.faults[0].key))
         if rule is not None and (before is None or rule.name != before.name):
-            connect = rule.connect
+            connect = rule.faults.connect
             assert connect is not None  # a rule that keeps every client out has one
             self._bus.publish(
                 OutageStarted(

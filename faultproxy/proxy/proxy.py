@@ -310,4 +310,4 @@ def _injects(rule: BaseRule) -> bool:
 
 
 def _has_shapes(rules: RuleSet) -> bool:
-    return any(rule.shapes for rule in rules.rules)
+    return any(rule.faults.shapes for rule in rules.rules)

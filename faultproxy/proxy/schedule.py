@@ -19,9 +19,9 @@ class Schedule:
         self._windowed = [
             rule
             for rule in rules.rules
-            if rule.window is not None and (rule.live or rule.applies_to_all or rule.shapes)
+            if rule.window is not None and (rule.live or rule.applies_to_all or rule.faults.shapes)
         ]
-        self._live = [rule for rule in rules.rules if rule.live and rule.triggered]
+        self._live = [rule for rule in rules.rules if rule.live and rule.faults.triggered]
         self.open_windows = open_before
 
     def lockout(self, now: float) -> BaseRule | None:
@@ -46,7 +46,7 @@ class Schedule:
     @property
     def shapes_by_time(self) -> bool:
         """Whether a window opens and closes for shapes."""
-        return any(rule.shapes for rule in self._windowed)
+        return any(rule.faults.shapes for rule in self._windowed)
 
     def next_edge(self, now: float, *, of_all: bool = False) -> float:
         """When a window opens or closes next; infinity if none does.

@@ -5,7 +5,7 @@ That of a real connection is put into words in the same way.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from faultproxy.faults.base import ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault, Verdict
 from faultproxy.rules.conditions.base import Stage, nth
@@ -73,7 +73,7 @@ def _locked_out(rules: RuleSet, lockout: BaseRule, facts: ConnectionFacts) -> Fo
 
 def _judged(rules: RuleSet, facts: ConnectionFacts) -> Forecast:
     reading = Reading(rules.rules)
-    plan = rules.decide(replace(facts, reading=reading))
+    plan = rules.decide(facts._replace(reading=reading))
     verdict = plan.verdict.rule if plan.verdict is not None else None
     return Forecast(facts.number, tuple(_faults(plan)), _in_words(plan), tuple(reasons(reading, facts, verdict)))
 
@@ -90,7 +90,7 @@ def reasons(reading: Reading, facts: ConnectionFacts, verdict: str | None) -> It
             yield Reason(name, False, f"not read: {decided}")
             continue
         rule, missed, state, at_s, are_open = said[name]
-        then = replace(facts, at_s=at_s, open_connections=are_open)
+        then = facts._replace(at_s=at_s, open_connections=are_open)
         if missed is not None:
             counted = _counted(state) if missed.stage is Stage.ORDINAL else ""
             yield Reason(name, False, counted + missed.explain(then, state, holds=False))
@@ -102,7 +102,7 @@ def reasons(reading: Reading, facts: ConnectionFacts, verdict: str | None) -> It
 
 def _to_come(plan: Plan) -> Iterator[tuple[Match, Fault]]:
     """The faults that were decided on, but for shapes with nothing to shape: no handshake, or not a byte."""
-    triggered = [fault for match in plan.matches for fault in match.triggered]
+    triggered = [fault for match in plan.matches for fault in match.faults.triggered]
     is_refused = plan.refusal is not None
     is_silent = is_refused or any(fault.after.at_once and fault.silences for fault in triggered)
     for match in plan.matches:

@@ -1,7 +1,7 @@
 """What conditions judge: a connection, and what a rule remembers of the connections before it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faultproxy.rules.draw import draw
@@ -18,8 +18,7 @@ NO_ADDRESS = "unix"
 """Stands for the address of a client of a Unix socket; its process stands for the port."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionFacts:
+class ConnectionFacts(NamedTuple):
     """A connection at the moment it is judged.
 
     ``number`` is the proxy's own, from 1; ``client`` the address without its port; ``at_s`` the accept time on the
@@ -36,7 +35,7 @@ class ConnectionFacts:
     open_connections: int
     first_bytes: bytes = b""
     heard_all: bool = True
-    judged: Mapping[str, int | None] = field(default_factory=dict)
+    judged: Mapping[str, int | None] = {}
     client_port: int = 0
     destination: str = ""
     destination_port: int = 0

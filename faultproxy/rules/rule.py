@@ -25,7 +25,7 @@ from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Limit
 from faultproxy.rules.conditions.window import Window
 from faultproxy.rules.expect import Expect
-from faultproxy.rules.plan import HasFaults
+from faultproxy.rules.plan import Faults
 from faultproxy.rules.when import BaseWhen, When
 from faultproxy.units import quote
 
@@ -60,7 +60,7 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
     }
 
 
-class BaseRule(HasFaults, BaseModel):
+class BaseRule(BaseModel):
     """What every rule has beside its faults.
 
     ``stop`` says whether the reading ends where the rule matches; by default a connect fault, a triggered fault and
@@ -92,9 +92,9 @@ class BaseRule(HasFaults, BaseModel):
     """Whether it reaches open connections entirely: its triggered faults too, when its window opens, or at an edit."""
 
     @cached_property
-    def faults(self) -> tuple[Fault, ...]:
+    def faults(self) -> Faults:
         """The rule's faults, in the catalogue's order."""
-        return tuple(fault for kind in CATALOGUE if (fault := getattr(self, _field(kind))) is not None)
+        return Faults(fault for kind in CATALOGUE if (fault := getattr(self, _field(kind))) is not None)
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
@@ -129,7 +129,7 @@ class BaseRule(HasFaults, BaseModel):
     @cached_property
     def acts_on_syns(self) -> bool:
         """Whether it must see a client's first packet, before the connection exists. A dry run touches nothing."""
-        return not self.dry_run and (self.connect is not None or self.connect_delay is not None)
+        return not self.dry_run and (self.faults.connect is not None or self.faults.connect_delay is not None)
 
     @cached_property
     def holds_verdict(self) -> bool:
@@ -141,12 +141,12 @@ class BaseRule(HasFaults, BaseModel):
     @cached_property
     def applies_to_all(self) -> bool:
         """Whether its connect fault is for every client while its window is open, unless a verdict is above it."""
-        return not self.dry_run and self.connect is not None and self.conditions in ((), (self.window,))
+        return not self.dry_run and self.faults.connect is not None and self.conditions in ((), (self.window,))
 
     @property
     def mode_for_all(self) -> ListenerMode | None:
         """The mode in which the listener does to every client what the rule says; None if there is none."""
-        return self.connect.mode_for_all if self.connect is not None and self.applies_to_all else None
+        return self.faults.connect.mode_for_all if self.faults.connect is not None and self.applies_to_all else None
 
     def dump(self) -> dict[str, Any]:
         """The rule as it would stand in YAML, without what is left at its default."""
@@ -162,19 +162,20 @@ class BaseRule(HasFaults, BaseModel):
         keys = ", ".join(kind.key for kind in CATALOGUE)
         if not self.faults:
             raise PydanticCustomError("no_fault", f"has no fault; add one of {keys}")
-        if self.connect is not None and len(self.faults) > 1:
-            others = ", ".join(fault.key for fault in self.faults if fault is not self.connect)
+        connect = self.faults.connect
+        if connect is not None and len(self.faults) > 1:
+            others = ", ".join(fault.key for fault in self.faults if fault is not connect)
             raise PydanticCustomError(
                 "connect",
-                f"{self.connect.key} comes before there is a connection, so {others} cannot be injected; use two rules",
+                f"{connect.key} comes before there is a connection, so {others} cannot be injected; use two rules",
             )
-        early = self.connect or self.connect_delay
+        early = connect or self.faults.connect_delay
         if early is not None and self.peeks:
             peeked = " and ".join(one.key for one in self.conditions if one.stage is Stage.FIRST_BYTES)
             raise PydanticCustomError(
                 "connect", f"{early.key} is injected before the client can say anything; remove {peeked}"
             )
-        if self.live and not self.triggered and not self.shapes:
+        if self.live and not self.faults.triggered and not self.faults.shapes:
             reaching = ", ".join(kind.key for kind in CATALOGUE if issubclass(kind, (TriggeredFault, Shape)))
             raise PydanticCustomError(
                 "live", f"is live, to reach open connections, but has no fault that could; add one of {reaching}"

@@ -119,7 +119,7 @@ class RuleSet:
         answers = dict(earlier.answers)
         matches = []
         for rule in self.rules:
-            if rule.shapes:
+            if rule.faults.shapes:
                 if rule.name not in answers and self._counts(rule, facts):
                     match = self._choose(rule, facts)
                     answers[rule.name] = match.ordinal if match is not None else None
@@ -128,7 +128,7 @@ class RuleSet:
                     matches.append(_match(rule, ordinal))
             if earlier.verdict is not None and earlier.verdict.rule == rule.name:
                 break
-        return replace(earlier, answers=answers), tuple(matches)
+        return earlier._replace(answers=answers), tuple(matches)
 
     def lockout(self, at_s: float) -> BaseRule | None:
         """The rule whose connect fault is now for every client, if there is one: the listener's mode can inject it."""
@@ -177,7 +177,7 @@ class RuleSet:
                 match = self._choose(rule, facts) if is_counted else None
             if judged is not None:
                 judged[rule.name] = match.ordinal if match is not None else 0 if is_counted else None
-            if is_counted and rule.shapes:
+            if is_counted and rule.faults.shapes:
                 answers[rule.name] = match.ordinal if match is not None else None
             if match is None:
                 continue

@@ -1,7 +1,7 @@
 """Connections between two real peers, with the events that they publish."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Fault
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.rules.plan import UNTOUCHED, Faults, Match, Plan
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 from tests.relay.relaying import polling, tcp_pair, until
@@ -29,14 +29,16 @@ E = TypeVar("E")
 
 def match(rule: str = "r", *, ordinal: int = 1, dry_run: bool = False, **faults: dict[str, Any]) -> Match:
     """A rule with these faults, as they stand in a file, that matches."""
-    made: list[Fault] = [KINDS[key].model_validate(options) for key, options in faults.items()]
-    return Match(rule, ordinal, tuple(made), dry_run)
+    made: Iterable[Fault] = (KINDS[key].model_validate(options) for key, options in faults.items())
+    return Match(rule, ordinal, Faults(made), dry_run)
 
 
 def plan(*matches: Match) -> Plan:
     """What the rules decide when these match, the last with a verdict."""
     real = tuple(one for one in matches if not one.dry_run)
-    return Plan(real, tuple(one for one in matches if one.dry_run), next((one for one in real if one.connect), None))
+    return Plan(
+        real, tuple(one for one in matches if one.dry_run), next((one for one in real if one.faults.connect), None)
+    )
 
 
 def facts(number: int = 17, at_s: float | None = None) -> ConnectionFacts:

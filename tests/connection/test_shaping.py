@@ -138,7 +138,7 @@ async def test_a_shape_goes_on_where_it_was(shaped: Shaped) -> None:
     shaped.two.connect()
     rate, other = match("r", bandwidth={"rate": "1MB/s"}), match("r", bandwidth={"rate": "2MB/s"})
     shaper = shaped.shaping._shaper
-    (shape,), (changed,) = (one.shapes for one in (rate, other))
+    (shape,), (changed,) = (one.faults.shapes for one in (rate, other))
     shaped.act(rate)
     at_work = shaper(rate, shape, UP)  # type: ignore[arg-type]
     shaped.act(match("new", latency={"delay": "1ms"}), rate)

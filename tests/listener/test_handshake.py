@@ -20,7 +20,7 @@ from faultproxy.listener.limits import ConnectionLimit
 from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.plan import UNTOUCHED, Match, Plan
+from faultproxy.rules.plan import UNTOUCHED, Faults, Match, Plan
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
 from tests.network import Namespaces, connect_many, forged_syn, inside, ip, need_syn_interception
@@ -270,7 +270,7 @@ async def test_a_doubtful_syn_is_accepted_or_waits(scene: Scene) -> None:
     assert scene.sent == [True]
     assert judged is not None
     assert not judged.is_exact
-    refuse = Match("r", 1, (Refuse(),), dry_run=False)
+    refuse = Match("r", 1, Faults([Refuse()]))
     scene.plan = Plan((refuse,), (), refuse)
     refused = scene.syn(2, is_doubtful=True)
     assert scene.sent == [True]
@@ -283,7 +283,7 @@ async def test_a_doubtful_syn_is_accepted_or_waits(scene: Scene) -> None:
 
 async def test_a_held_client_whose_mode_changes_is_done_with(scene: Scene) -> None:
     """Its delay is over when the listener has answered it; it is not answered twice."""
-    slow = Match("r", 1, (SlowConnect(delay="1s"),), dry_run=False)  # type: ignore[arg-type]  # as a user writes it
+    slow = Match("r", 1, Faults([SlowConnect(delay="1s")]))  # type: ignore[arg-type]  # as a user writes it
     scene.plan = Plan((slow,))
     client = scene.syn(1)
     assert scene.table.held == (client,)

@@ -1,7 +1,5 @@
 """What a rule is held against."""
 
-from dataclasses import replace
-
 from faultproxy.rules.draw import draw
 from faultproxy.rules.explain import reasons
 from faultproxy.rules.facts import ConnectionFacts, Reading, RuleState
@@ -55,7 +53,7 @@ def test_a_live_rule_that_asks_again_and_again_is_kept_once() -> None:
     after = before.edited(0, [*before.rules, new], 2.0)
     for at_s in range(2, 100, 2):
         for one in after.rules[1:]:
-            after.match_open(one, replace(facts, at_s=float(at_s), open_connections=at_s), UNTOUCHED)
+            after.match_open(one, facts._replace(at_s=float(at_s), open_connections=at_s), UNTOUCHED)
     said = reading.said()
     assert list(said) == ["a", "b", "new"]
     assert (said["b"].at_s, said["new"].open_connections, said["a"].at_s) == (98.0, 98, 1.5)

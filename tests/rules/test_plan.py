@@ -37,13 +37,13 @@ def test_a_plan_can_be_pickled() -> None:
 def test_faults_by_kind() -> None:
     """A match sorts its faults: what delays the handshake, what waits for a trigger, what shapes."""
     slow, cut = plan(*RULES).matches
-    assert slow.connect_delay is slow.faults[0]
-    assert (slow.connect, slow.triggered, slow.shapes) == (None, (), slow.faults[1:])
-    assert (cut.triggered, cut.shapes) == (cut.faults[:2], cut.faults[2:])
+    assert slow.faults.connect_delay is slow.faults[0]
+    assert (slow.faults.connect, slow.faults.triggered, slow.faults.shapes) == (None, (), slow.faults[1:])
+    assert (cut.faults.triggered, cut.faults.shapes) == (cut.faults[:2], cut.faults[2:])
 
 
 def test_a_refusal_is_the_verdicts() -> None:
     """The fault that keeps the client out, if the verdict is one."""
     assert plan(*RULES).refusal is None
     refused = plan({"name": "no", "refuse": {}})
-    assert refused.refusal is refused.matches[0].connect is not None
+    assert refused.refusal is refused.matches[0].faults.connect is not None

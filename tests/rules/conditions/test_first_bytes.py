@@ -1,6 +1,5 @@
 """Conditions on the client's first bytes hold, do not, or are not known yet."""
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -39,7 +38,7 @@ def heard(when: dict[str, Any], first_bytes: bytes, *, heard_all: bool = False) 
     if rules.needs_more_bytes(facts):
         return "waits"
     reading = Reading(rules.rules)
-    rules.decide(replace(facts, reading=reading))
+    rules.decide(facts._replace(reading=reading))
     missed = reading.said()["r"].missed
     return "holds" if missed is None else missed.key
 

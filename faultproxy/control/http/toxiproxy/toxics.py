@@ -137,7 +137,7 @@ def from_rule(rule: BaseRule) -> Toxic | None:
 def _says(rule: BaseRule) -> tuple[object, ...]:
     """All that matters of a rule."""
     conditions = [one for one in rule.conditions if one != Probability(1.0)]
-    reaches_all = rule.live or not rule.triggered
+    reaches_all = rule.live or not rule.faults.triggered
     return rule.faults, conditions, rule.expect, rule.dry_run, rule.holds_verdict, reaches_all
 
 
