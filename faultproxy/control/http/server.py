@@ -98,11 +98,12 @@ class Server:
         if not self._is_short:
             self._is_short = True
             self.publish(ApiPaused(error=errno.errorcode.get(error.errno or 0, "error"), open=len(self._clients)))
+        self._end_an_idle_client()
         await trio.sleep(_ACCEPT_AGAIN_S)
 
     def _end_an_idle_client(self) -> None:
-        idle = min(self._clients, key=lambda client: client.idle_since)
-        if idle.idle_since < trio.current_time() - _SPARED_S:
+        idle = min(self._clients, key=lambda client: client.idle_since, default=None)
+        if idle is not None and idle.idle_since < trio.current_time() - _SPARED_S:
             idle.drain()
 
     async def _serve_client(self, stream: trio.SocketStream) -> None:

@@ -1,5 +1,6 @@
 """No client holds the others up, and no bug ends the server, over real sockets."""
 
+import errno
 import math
 from collections.abc import AsyncGenerator
 
@@ -137,6 +138,24 @@ class TestTime:
                 assert status(await talk(listener.socket.getsockname()[:2], LAST)) == 200
                 nursery.cancel_scope.cancel()
         assert served.events == [ApiPaused(error="EMFILE", open=0), ApiResumed(open=0)]
+
+    async def test_too_few_descriptors_end_who_is_idle(self) -> None:
+        """Who says nothing keeps a descriptor that somebody else waits for."""
+        async with serving() as served, await connect(served.address) as idle:
+            (listener,) = listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            accept = listener.accept
+
+            async def fail_while_somebody_is_there() -> trio.SocketStream:
+                if served.server._clients:
+                    raise OSError(errno.EMFILE, "no")
+                return await accept()
+
+            listener.accept = fail_while_somebody_is_there  # type: ignore[method-assign]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(served.server.serve, listeners, nursery)
+                with trio.fail_after(20):  # by itself it has a minute
+                    assert await idle.receive_some() == b""
+                nursery.cancel_scope.cancel()
 
 
 class Stream:
