@@ -1,6 +1,7 @@
 """Real clients, a real proxy, its real log: what the report says of them, and what a rule's expect makes of it."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -146,6 +147,22 @@ def test_refused_attempts_are_seen_where_syns_are(tmp_path: Path) -> None:
     client = reported(proxy).client("127.0.0.1")
     assert (client.attempts, client.failures) == (5, 4)
     assert {cause.sees for episode in client.episodes for cause in episode.causes} == {"ECONNREFUSED"}
+
+
+def test_a_client_that_gives_up_connecting(tmp_path: Path) -> None:
+    """Its SYN is answered late, when it has gone: it has failed, and the next one is served."""
+    need_syn_interception()
+    rule = {"name": "slow", "when": {"first": 2}, "slow_connect": {"delay": "20s"}}
+    with Server(echo) as server, Faultproxy(tmp_path, one(server.address, rule)) as proxy:
+        address = proxy.address("p")
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.2)
+        assert fetch(address)
+        proxy.wait_for("connection.closed")
+    client = reported(proxy).client("127.0.0.1")
+    assert (client.attempts, client.failures) == (3, 2)
+    assert client.episodes[0].end == "recovered"
 
 
 def test_the_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Attempts: what each client tried, in its order, and how that ended. Filled from a log's lines, or from events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ _ERRORS = frozenset({"ECONNREFUSED", "ECONNRESET", "EPIPE", "ECONNABORTED", "EHO
 _SILENCES = frozenset({"ETIMEDOUT", "silence"})
 _DELAY = "delay"
 _GAVE_UP = "no answer in time"
+_SLOW_CONNECT = "slow_connect"
 _MOST_OPEN = 100_000
 _MOST_LEAKS = 1_000
 _MOST_OUTAGES = 1_000
@@ -87,7 +88,7 @@ class Leak:
 class _Open:
     """A connection that may still change: where its attempt stands, and what it had received when it fell silent."""
 
-    __slots__ = ("attempts", "bytes_downstream", "client", "delayed_by", "index")
+    __slots__ = ("attempts", "bytes_downstream", "client", "delayed_by", "index", "is_half_open")
 
     def __init__(self, client: tuple[str, str], attempts: list[ClientAttempt], index: int) -> None:
         self.client = client
@@ -95,6 +96,7 @@ class _Open:
         self.index = index
         self.delayed_by: Cause | None = None
         self.bytes_downstream = 0
+        self.is_half_open = False
 
 
 _IS_DISABLED = Cause(None, DISABLED, "ECONNREFUSED")
@@ -104,8 +106,8 @@ class Attempts:
     """Collects the attempts of each proxy's clients. Times are seconds since the first event, as saw() returns them.
 
     Holds at most ``most`` attempts: when there are more, the older half of each client's is dropped, and counted in
-    ``forgotten``. ``dropped`` counts log lines that are missing, ``sees_all`` says whether connections without a fault
-    were reported too.
+    ``forgotten``. ``delayed`` counts those that a fault had delayed, and that the client closed. ``dropped`` counts log
+    lines that are missing, ``sees_all`` says whether connections without a fault were reported too.
     """
 
     def __init__(self, most: int = 2_000_000) -> None:
@@ -113,6 +115,7 @@ class Attempts:
         self.proxies: dict[str, None] = {}
         self.dropped = 0
         self.forgotten = 0
+        self.delayed = 0
         self.sees_all = False
         self.first_s: float | None = None
         self.last_s = 0.0
@@ -126,7 +129,7 @@ class Attempts:
 
     def clients(self) -> Iterator[tuple[str, str, list[ClientAttempt]]]:
         """The attempts of each proxy and client, by when they started."""
-        for (proxy, client), attempts in self._clients.items():
+        for (proxy, client), attempts in _settled(self._clients, self._open.values() if self.sees_all else ()).items():
             yield proxy, client, sorted(attempts, key=_start)
 
     def copy(self) -> "Attempts":
@@ -134,8 +137,9 @@ class Attempts:
         copy = Attempts(self._most)
         copy.outages, copy.proxies = list(self.outages), dict(self.proxies)
         copy.dropped, copy.forgotten, copy.sees_all = self.dropped, self.forgotten, self.sees_all
+        copy.delayed = self.delayed
         copy.first_s, copy.last_s = self.first_s, self.last_s
-        copy._clients = {key: list(attempts) for key, attempts in self._clients.items()}
+        copy._clients = _settled(self._clients, self._open.values() if self.sees_all else ())
         copy._leaks = self.leaks()
         return copy
 
@@ -170,8 +174,11 @@ class Attempts:
     def opened(self, at_s: float, proxy: str, connection: str, client: str) -> None:
         """A client was accepted."""
         self.sees_all = True
-        if connection not in self._open:  # else its SYN was delayed
+        its = self._open.get(connection)
+        if its is None:
             self._begin(at_s, proxy, connection, client)
+        else:  # its SYN was delayed
+            its.is_half_open = False
 
     def fault(
         self,
@@ -191,6 +198,7 @@ class Attempts:
         if its is None:
             started_s = round(at_s - elapsed_ms / 1000, 6)
             its = self._begin(started_s, proxy, connection, client, failed_s, cause if has_failed else None)
+            its.is_half_open = cause.fault == _SLOW_CONNECT
         elif has_failed:
             self._fail(its, failed_s, cause)
         if has_failed and failed_s is None:
@@ -217,9 +225,12 @@ class Attempts:
         started_s, failed_s, cause = its.attempts[its.index]
         if cause is None:
             delayed_by = its.delayed_by
-            if delayed_by is not None and ended_by == "client" and bytes_upstream and not bytes_downstream:
-                cause = Cause(delayed_by.rule, delayed_by.fault, _GAVE_UP)
-                self._fail(its, at_s, self._causes.setdefault(cause, cause))
+            if delayed_by is not None and ended_by == "client":
+                if bytes_upstream and not bytes_downstream:
+                    cause = Cause(delayed_by.rule, delayed_by.fault, _GAVE_UP)
+                    self._fail(its, at_s, self._causes.setdefault(cause, cause))
+                else:
+                    self.delayed += 1
         elif failed_s is None:
             if bytes_downstream > its.bytes_downstream:  # the silence was over before the client lost patience
                 its.attempts[its.index] = ClientAttempt(started_s)
@@ -287,6 +298,19 @@ class Attempts:
         started_s, failed_s, before = its.attempts[its.index]
         if before is None or failed_s is None:
             its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
+
+
+def _settled(
+    clients: Mapping[tuple[str, str], Sequence[ClientAttempt]], still_open: Iterable[_Open]
+) -> dict[tuple[str, str], list[ClientAttempt]]:
+    """A copy, in which those whose SYN was delayed and who never came back for it have failed; when was not seen."""
+    settled = {key: list(attempts) for key, attempts in clients.items()}
+    for its in still_open:
+        attempt = its.attempts[its.index]
+        if its.is_half_open and its.delayed_by is not None and attempt.cause is None:
+            cause = Cause(its.delayed_by.rule, its.delayed_by.fault, _GAVE_UP)
+            settled[its.client][its.index] = ClientAttempt(attempt.started_s, None, cause)
+    return settled
 
 
 def take_event(attempts: Attempts, at_s: float, event: Event) -> None:

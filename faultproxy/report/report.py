@@ -143,6 +143,11 @@ def _notes(attempts: Attempts, clients: Sequence[ClientReport]) -> Iterable[str]
         yield f"{attempts.dropped} log lines are missing, as nobody took them: attempts may be among them"
     if attempts.forgotten:
         yield f"the oldest {attempts.forgotten} attempts are not kept any more"
+    if attempts.delayed:
+        yield (
+            f"delayed connections that the client closed ({attempts.delayed}) count as served: one that gave up "
+            "waiting closes in the same way, unless it resets"
+        )
     refused = [outage for outage in attempts.outages if outage.cause.sees == "ECONNREFUSED"]
     if refused:
         yield (

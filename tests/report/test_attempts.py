@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from faultproxy.events.types import ConfigLoaded, Event, LogDropped, ProxyStarted, ProxyStopped
+from faultproxy.events.types import ConfigLoaded, Event, FaultInjected, LogDropped, ProxyStarted, ProxyStopped
 from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, take_event
 from tests.report.events import Script, collected
 
@@ -86,6 +86,25 @@ def test_a_client_that_gives_up_waiting_has_failed() -> None:
         script.injects(at_s, head, "delay", "slow", "latency")
         script.closes(at_s + 0.5, head, "client", 9, down)
     assert tried(script) == [ClientAttempt(1.0, 1.5, Cause("slow", "latency", "no answer in time")), ClientAttempt(2.0)]
+
+
+def test_a_client_that_gives_up_connecting_has_failed() -> None:
+    """Its SYN was delayed, and it never came back for it; not if it did, nor where the log would not say."""
+    script = Script()
+    gone, came_back = script.opens(1.5), script.opens(2.5)
+    script.injects(1.0, gone, "delay", "slow", "slow_connect")
+    script.injects(2.0, came_back, "delay", "slow", "slow_connect")
+    script.closes(2.6, came_back)
+    came = [timed for timed in script.events if timed[0] != 1.5]
+    (_, _, (gave_up, served)), *_ = collected(came).clients()
+    assert gave_up == ClientAttempt(0.0, None, Cause("slow", "slow_connect", "no answer in time"))
+    assert served.cause is None
+    (_, _, attempts), *_ = collected(came).copy().clients()
+    assert attempts == [gave_up, served]
+    (_, _, (only, *_)), *_ = collected(script.events).clients()
+    assert only.cause is None
+    (_, _, unseen), *_ = collected([timed for timed in came if isinstance(timed[1], FaultInjected)]).clients()
+    assert [attempt.cause for attempt in unseen] == [None, None]
 
 
 def test_what_is_held_open_after_eof() -> None:
