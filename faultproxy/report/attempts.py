@@ -200,7 +200,7 @@ class Attempts:
             its = self._begin(started_s, proxy, connection, client, failed_s, cause if has_failed else None)
             its.is_half_open = cause.fault == _SLOW_CONNECT
         elif has_failed:
-            self._fail(its, failed_s, cause)
+            _fail(its, failed_s, cause)
         if has_failed and failed_s is None:
             its.bytes_downstream = bytes_downstream
         elif cause.sees == _DELAY:
@@ -214,7 +214,7 @@ class Attempts:
         if its is None:
             its = self._begin(round(at_s - elapsed_ms / 1000, 6), proxy, connection, client)
         cause = Cause(None, "upstream", error)
-        self._fail(its, at_s, self._causes.setdefault(cause, cause))
+        _fail(its, at_s, self._causes.setdefault(cause, cause))
 
     def closed(self, at_s: float, connection: str, ended_by: str, bytes_upstream: int, bytes_downstream: int) -> None:
         """A connection is over."""
@@ -228,7 +228,7 @@ class Attempts:
             if delayed_by is not None and ended_by == "client":
                 if bytes_upstream and not bytes_downstream:
                     cause = Cause(delayed_by.rule, delayed_by.fault, _GAVE_UP)
-                    self._fail(its, at_s, self._causes.setdefault(cause, cause))
+                    _fail(its, at_s, self._causes.setdefault(cause, cause))
                 else:
                     self.delayed += 1
         elif failed_s is None:
@@ -253,6 +253,15 @@ class Attempts:
         for index, one in enumerate(self.outages):
             if one.proxy == proxy and one.ended_s is None and fault in {None, one.cause.fault}:
                 self.outages[index] = replace(one, ended_s=at_s)
+
+    def forget(self, proxy: str | None) -> None:
+        """Begin anew with this proxy, or with all: only an outage that lasts is kept."""
+        for key in [key for key in self._clients if proxy in {None, key[0]}]:
+            self._count -= len(self._clients.pop(key))
+        for connection in [name for name, its in self._open.items() if proxy in {None, its.client[0]}]:
+            del self._open[connection]
+        self._leaks = [leak for leak in self._leaks if proxy not in {None, leak.proxy}]
+        self.outages = [one for one in self.outages if proxy not in {None, one.proxy} or one.ended_s is None]
 
     def _begin(
         self,
@@ -294,10 +303,11 @@ class Attempts:
         self.forgotten += sum(dropped.values())
         self._count -= sum(dropped.values())
 
-    def _fail(self, its: _Open, at_s: float | None, cause: Cause) -> None:
-        started_s, failed_s, before = its.attempts[its.index]
-        if before is None or failed_s is None:
-            its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
+
+def _fail(its: _Open, at_s: float | None, cause: Cause) -> None:
+    started_s, failed_s, before = its.attempts[its.index]
+    if before is None or failed_s is None:
+        its.attempts[its.index] = ClientAttempt(started_s, at_s, cause)
 
 
 def _settled(

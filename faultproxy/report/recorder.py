@@ -4,7 +4,7 @@ import threading  # noqa: TID251  # events come in the proxy's thread, questions
 from collections.abc import Callable
 from time import monotonic
 
-from faultproxy.events.types import Event
+from faultproxy.events.types import CountersReset, Event
 from faultproxy.report.attempts import WANTED, Attempts, take_event
 from faultproxy.report.report import RetryReport, make_report
 
@@ -17,18 +17,20 @@ class Recorder:
     While it is subscribed, connections that are opened and closed are published for it. ``clock`` tells seconds.
     """
 
-    wants = WANTED
+    wants = WANTED | {CountersReset}
 
     def __init__(self, clock: Callable[[], float] = monotonic, most: int = MOST_ATTEMPTS) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._most = most
         self._attempts = Attempts(most)
 
     def receive(self, event: Event) -> None:
-        """Keep what it says."""
+        """Keep what it says; where counters begin anew, so does the report."""
         with self._lock:
-            take_event(self._attempts, self._clock(), event)
+            if isinstance(event, CountersReset):
+                self._attempts.forget(event.proxy)
+            else:
+                take_event(self._attempts, self._clock(), event)
 
     def snapshot(self) -> Attempts:
         """What was collected by now, for make_report: a copy, which takes under a millisecond."""
@@ -43,8 +45,3 @@ class Recorder:
         in a thread.
         """
         return make_report(self.snapshot())
-
-    def forget(self) -> None:
-        """Begin anew."""
-        with self._lock:
-            self._attempts = Attempts(self._most)

@@ -1,6 +1,7 @@
 """Live events to a report."""
 
 from faultproxy.events.bus import Bus
+from faultproxy.events.types import CountersReset
 from faultproxy.report.attempts import WANTED
 from faultproxy.report.recorder import Recorder
 from tests.report.events import Script
@@ -57,7 +58,7 @@ def test_a_snapshot_stays_as_it_is() -> None:
     assert [leak.held_s for leak in snapshot.leaks()] == [5.0]
 
 
-def test_memory_is_bounded_and_can_be_given_up() -> None:
+def test_memory_is_bounded() -> None:
     """The report says what is not kept."""
     script = Script()
     for number in range(300):
@@ -66,5 +67,22 @@ def test_memory_is_bounded_and_can_be_given_up() -> None:
     report = recorder.report()
     assert report.clients[0].attempts <= 100
     assert any("attempts are not kept any more" in note for note in report.notes)
-    recorder.forget()
+
+
+def test_it_begins_anew_with_the_counters() -> None:
+    """Of one proxy or of all; an outage that lasts goes on, and so does a connection that is open."""
+    shop, bank = Script(), Script("bank")
+    shop.fails(1.0)
+    shop.outage(2.0, 3.0)
+    shop.outage(4.0, None)
+    still_open = shop.opens(5.0)
+    bank.fails(6.0)
+    shop.add(7.0, CountersReset(proxy="shop", source="api"))
+    shop.injects(8.0, still_open, elapsed_ms=3000.0)
+    shop._events += bank.events
+    recorder, _ = recorded(shop)
+    report = recorder.report()
+    assert [(client.proxy, client.failures) for client in report.clients] == [("bank", 1), ("shop", 1)]
+    assert [(outage.proxy, outage.ended_s) for proxy in report.proxies for outage in proxy.outages] == [("shop", None)]
+    recorder.receive(CountersReset(proxy=None, source="api"))
     assert not recorder.report().clients
