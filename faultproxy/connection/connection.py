@@ -64,7 +64,7 @@ class Connection:
         self._ended_by: EndedBy = "drain"
         self._is_over = False
         self._sleeper: Sleeper | None = None  # of the task, while there is one
-        self._reports.injected = tuple(greeting.faults)
+        self._reports.injected = greeting.faults
         self._reports.opened()
 
     def start(self) -> None:

@@ -1,6 +1,5 @@
 """What the connections of one proxy share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from socket import socket
 from typing import NamedTuple
@@ -55,7 +54,7 @@ class Greeting(NamedTuple):
     """
 
     not_intercepted: str | None = None
-    faults: Sequence[FaultInjected] = ()
+    faults: tuple[FaultInjected, ...] = ()
     server: socket | None = None
     client_was_reset: bool = False
     through: tuple[str, ...] = ()

@@ -103,9 +103,10 @@ def receive(sock: socket.socket, most: int) -> Iterator[tuple[Syn | None, int]]:
 
 def send(sock: socket.socket, packet: bytes, destination: bytes, scope: int) -> None:
     """Send a whole IP packet. One that cannot be sent is lost, as any packet may be."""
-    host = socket.inet_ntop(sock.family, destination)
+    is_ipv4 = len(destination) == 4  # to ask the socket takes longer
+    host = socket.inet_ntop(socket.AF_INET if is_ipv4 else socket.AF_INET6, destination)
     try:
-        sock.sendto(packet, (host, 0) if sock.family == socket.AF_INET else (host, 0, 0, scope))
+        sock.sendto(packet, (host, 0) if is_ipv4 else (host, 0, 0, scope))
     except OSError as error:
         if error.errno == errno.EBADF:
             raise

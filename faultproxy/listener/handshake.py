@@ -67,7 +67,7 @@ class Judged:
         self.facts = facts
         self.plan = plan
         self.is_exact = False
-        self.faults: list[FaultInjected] = []
+        self.faults: tuple[FaultInjected, ...] = ()
         self.failure: str | None = None
 
     def belongs_to(self, handshake: "Handshake") -> bool:
@@ -314,7 +314,7 @@ class Handshake:
             elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
         )
         if isinstance(event, FaultInjected):
-            judged.faults.append(event)
+            judged.faults = (*judged.faults, event)
         self.context.bus.publish(event)
 
     def _crashed(self, half_open: HalfOpen, error: Exception) -> None:

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from faultproxy.kernel import raw_socket, routes, socket_filter
 from faultproxy.kernel.original_dst import MARK, SENT_AGAIN
 from faultproxy.kernel.raw_tcp import Syn
-from faultproxy.listener.syn_table import HalfOpen, SynTable
+from faultproxy.listener.syn_table import HalfOpen, Send, SynTable
 from faultproxy.relay import Poller
 from faultproxy.relay.poller import Endpoint
 
@@ -57,6 +57,7 @@ class SynSockets:
         self._poller = poller
         self._receivers: dict[int, socket.socket] = {}
         self._senders: dict[tuple[int, bool], socket.socket] = {}
+        self._sends: dict[int, Send] = {}  # by scope: one for all SYNs, as there may be thousands
         self._endpoints: dict[int, Endpoint] = {}
         self._interceptors: dict[_Place, SynInterceptor] = {}
         self._in_doubt: dict[SynInterceptor, float] = {}
@@ -120,7 +121,11 @@ class SynSockets:
             self._is_scheduled = True
             self._poller.call_at(monotonic(), self._serve_rest)
 
-    def send(self, scope: int, syn: Syn, packet: bytes, accepts: bool) -> None:  # a Send
+    def send(self, scope: int) -> Send:
+        """The function that answers SYNs whose addresses have this scope (ipv6(7), sin6_scope_id; 0 with IPv4)."""
+        return self._sends.get(scope) or self._sends.setdefault(scope, partial(self._send, scope))
+
+    def _send(self, scope: int, syn: Syn, packet: bytes, accepts: bool) -> None:
         """Send a packet on to the listener, with the mark, or back to the client."""
         sender = self._senders.get((syn.family, accepts))
         if sender is not None:
@@ -253,7 +258,7 @@ class SynInterceptor:
         for _ in range(min(most, len(self.queue))):
             syn, scope, is_doubtful = self.queue.popleft()
             key = _text(syn.source), syn.source_port, _text(syn.destination), syn.destination_port
-            half_open = self._table.hear(key, syn, partial(self._sockets.send, scope), is_doubtful=is_doubtful)
+            half_open = self._table.hear(key, syn, self._sockets.send(scope), is_doubtful=is_doubtful)
             if half_open is not None:
                 self.on_syn(half_open)
 

@@ -170,7 +170,7 @@ class Acceptor:
                 facts = judged.facts._replace(at_s=trio.current_time())
                 not_intercepted = None if judged.is_exact else _TOO_EARLY
                 greeting = Greeting(
-                    not_intercepted, tuple(judged.faults), self._handshake.predialled.take(judged), through=through
+                    not_intercepted, judged.faults, self._handshake.predialled.take(judged), through=through
                 )
                 plan = None
                 if not self._accepts_header:
@@ -316,10 +316,10 @@ class Acceptor:
     def _turned_away(self, judged: Judged, why: EndedBy) -> None:
         verdict = judged.plan.verdict
         rule = verdict.rule if verdict is not None else None
-        faults, facts = tuple(judged.faults), judged.facts
+        facts = judged.facts
         upstream = self._context.upstream.towards(facts.destination, facts.destination_port)
         now = trio.current_time()
-        record = ConnectionRecord(self._proxy, upstream, facts, rule, rule, faults, NOTHING_CARRIED, now, why)
+        record = ConnectionRecord(self._proxy, upstream, facts, rule, rule, judged.faults, NOTHING_CARRIED, now, why)
         self._connections.turned_away(record)
 
     def _decide_on_syn(self, half_open: HalfOpen) -> tuple[ConnectionFacts, Plan]:

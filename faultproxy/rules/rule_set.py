@@ -185,7 +185,9 @@ class RuleSet:
             if rule.holds_verdict:
                 verdict = match
                 break
-        return Plan(tuple(matches), tuple(dry_runs), verdict, answers) if matches or dry_runs or answers else UNTOUCHED
+        if not (matches or dry_runs or answers):
+            return UNTOUCHED
+        return Plan(tuple(matches), tuple(dry_runs), verdict, answers or UNTOUCHED.answers)
 
     def _counts(self, rule: BaseRule, facts: ConnectionFacts) -> bool:
         missed = self._first_missed(rule.counting, facts, self.states[rule.name])
