@@ -253,6 +253,11 @@ def wait_until_arrived(sock: socket.socket) -> None:
     raise AssertionError(f"{left[0]} bytes were not acknowledged within {PATIENCE_S} s")
 
 
+def sent_again(sock: socket.socket) -> int:
+    """How many segments its kernel has sent a second time (tcp(7), TCP_INFO: tcpi_total_retrans)."""
+    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0])
+
+
 def wait_until_broken(sock: socket.socket) -> None:
     """Wait until the socket has been reset, without reading from it: that would take the error."""
     assert is_broken(sock, PATIENCE_S), "nothing broke this socket"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 import faultproxy
-from tests.peers import Server, connect_error, echo, nobody
+from tests.peers import PATIENCE_S, Server, connect_error, echo, nobody
 
 PROGRAM = [sys.executable, "-P", "-c", "from faultproxy.cli import main; main()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
@@ -43,12 +43,13 @@ def test_it_begins_with_nothing() -> None:
     """Without a file there are no proxies; the first one that is made is there at once."""
     with Server(echo) as server, running("--api", "127.0.0.1:0") as process:
         api = f"http://{line_of(process, 'api.started')['listen']}"
-        assert httpx.get(f"{api}/v1/proxies").json() == {"proxies": []}
-        assert httpx.get(f"{api}/v1/status").json()["file"] is None
-        answer = httpx.put(f"{api}/v1/proxies/p", json={"listen": "127.0.0.1:0", "upstream": server.address})
+        assert httpx.get(f"{api}/v1/proxies", timeout=PATIENCE_S).json() == {"proxies": []}
+        assert httpx.get(f"{api}/v1/status", timeout=PATIENCE_S).json()["file"] is None
+        p = {"listen": "127.0.0.1:0", "upstream": server.address}
+        answer = httpx.put(f"{api}/v1/proxies/p", json=p, timeout=PATIENCE_S)
         host, _, port = answer.json()["listen"].rpartition(":")
         assert connect_error((host, int(port))) is None
-        assert httpx.put(f"{api}/v1/config", json={}).status_code == 200
+        assert httpx.put(f"{api}/v1/config", json={}, timeout=PATIENCE_S).status_code == 200
         assert connect_error((host, int(port))) == "ECONNREFUSED"
 
 

@@ -202,7 +202,7 @@ def test_who_waits_at_the_end_is_still_served(tmp_path: Path) -> None:
 
 
 def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:
-    """Exit code 1, and on stderr which address it is and who has it; nothing was started."""
+    """Exit code 1, and on stderr which address it is; nothing was started."""
     with Server(echo) as first, Faultproxy(tmp_path, one(first.address)) as holder:
         host, port = holder.address("p")
         config = one(first.address)
@@ -214,7 +214,8 @@ def test_an_address_in_use_is_one_clear_line(tmp_path: Path) -> None:
         assert not proxy.log
         (line,) = proxy.errors.splitlines()
         assert line.startswith(f"proxies.q.listen: cannot listen on {host}:{port}: Address already in use (EADDRINUSE)")
-        assert f"(pid {holder.pid})" in line
+        # The owner is looked for only so long; tests/control/test_listeners.py sees that it is named.
+        assert f"(pid {holder.pid}) holds it" in line or "another process holds it" in line
 
 
 def test_a_bad_configuration_starts_nothing(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.peers import (
     read_exactly,
     reset,
     send_error,
+    sent_again,
     wait_until_broken,
 )
 from tests.running import Faultproxy, Scene, Stage, one
@@ -73,11 +74,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield stage
 
 
-def sent_again(sock: socket.socket) -> int:
-    """How many segments its kernel has sent a second time (tcp(7), TCP_INFO: tcpi_total_retrans)."""
-    return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0])
-
-
 def unacknowledged(sock: socket.socket) -> int:
     """How many of its segments have no acknowledgement yet (tcpi_unacked)."""
     return int(struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)[0])
@@ -122,8 +118,7 @@ def sent_again_in_download(stage: Stage, name: str, data: bytes) -> int:
     with stage.ends(name) as (client, server):
         with Background(lambda: server.sendall(data)):
             assert read_exactly(client, len(data)) == data
-        (count,) = struct.unpack_from("I", server.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)
-        return int(count)
+        return sent_again(server)
 
 
 def test_a_download_loses_the_servers_packets(stage: Stage) -> None:

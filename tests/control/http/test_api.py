@@ -18,7 +18,7 @@ from faultproxy.control.http.api import listen
 from faultproxy.control.listeners import CannotListen
 from tests.control.http.serving import LAST, status, talk
 from tests.managing import at, connect, managed
-from tests.peers import Upstream, nobody, read_to_the_end, reset
+from tests.peers import PATIENCE_S, Upstream, nobody, read_to_the_end, reset
 from tests.peers import connect as connect_blocking
 from tests.running import Faultproxy, one
 
@@ -37,7 +37,7 @@ async def test_answers_over_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     async with managed(CONFIG, api=UnixAddress(str(path))) as its:
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as client:
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), timeout=PATIENCE_S) as client:
             answer = await client.get("http://localhost/v1/status")
         assert answer.status_code == 200
         assert answer.json()["seed"] == its.manager.seed
@@ -225,7 +225,7 @@ class TestRun:
         with Faultproxy(tmp_path, config, reads_log=False) as proxy:
             while not api.exists():
                 sleep(0.01)
-            with httpx.Client(transport=httpx.HTTPTransport(uds=str(api))) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(api)), timeout=PATIENCE_S) as client:
                 for _ in range(1000):  # each is three lines of 200 bytes, and the pipe holds 64 KiB
                     with socket.socket(socket.AF_UNIX) as sock:
                         sock.connect(str(listen))

@@ -12,7 +12,6 @@ from tests.peers import PATIENCE_S, Server, connect, pattern, read_to_the_end
 
 SIZE = 20_000_000
 HELD = 4 * 2**20
-LONGEST_S = 1.0  # scripts/bench-api has the real figure: a few milliseconds
 
 
 async def test_a_reader_that_stalls() -> None:
@@ -30,7 +29,6 @@ async def test_a_reader_that_stalls() -> None:
                 with trio.fail_after(PATIENCE_S):
                     while memory.held < HELD - 2**17:  # noqa: ASYNC110  # no event says that
                         await trio.sleep(0.01)
-                longest_s = 0.0
                 for turn in range(30):
                     url = "/v1/proxies/p/rules"
                     calls = (
@@ -44,10 +42,8 @@ async def test_a_reader_that_stalls() -> None:
                         client.delete(f"{url}/slice"),
                     )
                     for call in calls:
-                        began = trio.current_time()
-                        assert (await call).status_code < 300
-                        longest_s = max(longest_s, trio.current_time() - began)
-                assert longest_s < LONGEST_S
+                        with trio.fail_after(PATIENCE_S):  # how short it really is, scripts/bench-api measures
+                            assert (await call).status_code < 300
                 assert memory.held > 2**20
                 got, end = await trio.to_thread.run_sync(partial(read_to_the_end, reader))
     assert (len(got), end) == (SIZE, "EOF")

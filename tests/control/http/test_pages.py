@@ -12,6 +12,7 @@ import pytest
 
 from faultproxy.addresses import UnixAddress
 from tests.managing import at, managed
+from tests.peers import PATIENCE_S
 
 MOST_BYTES = 200_000
 MOST_BYTES_OF_A_PICTURE = 150_000
@@ -24,7 +25,7 @@ async def asking(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.AsyncHTTPTransport(uds=path)
     async with (
         managed({"proxies": {"p": at("127.0.0.1:1")}}, api=UnixAddress(path)),
-        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=PATIENCE_S) as client,
     ):
         yield client
 

@@ -14,7 +14,7 @@ from faultproxy.events.types import ApiExposed
 from tests.browser import chromium
 from tests.control.http.serving import status, talk
 from tests.managing import Managed, at, managed
-from tests.peers import Behaviour, Server
+from tests.peers import PATIENCE_S, Behaviour, Server
 from tests.running import Faultproxy, one
 
 LOOPBACK = parse_listen("127.0.0.1:0")
@@ -89,7 +89,7 @@ async def test_other_names_are_403_whatever_is_asked(its: Managed, host: str) ->
 
 async def test_the_answer_says_what_to_do() -> None:
     """So that who has a name of one's own learns of --allowed-host."""
-    async with managed(CONFIG, api=LOOPBACK) as its, httpx.AsyncClient() as client:
+    async with managed(CONFIG, api=LOOPBACK) as its, httpx.AsyncClient(timeout=PATIENCE_S) as client:
         answer = await client.get(f"{its.api}/v1/status", headers={"host": "chaos.example.com"})
     assert answer.json()["detail"] == (
         '"chaos.example.com" is not known as a name of this host; '
@@ -138,7 +138,7 @@ async def test_a_change_of_its_own_page_or_of_a_program_passes(its: Managed, hea
 
 async def test_there_are_no_headers_of_cors(its: Managed) -> None:
     """Whatever a browser asks beforehand."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         headers = {"origin": "http://example.com", "access-control-request-method": "PUT"}
         for method in ("OPTIONS", "GET"):
             answer = await client.request(method, f"{its.api}/v1/status", headers=headers)
@@ -159,7 +159,7 @@ async def test_a_token_is_due_where_there_is_one() -> None:
         assert await ask(its, path="/live") == 200
         assert await ask(its, path="/nowhere") == 401
         assert await ask(its, Authorization="Bearer s3cret", Host="example.com") == 403
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
             assert (await client.get(f"{its.api}/v1/status")).headers["www-authenticate"] == "Bearer"
 
 
@@ -226,7 +226,7 @@ class TestThroughAProxy:
             await its.edit(p=at("127.0.0.1:1"), door=at(f"{socket.gethostname()}:{port}"))
             name, door = its.address("door")
             assert await ask(its) == 200
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
                 answer = await client.get(f"http://{name}:{door}/v1/status")
         assert answer.status_code == 403
         assert answer.json()["detail"] == "proxy door dials this API; write another upstream"
@@ -259,7 +259,7 @@ class TestBrowser:
                 tab.goto(f"http://evil.example:{evil.address.rpartition(':')[2]}/")
         assert {status for method, status in seen if method == "POST"} == {403}
         assert not faultproxy.seen("counters.reset")
-        httpx.post(url)
+        httpx.post(url, timeout=PATIENCE_S)
         faultproxy.wait_for("counters.reset")
 
     def test_a_rebound_name_reaches_nothing(self, proxy: tuple[Faultproxy, str]) -> None:
