@@ -1,7 +1,7 @@
 """The listeners of a configuration: those that have an address already are kept, the others made."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import trio
@@ -33,14 +33,18 @@ class CannotListen(Exception):
 
 
 async def make_listeners(
-    proxies: Mapping[str, ProxyConfig], running: Mapping[str, RunningProxy], syn_sockets: SynSockets
+    proxies: Mapping[str, ProxyConfig],
+    running: Mapping[str, RunningProxy],
+    syn_sockets: SynSockets,
+    moving: Collection[str] = (),
 ) -> tuple[dict[str, AnyListener], dict[str, AnyListener]]:
     """For each proxy the listener that has its address already, whoever uses it; or a new one. Returns (kept, new).
 
-    A running proxy whose listener is in the way of a new one (127.0.0.1:80 becomes :80) is paused. Raises
+    A port 0 is the number that the kernel gave before, but another for the proxies ``moving``. A running proxy whose
+    listener is in the way of a new one (127.0.0.1:80 becomes :80) is paused. Raises
     CannotListen; then none is new, and nobody is paused. After the last new one there is no checkpoint.
     """
-    kept = _kept(proxies, running)
+    kept = _kept(proxies, running, moving)
     missing = {name: config for name, config in proxies.items() if name not in kept}
     hosts = {name: await resolve_listen(_key(name), config.listen) for name, config in missing.items()}
     ports = {_port(config.listen) for config in missing.values()} - {None}
@@ -69,15 +73,17 @@ async def make_listeners(
     return kept, new
 
 
-def _kept(proxies: Mapping[str, ProxyConfig], running: Mapping[str, RunningProxy]) -> dict[str, AnyListener]:
+def _kept(
+    proxies: Mapping[str, ProxyConfig], running: Mapping[str, RunningProxy], moving: Collection[str]
+) -> dict[str, AnyListener]:
     by_address = {proxy.listener.configured: proxy.listener for proxy in running.values()}
     kept: dict[str, AnyListener] = {}
     for name, config in proxies.items():
         old = running.get(name)
         if _port(config.listen) != 0 and config.listen in by_address:
             kept[name] = by_address[config.listen]
-        elif old is not None and old.listener.configured == config.listen:
-            kept[name] = old.listener  # port 0: the number that the kernel gave stays
+        elif old is not None and old.listener.configured == config.listen and name not in moving:
+            kept[name] = old.listener
     return kept
 
 

@@ -141,27 +141,33 @@ class Manager:
         self._note_listeners()
 
     async def apply(
-        self, edit: Edit, source: Source, file: str | None = None, *, revisions: Collection[int] | None = None
+        self,
+        edit: Edit,
+        source: Source,
+        file: str | None = None,
+        *,
+        revisions: Collection[int] | None = None,
+        moving: Collection[str] = (),
     ) -> ConfigLoaded:
         """Change what runs, whole or not at all; when it returns, the change is in force. Edits wait for one another.
 
         ``edit`` returns the new layers for those that run; what it raises is passed on. Raises ConfigError if they are
         not valid, CannotListen, Conflict if ``revision`` is none of ``revisions``, and Draining once drain() was
         called. Nothing has changed then. Returns what is logged of it. What the API asks for in vain is logged; of a
-        file, the caller does it.
+        file, the caller does it. Of the proxies ``moving``, which ``edit`` may fill, those at port 0 get another port.
         """
         try:
             async with self._editing:
                 if revisions is not None and self.revision not in revisions:
                     raise Conflict
-                return await self._apply(edit, source, file)
+                return await self._apply(edit, source, file, moving)
         except (ConfigError, CannotListen) as error:
             if source == "api":
                 errors = error.errors if isinstance(error, ConfigError) else (str(error),)
                 self.bus.publish(ConfigRejected(source=source, file=file, errors=errors))
             raise
 
-    async def _apply(self, edit: Edit, source: Source, file: str | None) -> ConfigLoaded:
+    async def _apply(self, edit: Edit, source: Source, file: str | None, moving: Collection[str]) -> ConfigLoaded:
         layers = edit(self.layers)
         config = layers.config
         changes = Difference.between(self.config, config)
@@ -170,7 +176,7 @@ class Manager:
         if self._is_draining:
             raise Draining
         dumps = await _dumps(config, changes.proxies)
-        kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets)
+        kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets, moving)
         if self._is_draining:
             for listener in new.values():
                 listener.close()
@@ -191,7 +197,7 @@ class Manager:
                 if all(proxy.listener is not listener for proxy in self.proxies.values()):
                     listener.close()
             raise
-        self.revision += layers != before
+        self.revision += bool(moved) or layers != before
         texts = (*changes.texts, *moved)
         loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
         self.bus.publish(loaded)

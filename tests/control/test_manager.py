@@ -94,6 +94,20 @@ async def test_a_proxy_that_comes_back_goes_on_numbering(server: str) -> None:
         assert its.stats.injected("p") == {"cut": 6}
 
 
+async def test_a_moving_proxy_gets_another_port(server: str) -> None:
+    """If it listens at port 0; the old port is free, the edit is logged and has a number of its own."""
+    async with managed({"proxies": {"p": at(server), "q": at(server)}}) as its:
+        p, q, revision = its.address("p"), its.address("q"), its.manager.revision
+        loaded = await its.manager.apply(lambda layers: layers, "api", moving=["p", "nobody"])
+        assert its.address("p") != p
+        assert its.address("q") == q
+        assert loaded.changes == (f"proxy p: now at {its.manager.addresses['p']}",)
+        assert its.manager.revision == revision + 1
+        assert await ask(its.address("p")) == b"hi"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(p)
+
+
 async def test_two_proxies_swap_their_listeners_while_clients_wait() -> None:
     """Whoever waits in a queue belongs to the proxy to whose address it came, and to it alone; so do those who follow."""
     with nobody() as x, nobody() as y:

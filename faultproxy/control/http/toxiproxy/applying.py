@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from faultproxy.config.loader import ConfigError
 from faultproxy.config.schema import ProxyConfig
@@ -32,16 +32,18 @@ async def apply(
     manager: Manager,
     edit: Edit,
     restarted: Sequence[RunningProxy] = (),
+    moving: Collection[str] = (),
     source: Source = "api",
     file: str | None = None,
     place: str = "",
 ) -> None:
-    """Have the manager apply an edit; the connections of ``restarted``, which it may fill, are dropped then.
+    """Have the manager apply an edit; then the connections of ``restarted``, which it may fill, are dropped.
 
-    Raises Refused; then nothing has changed. It says of ``place`` why it cannot be had; the log says what to do.
+    ``moving`` is for the manager. Raises Refused; then nothing has changed. It says of ``place`` why it cannot be had;
+    the log says what to do about it.
     """
     try:
-        await manager.apply(edit, source, file)
+        await manager.apply(edit, source, file, moving=moving)
     except NotFound as error:
         raise Refused(404, f"{error.kind} not found") from None
     except Exists as error:

@@ -1,6 +1,6 @@
 """Proxies, read and edited as Toxiproxy would."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import trio
@@ -81,12 +81,14 @@ class ToxicProxies:
         """Change what is given; another listen or upstream restarts the proxy, which drops its connections."""
         place = await _place(body.listen) if body.listen is not None else None
         restarted: list[RunningProxy] = []
+        moving: list[str] = []
         changes: Shown = {}
 
         def edit(layers: Layers) -> Layers:
             config = find(layers, name)
             if place is not None and not self._is_at(name, config, place):
                 changes["listen"] = str(place[0])
+                moving.append(name)
             if body.upstream is not None and body.upstream != str(config.upstream):
                 changes["upstream"] = body.upstream
             if changes:
@@ -95,8 +97,8 @@ class ToxicProxies:
                 changes["enabled"] = body.enabled
             return patch_proxy(name, changes)(layers)
 
-        await self._apply(edit, restarted, place[1] if place is not None else "")
-        if "listen" in changes:
+        await self._apply(edit, restarted, moving, place[1] if place is not None else "")
+        if moving:
             self._notes.note_listen(name, body.listen or "")
         await self._check_enabled(name)
         return self.show(name)
@@ -146,7 +148,7 @@ class ToxicProxies:
             return
         places = [await _place(body.listen or "") for body in bodies]
         replaced: list[RunningProxy] = []
-        put: list[ProxyBody] = []
+        put: dict[str, ProxyBody] = {}
         built = await _built(bodies)
 
         def edit(layers: Layers) -> Layers:
@@ -158,12 +160,12 @@ class ToxicProxies:
                 config = proxies.get(name)
                 if config is None or str(config.upstream) != body.upstream or not self._is_at(name, config, place):
                     proxies[name] = made
-                    put.append(body)
+                    put[name] = body
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
             return layers.with_proxies(proxies)
 
-        await self._apply(edit, replaced, places[0][1])
-        for body in put:
+        await self._apply(edit, replaced, put, places[0][1])
+        for body in put.values():
             self._note(body)
 
     def _note(self, body: ProxyBody) -> None:
@@ -171,8 +173,10 @@ class ToxicProxies:
         self._notes.note_listen(name, body.listen or "")
         self._notes.note_streams(name, read(body.toxics or ()))
 
-    async def _apply(self, edit: Edit, restarted: Sequence[RunningProxy] = (), place: str = "") -> None:
-        await apply(self._manager, edit, restarted, self._source, self._file, place)
+    async def _apply(
+        self, edit: Edit, restarted: Sequence[RunningProxy] = (), moving: Collection[str] = (), place: str = ""
+    ) -> None:
+        await apply(self._manager, edit, restarted, moving, self._source, self._file, place)
         self._notes.forget()
 
     async def _check_enabled(self, *names: str) -> None:

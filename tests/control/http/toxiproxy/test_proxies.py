@@ -181,12 +181,31 @@ async def test_populate_leaves_alone_what_is_there(tmp_path: Path) -> None:
 
 
 async def test_populate_twice_on_any_port(tmp_path: Path) -> None:
-    """Port 0 is never the same: the proxy is replaced, and its toxics are gone."""
+    """Port 0 is never the same: the proxy is replaced, at another port, and its toxics are gone."""
     async with called(tmp_path) as call:
         body = [{"name": "p", "listen": "localhost:0", "upstream": "localhost:1"}]
-        for _ in range(2):
-            assert (await call("POST", "/populate", body)).json()["proxies"][0]["toxics"] == []
+        listens = set()
+        for _ in range(3):
+            (shown,) = (await call("POST", "/populate", body)).json()["proxies"]
+            assert shown["toxics"] == []
+            listens.add(shown["listen"])
             await call.add("p", "noop")
+        assert len(listens) == 3
+        with socket.create_connection(call.its.address("p")):
+            pass
+
+
+async def test_an_update_to_any_port(tmp_path: Path) -> None:
+    """It is another port, and the old one refuses; an update that names no listen keeps it."""
+    async with called(tmp_path) as call:
+        before = await call.create("p", "localhost:1")
+        address, revision = call.its.address("p"), call.its.manager.revision
+        after = (await call("PATCH", "/proxies/p", {"listen": "127.0.0.1:0"})).json()
+        assert after["listen"] != before["listen"]
+        assert call.its.manager.revision > revision
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        assert (await call("PATCH", "/proxies/p", {"upstream": "localhost:2"})).json()["listen"] == after["listen"]
 
 
 async def test_a_bare_connect_is_no_error(tmp_path: Path) -> None:
