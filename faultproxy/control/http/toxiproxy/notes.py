@@ -1,8 +1,9 @@
-"""What was sent, and neither a proxy nor a rule keeps: how addresses and streams were spelled."""
+"""What was sent, and neither a proxy nor a rule keeps: how addresses and streams were written."""
 
 from collections.abc import Iterable
 
 from faultproxy.addresses import Address
+from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.http.toxiproxy.toxics import Toxic
 from faultproxy.control.manager import Manager
 from faultproxy.rules.rule import BaseRule
@@ -17,10 +18,11 @@ class Notes:
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         self._listens: dict[str, tuple[Address, str]] = {}
+        self._upstreams: dict[str, tuple[object, str]] = {}
         self._streams: dict[tuple[str, str], tuple[BaseRule, str]] = {}
 
     def note_listen(self, proxy: str, sent: str) -> None:
-        """The address that was asked for: what a proxy shows until it is enabled."""
+        """The address to listen at that was asked for: what a proxy shows until it is enabled."""
         running = self._manager.proxies.get(proxy)
         if running is not None and not self._manager.config.proxies[proxy].enabled:
             self._listens[proxy] = running.listener.address, sent
@@ -32,6 +34,17 @@ class Notes:
         if running is None or running.listener.address != address or self._manager.config.proxies[proxy].enabled:
             return None
         return sent
+
+    def note_upstream(self, proxy: str, sent: str) -> None:
+        """The upstream that was asked for, if the proxy dials another."""
+        config = self._manager.config.proxies.get(proxy)
+        if config is not None and str(config.upstream) != sent:
+            self._upstreams[proxy] = config.upstream, sent
+
+    def upstream(self, proxy: str, config: ProxyConfig) -> str:
+        """The upstream of a proxy, as it was asked for."""
+        noted, sent = self._upstreams.get(proxy, (None, ""))
+        return sent if noted == config.upstream else str(config.upstream)
 
     def note_streams(self, proxy: str, toxics: Iterable[Toxic]) -> None:
         """How the streams of these toxics of a proxy were spelled."""
@@ -48,6 +61,12 @@ class Notes:
     def forget(self) -> None:
         """Forget proxies that are enabled, and what is not the same any more."""
         self._listens = {name: note for name, note in self._listens.items() if self.listen(name) is not None}
+        proxies = self._manager.config.proxies
+        self._upstreams = {
+            name: note
+            for name, note in self._upstreams.items()
+            if name in proxies and proxies[name].upstream == note[0]
+        }
         self._streams = {key: note for key, note in self._streams.items() if note[0] in self._rules(key[0])}
 
     def _rules(self, proxy: str) -> tuple[BaseRule, ...]:

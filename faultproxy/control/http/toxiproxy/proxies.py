@@ -6,7 +6,7 @@ from typing import Any
 import trio
 from pydantic_core import PydanticCustomError
 
-from faultproxy.addresses import Address, TcpAddress, host_port, parse_listen
+from faultproxy.addresses import Address, TcpAddress, host_port, parse_listen, parse_upstream
 from faultproxy.config.loader import ConfigError, build_proxy
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.edits import Edit, all_of, delete_proxy, patch_proxy, put_proxy
@@ -24,6 +24,9 @@ from faultproxy.upstream.resolver import resolve
 
 _RESOLVE_WITHIN_S = 10.0
 _MANY = 20
+
+NOWHERE = "not-an-address.invalid:1"
+"""A name that nobody has (RFC 6761, section 6.4)."""
 
 Shown = dict[str, Any]
 
@@ -54,7 +57,7 @@ class ToxicProxies:
         return {
             "name": name,
             "listen": given if given is not None else self._listen(name),
-            "upstream": str(config.upstream),
+            "upstream": self._notes.upstream(name, config),
             "enabled": config.enabled,
             "toxics": self._toxics.show_all(name),
         }
@@ -89,8 +92,8 @@ class ToxicProxies:
             if place is not None and not self._is_at(name, config, place):
                 changes["listen"] = str(place[0])
                 moving.append(name)
-            if body.upstream is not None and body.upstream != str(config.upstream):
-                changes["upstream"] = body.upstream
+            if body.upstream is not None and body.upstream != self._notes.upstream(name, config):
+                changes["upstream"] = _upstream(body.upstream)
             if changes:
                 restarted.append(self._manager.proxies[name])
             if body.enabled is not None:
@@ -100,6 +103,8 @@ class ToxicProxies:
         await self._apply(edit, restarted, moving, place[1] if place is not None else "")
         if moving:
             self._notes.note_listen(name, body.listen or "")
+        if "upstream" in changes:
+            self._notes.note_upstream(name, body.upstream or "")
         await self._check_enabled(name)
         return self.show(name)
 
@@ -158,7 +163,7 @@ class ToxicProxies:
             for body, place, made in zip(bodies, places, built, strict=True):
                 name = body.name or ""
                 config = proxies.get(name)
-                if config is None or str(config.upstream) != body.upstream or not self._is_at(name, config, place):
+                if config is None or not self._is_the_same(name, config, place, body.upstream or ""):
                     proxies[name] = made
                     put[name] = body
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
@@ -171,6 +176,7 @@ class ToxicProxies:
     def _note(self, body: ProxyBody) -> None:
         name = body.name or ""
         self._notes.note_listen(name, body.listen or "")
+        self._notes.note_upstream(name, body.upstream or "")
         self._notes.note_streams(name, read(body.toxics or ()))
 
     async def _apply(
@@ -189,6 +195,9 @@ class ToxicProxies:
 
     def _listen(self, name: str) -> str:
         return _written(self._manager.proxies[name].listener.address)
+
+    def _is_the_same(self, name: str, config: ProxyConfig, place: tuple[Address, str], upstream: str) -> bool:
+        return self._notes.upstream(name, config) == upstream and self._is_at(name, config, place)
 
     def _is_at(self, name: str, config: ProxyConfig, place: tuple[Address, str]) -> bool:
         """Whether a proxy has this address already; port 0 is another each time."""
@@ -227,10 +236,19 @@ def _value(body: ProxyBody) -> Shown:
     """A new proxy as it stands in a file. Raises Refused."""
     return {
         "listen": str(_address(body.listen or "")),
-        "upstream": body.upstream,
+        "upstream": _upstream(body.upstream or ""),
         "enabled": body.enabled is not False,
         "rules": [to_rule(toxic) for toxic in read(body.toxics or ())],
     }
+
+
+def _upstream(sent: str) -> str:
+    """An upstream as it stands in a file; what is no address is NOWHERE, as nothing can be dialled there either."""
+    try:
+        parse_upstream(sent)
+    except PydanticCustomError:
+        return NOWHERE
+    return sent
 
 
 def _address(listen: str) -> Address:

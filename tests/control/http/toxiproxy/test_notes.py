@@ -6,6 +6,7 @@ import pytest
 
 from faultproxy.control.edits import delete_rule, patch_proxy, put_rule
 from faultproxy.control.http.toxiproxy.notes import Notes
+from faultproxy.control.http.toxiproxy.proxies import NOWHERE
 from faultproxy.control.http.toxiproxy.toxics import parse, to_rule
 from tests.control.http.toxiproxy.calling import called
 from tests.managing import at, managed
@@ -47,6 +48,32 @@ async def test_populate_compares_with_what_was_sent(tmp_path: Path) -> None:
             assert shown == {**body, "enabled": False, "toxics": []}
             (shown,) = (await call("POST", "/populate", [{**body, "enabled": True}])).json()["proxies"]
             assert shown["enabled"] is enabled
+
+
+@pytest.mark.parametrize("upstream", ["google.com", "x", "localhost:0", "host:99999", "a b:1", "[0:0::1]:80"])
+async def test_upstreams_are_as_they_were_sent(tmp_path: Path, upstream: str) -> None:
+    """Also what is no address; and it is compared as it was sent."""
+    async with called(tmp_path) as call:
+        created = await call.create("p", upstream)
+        assert created["upstream"] == upstream
+        await call.add("p", "noop")
+        same = {"name": "p", "upstream": upstream, "listen": created["listen"]}
+        (shown,) = (await call("POST", "/populate", [same])).json()["proxies"]
+        assert len(shown["toxics"]) == 1
+        assert (await call("PATCH", "/proxies/p", {"upstream": "b:1"})).json()["upstream"] == "b:1"
+        assert (await call("POST", "/proxies/p", {"upstream": upstream})).json()["upstream"] == upstream
+        (shown,) = (await call("POST", "/populate", [{**same, "upstream": "c:1"}])).json()["proxies"]
+        assert (shown["upstream"], shown["toxics"]) == ("c:1", [])
+        (shown,) = (await call("POST", "/populate", [same])).json()["proxies"]
+        assert shown["upstream"] == upstream
+
+
+async def test_an_upstream_that_is_no_address_reaches_nobody(tmp_path: Path) -> None:
+    """What is dialled is a name that nobody has."""
+    async with called(tmp_path) as call:
+        await call.create("p", "google")
+        assert str(call.its.manager.config.proxies["p"].upstream) == NOWHERE
+        assert (await call("GET", "/v1/proxies/p")).json()["upstream"] == NOWHERE
 
 
 async def test_streams_are_as_they_were_sent(tmp_path: Path) -> None:
@@ -92,12 +119,16 @@ async def test_what_is_gone_is_forgotten() -> None:
         notes.note_listen("nobody", "localhost:0")
         notes.note_streams("p", [toxic])
         notes.note_streams("nobody", [toxic])
+        notes.note_upstream("p", "localhost")
+        notes.note_upstream("nobody", "localhost")
         notes.forget()
         (rule,) = its.manager.config.proxies["p"].rules
         assert (notes.listen("p"), notes.stream("p", rule)) == ("localhost:0", "UPSTREAM")
+        assert notes.upstream("p", its.manager.config.proxies["p"]) == "localhost"
         await its.manager.apply(delete_rule("p", "noop_UPSTREAM"), "api")
-        await its.manager.apply(patch_proxy("p", {"enabled": True}), "api")
+        await its.manager.apply(patch_proxy("p", {"enabled": True, "upstream": "a:1"}), "api")
         notes.forget()
         await its.manager.apply(put_rule("p", to_rule(toxic)), "api")
-        await its.manager.apply(patch_proxy("p", {"enabled": False}), "api")
+        await its.manager.apply(patch_proxy("p", {"enabled": False, "upstream": "localhost:1"}), "api")
+        assert notes.upstream("p", its.manager.config.proxies["p"]) == "localhost:1"
         assert (notes.listen("p"), notes.stream("p", rule)) == (None, None)

@@ -112,7 +112,6 @@ async def test_names(tmp_path: Path, name: str) -> None:
         ({"name": "a"}, 400, "missing required field: upstream"),
         ({"name": "redis", "upstream": "a:1", "listen": "127.0.0.1:0"}, 409, "proxy already exists"),
         ({"name": "a\nb", "upstream": "a:1"}, 400, "bad request body: "),
-        ({"name": "a", "upstream": "a"}, 400, "bad request body: "),
         ({"name": "a", "upstream": "a:1", "enabled": "yes"}, 400, "bad request body: "),
         ({"name": "a", "upstream": "a:1", "listen": "8080"}, 500, "listen tcp: address 8080: missing port in"),
         ({"name": "a", "upstream": "a:1", "listen": "a:b"}, 500, "listen tcp: "),
@@ -151,7 +150,7 @@ async def test_proxies_that_cannot_be_created(tmp_path: Path, body: Any, status:
         ("DELETE", "/proxies/redis/toxics/t", None, 404, "toxic not found"),
         ("PATCH", "/proxies/redis", b"", 400, "bad request body: EOF"),
         ("PATCH", "/proxies/redis", {"enabled": 1}, 400, "bad request body: "),
-        ("PATCH", "/proxies/redis", {"upstream": "x"}, 400, "bad request body: "),
+        ("PATCH", "/proxies/redis", {"upstream": 5}, 400, "bad request body: "),
         ("PATCH", "/proxies/redis", {"listen": "x"}, 500, "listen tcp: "),
         ("PATCH", "/proxies/redis", {"listen": "nowhere.invalid:1"}, 500, "listen tcp nowhere.invalid:1: no such host"),
         ("POST", "/proxies/redis/toxics", b"[", 400, "bad request body: "),
@@ -309,7 +308,7 @@ async def test_populate(tmp_path: Path) -> None:
             "listen tcp 192",
             ["redis"],
         ),
-        ([PROXY, {**PROXY, "name": "b", "upstream": "x"}], 400, "bad request body: ", ["redis"]),
+        ([PROXY, {**PROXY, "name": "b\n"}], 400, "bad request body: ", ["redis"]),
     ],
 )
 async def test_populate_in_vain(tmp_path: Path, body: Any, status: int, text: str, done: Any) -> None:
