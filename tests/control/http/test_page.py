@@ -393,6 +393,24 @@ def test_a_rule_is_copied(browser: Browser, tmp_path: Path) -> None:
         expect(its.page.get_by_text('No toxic says what "cold start" says')).to_be_visible()
 
 
+def test_what_is_older_than_five_minutes_goes(browser: Browser, tmp_path: Path) -> None:
+    """The page goes on when its charts and the time line are full."""
+    with scene(browser, tmp_path, FAR_AWAY) as its:
+        its.page.clock.install()
+        its.page.reload()
+        its.ask()
+        chart = its.page.get_by_role("img", name="connections/s, the last five minutes")
+        expect(chart).to_be_visible()
+        its.ask()
+        expect(chart).not_to_have_accessible_name(re.compile("at most 0$"))
+        its.page.clock.fast_forward("06:00")
+        expect(chart).to_have_accessible_name(re.compile("at most 0$"))
+        its.ask()
+        feed = its.page.get_by_role("region", name="Faults", exact=True)
+        expect(feed.get_by_role("link", name="p#3")).to_be_visible()
+        expect(chart).not_to_have_accessible_name(re.compile("at most 0$"))
+
+
 def test_it_begins_empty(browser: Browser, tmp_path: Path) -> None:
     """Without a proxy it says how to write one; the example runs when it is applied."""
     with scene(browser, tmp_path, proxies={}) as its:

@@ -13,7 +13,7 @@ export function count(number) {
 
 /** 0, 0.4, 3.2, 17 or 1,234 a second. */
 export function perSecond(number) {
-  return number > 0 && number < 9.95 ? number.toFixed(1) : count(number);
+  return number >= 0.05 && number < 9.95 ? number.toFixed(1) : count(number);
 }
 
 /** 17 B, 1.2 kB, 3.4 MB. */

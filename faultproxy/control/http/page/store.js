@@ -7,6 +7,7 @@ const MOST_SAMPLED = 200;
 export const POLL_MS = 1000;
 const MOST_POLL_MS = 5000;
 const DRAW_MS = 250;
+const SAMPLED = ["t", "connections", "up", "down"];
 
 export const state = {
   status: null,
@@ -151,8 +152,8 @@ function sample(proxy, at, last) {
   const passed = last ? Math.max(0.05, at - last.at) : 1;
   const speed = (key) => (last && total[key] >= last[key] ? (total[key] - last[key]) / passed : last ? 0 : null);
   its.t.push(now() / 1000);
-  for (const key of ["connections", "up", "down"]) its[key].push(speed(key));
-  while (its.t.length && its.t[0] < its.t.at(-1) - SHOWN_S) for (const values of Object.values(its)) values.shift();
+  for (const key of SAMPLED.slice(1)) its[key].push(speed(key));
+  while (its.t[0] < its.t.at(-1) - SHOWN_S) for (const key of SAMPLED) its[key].shift();
   its.injected = speed("injected") ?? 0;
 }
 
