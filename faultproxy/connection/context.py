@@ -40,8 +40,8 @@ class Context:
     may_be_led_back: bool = False
 
     def towards(self, host: str, port: int) -> "Context":
-        """The same, for a client that wanted to go to this IP address and port, if that is what is dialled."""
-        return replace(self, upstream=self.upstream.towards(host, port)) if self.may_be_led_back else self
+        """The same, for a client that wanted to go to this IP address and port."""
+        return replace(self, upstream=self.upstream.towards(host, port))
 
 
 class Greeting(NamedTuple):

@@ -173,6 +173,8 @@ class SynTable:
 
     def on_the_way(self) -> int:
         """How many handshakes were let through within the last second and are not accepted yet."""
+        if not self._on_the_way:  # as always, unless SYNs are intercepted
+            return 0
         late_at = self.clock() - _ON_THE_WAY_S
         while self._on_the_way:
             half_open = next(iter(self._on_the_way.values()))

@@ -197,9 +197,11 @@ class Acceptor:
         return self._not_judged
 
     def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
-        context = self._context.towards(facts.destination, facts.destination_port)
-        if context.may_be_led_back and self._listener.is_at(facts.destination, facts.destination_port):
-            greeting = greeting._replace(through=(*greeting.through, self._proxy))
+        context = self._context
+        if context.may_be_led_back:
+            context = context.towards(facts.destination, facts.destination_port)
+            if self._listener.is_at(facts.destination, facts.destination_port):
+                greeting = greeting._replace(through=(*greeting.through, self._proxy))
         connection = Connection(context, sock, facts, plan, greeting, self._ended)
         self._connections.add(connection)
         return connection

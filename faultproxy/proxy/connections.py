@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import add
 from typing import NamedTuple
 
 import trio
 
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.injector import Edited
-from faultproxy.connection.record import Carried, ConnectionRecord
+from faultproxy.connection.record import NOTHING_CARRIED, Carried, ConnectionRecord
 from faultproxy.events.types import EndedBy
 from faultproxy.faults.base import Direction
 from faultproxy.rules.facts import ConnectionFacts
@@ -32,7 +33,7 @@ class Connections:
 
     def __init__(self, on_empty: Callable[[], None], on_over: Callable[[ConnectionRecord], None] | None = None) -> None:
         self.ended: Counter[EndedBy] = Counter()
-        self._carried = [0, 0, 0, 0]
+        self._carried: tuple[int, ...] = NOTHING_CARRIED
         self._connections: dict[Connection, None] = {}
         self._undecided: dict[trio.CancelScope, ConnectionFacts] = {}
         self._on_empty = on_empty
@@ -49,11 +50,10 @@ class Connections:
         """It is over."""
         del self._connections[connection]
         self.ended[connection.ended_by] += 1
-        for at, count in enumerate(connection.carried):
-            self._carried[at] += count
+        self._carried = tuple(map(add, self._carried, connection.carried))
         if self._on_over is not None:
             self._on_over(connection.record(trio.current_time()))
-        if not self:
+        if not self._connections and not self._undecided:
             self._on_empty()
 
     def turned_away(self, record: ConnectionRecord) -> None:

@@ -141,7 +141,7 @@ def _begin(family: int, address: SockAddress, target: Target, note: Note | None)
     sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
     try:
         if target.keepalive_s is not None and not is_unix:
-            sockets.keep_alive(sock, target.keepalive_s)
+            sockets.keep_tcp_alive(sock, target.keepalive_s)
         if target.segment_size is not None and not is_unix:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, target.segment_size)  # tcp(7)
         attempt = Attempt(sock, sockets.start_connect(sock, address))
