@@ -129,6 +129,16 @@ def test_connect_faults(tmp_path: Path, tproxy: bool) -> None:
 
 
 @MODES
+def test_abort(tmp_path: Path, tproxy: bool) -> None:
+    """The client's own socket is found, whatever address it believes that it has connected to."""
+    abort = {"name": "abort", "abort": {"after": "1B"}}
+    with hosts(tproxy=tproxy), Faultproxy(tmp_path, proxy(abort)) as faultproxy:
+        faultproxy.wait_for("proxy.started")
+        assert [ask(*SERVERS[0]), ask(*SERVERS[3])] == ["ECONNABORTED", "ECONNABORTED"]
+        assert {line["fidelity"] for line in faultproxy.seen("fault.injected")} == {"exact"}
+
+
+@MODES
 def test_where_the_proxy_itself_listens(tmp_path: Path, tproxy: bool) -> None:
     """Who connects there wanted to go nowhere else: reset, logged, and never dialled."""
     refuse = {"name": "refuse", "when": {"nth": 99}, "refuse": {}}

@@ -5,6 +5,8 @@ import os
 import socket
 import struct
 
+from faultproxy.kernel.original_dst import original_destination
+
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
 _REQUEST, _REQUEST_ACK = 1, 5  # NLM_F_REQUEST, NLM_F_ACK
@@ -54,10 +56,13 @@ def _destroy(family: int, ends: Ends, unless_state: int | None = None) -> None:
 
 
 def _ends(sock: socket.socket) -> tuple[int, Ends]:
-    """The family, and the peer's address and port before our own, packed; an IPv4-mapped one as IPv4."""
-    (near, near_port, *_), (far, far_port, *_) = sock.getsockname(), sock.getpeername()
+    """The family, and the peer's address and port before those that it connected to, packed.
+
+    An IPv4-mapped one is IPv4. Behind a REDIRECT the peer's socket knows nothing of our own address.
+    """
+    (near, near_port), (far, far_port, *_) = original_destination(sock), sock.getpeername()
     family = socket.AF_INET if "." in far else socket.AF_INET6
-    near, far = (host.removeprefix("::ffff:") if "." in host else host for host in (near, far))
+    far = far.removeprefix("::ffff:") if "." in far else far
     return family, (socket.inet_pton(family, far), far_port, socket.inet_pton(family, near), near_port)
 
 
