@@ -19,8 +19,10 @@ def close_all(peers: Peers) -> None:
 
 
 def reset_all(peers: Peers) -> None:
-    """Reset what is open: a truncated stream must not look like a whole one."""
+    """Reset what is open: a truncated stream must not look like a whole one. An end_politely() that goes on ends."""
     peers.stop()
+    for _, sock in peers.open_sockets():
+        trio.lowlevel.notify_closing(sock)
     peers.rst(Side.CLIENT)
     peers.rst(Side.SERVER)
 
@@ -77,12 +79,12 @@ async def _drain_reads(sock: socket.socket) -> None:
 
 
 async def _read_out(sock: socket.socket) -> None:
-    while True:
-        await trio.lowlevel.wait_readable(sock)
+    while sock.fileno() >= 0:
         try:
+            await trio.lowlevel.wait_readable(sock)
             if not sock.recv(65536):
                 return
         except BlockingIOError:
             continue
-        except OSError:
+        except (OSError, trio.ClosedResourceError):
             return
