@@ -1,13 +1,13 @@
 """Episodes: from a client's first failure to its first connection that is served, or without one. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 from faultproxy.report.attempts import Cause, ClientAttempt
 
-EpisodeEnd = Literal["recovered", "never came back", "still failing"]
+EpisodeEnd = Literal["recovered", "never came back", "still failing", "not seen"]
 
 _MOST_GAPS = 200
 _PATIENCE = 10
@@ -42,8 +42,11 @@ class Episode:
         return frozenset(cause.rule for cause in self.causes if cause.rule is not None)
 
 
-def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float) -> Iterator[Episode]:
-    """The episodes of one client, whose attempts come by when they started."""
+def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float, *, sees_all: bool = True) -> Iterator[Episode]:
+    """The episodes of one client, whose attempts come by when they started.
+
+    Unless connections without a fault are seen too (``sees_all``), how an episode ended is not.
+    """
     failed: list[ClientAttempt] = []
     for attempt in attempts:
         if attempt.cause is not None:
@@ -52,7 +55,8 @@ def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float) -> Itera
             yield _episode(failed, attempt, log_ends_s)
             failed = []
     if failed:
-        yield _episode(failed, None, log_ends_s)
+        episode = _episode(failed, None, log_ends_s)
+        yield episode if sees_all else replace(episode, end="not seen")
 
 
 def _episode(failed: Sequence[ClientAttempt], served: ClientAttempt | None, log_ends_s: float) -> Episode:

@@ -82,7 +82,7 @@ def make_report(attempts: Attempts, *, begins: str | None = None, notes: Iterabl
     clients: list[ClientReport] = []
     proxies: list[ProxyReport] = []
     for proxy, seen in by_proxy.items():
-        failed = [client for client in (_client(proxy, *each, attempts.last_s) for each in seen) if client.failures]
+        failed = [client for client in (_client(proxy, *each, attempts) for each in seen) if client.failures]
         outages = [outage for outage in attempts.outages if outage.proxy == proxy]
         episodes = (episode for client in failed for episode in client.episodes)
         clients += failed
@@ -106,8 +106,8 @@ def make_report(attempts: Attempts, *, begins: str | None = None, notes: Iterabl
     )
 
 
-def _client(proxy: str, client: str, its: Sequence[ClientAttempt], last_s: float) -> ClientReport:
-    episodes = tuple(find_episodes(its, last_s))
+def _client(proxy: str, client: str, its: Sequence[ClientAttempt], attempts: Attempts) -> ClientReport:
+    episodes = tuple(find_episodes(its, attempts.last_s, sees_all=attempts.sees_all))
     return ClientReport(
         proxy=proxy,
         client=client,

@@ -13,6 +13,12 @@ _MOST_EPISODES = 5
 _MOST_GAPS = 12
 _FEW, _FEW_ATTEMPTS = 3, 20
 
+_ENDS = {
+    "never came back": "never came back",
+    "still failing": "was still failing at the end of the log",
+    "not seen": "whether it recovered is not seen",
+}
+
 
 def as_text(report: RetryReport) -> str:
     """The report in lines, without a newline at the end; what names and a log hold is escaped."""
@@ -139,6 +145,4 @@ def _causes(episode: Episode) -> str:
 def _end(episode: Episode) -> str:
     if episode.recovery_s is not None:
         return f"recovered after {seconds(episode.recovery_s)} s"
-    return {"never came back": "never came back", "still failing": "was still failing at the end of the log"}[
-        episode.end
-    ]
+    return _ENDS[episode.end]

@@ -53,3 +53,11 @@ def test_a_failure_that_nobody_saw() -> None:
     """A SYN that is never answered: the gap counts from its start."""
     (episode,) = episodes(ClientAttempt(1.0, None, CAUSE), ClientAttempt(4.0))
     assert (episode.gaps_s, episode.unseen, episode.recovery_s) == ((3.0,), 1, 3.0)
+
+
+def test_where_only_faults_are_seen_the_end_is_not() -> None:
+    """A client that recovered long ago must not be told to have never come back."""
+    cause = Cause("cut", "reset", "ECONNRESET")
+    failed = [ClientAttempt(0.0, 0.1, cause), ClientAttempt(1.0, 1.1, cause)]
+    assert [each.end for each in find_episodes(failed, 100.0)] == ["never came back"]
+    assert [each.end for each in find_episodes(failed, 100.0, sees_all=False)] == ["not seen"]
