@@ -7,7 +7,6 @@ that is not acknowledged yet) is done by a task, which ends when there is nothin
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from time import monotonic
 
 import trio
 
@@ -24,8 +23,8 @@ from faultproxy.kernel import sockets
 from faultproxy.relay import Relay
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import BY_HAND, UNTOUCHED, Faults, Match, Plan
-from faultproxy.upstream.circles import Note
-from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
+from faultproxy.upstream.dial import error_name
+from faultproxy.upstream.dialler import Dial
 
 
 class Connection:
@@ -36,7 +35,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_attempt", "_context", "_dial_at", "_dialling", "_ended_by", "_greeting", "_injector", "_is_over",
+        "_context", "_dial", "_dial_at", "_dialling", "_ended_by", "_greeting", "_injector", "_is_over",
         "_make_up_for", "_on_end", "_peers", "_reports", "_sleeper", "facts", "plan",
     )  # fmt: skip
 
@@ -57,7 +56,7 @@ class Connection:
         self._peers = Peers(context.poller, client)
         self._reports = Reports(context, facts, self._peers)
         self._injector: Injector | None = None
-        self._attempt: Attempt | None = None
+        self._dial: Dial | None = None  # that has begun
         self._make_up_for: str | None = None  # why its SYN was not judged, where rules ask for that
         self._dial_at = 0.0
         self._dialling: trio.CancelScope | None = None
@@ -133,7 +132,7 @@ class Connection:
         context, reports, verdict = self._context, self._reports, self.plan.verdict
         return ConnectionRecord(
             context.proxy,
-            context.upstream,
+            context.dialler.target,
             self.facts,
             reports.rule,
             verdict.rule if verdict is not None else None,
@@ -184,22 +183,20 @@ class Connection:
                 if injector.has_pending:
                     self._work()
                     return
-        began_at_s = monotonic()
+        dial, server = None, greeting.server
         try:
-            note = self._enter()
-            if greeting.server is not None:
-                self._connect(greeting.server)
-                return
-            attempt = begin(self._target, note)
+            if server is not None:
+                self._context.dialler.enter(greeting.through)
+            else:
+                dial = self._begin_to_dial()
+                server = dial.server
         except OSError as error:
             self._upstream_failed(error)
             return
-        if attempt is not None and attempt.is_over:
-            if self._context.dials is not None:
-                self._context.dials.add(monotonic() - began_at_s)
-            self._connect(attempt.sock)
+        if server is not None:
+            self._connect(server)
         else:
-            self._attempt = attempt
+            self._dial = dial
             self._work()
 
     def _connect(self, server: socket.socket) -> None:
@@ -211,17 +208,8 @@ class Connection:
             self._injector.install()
         relay.start()
 
-    @property
-    def _target(self) -> Target:
-        upstream = self._context.upstream
-        return upstream.in_small_packets() if self.plan.loses_downstream else upstream
-
-    def _enter(self) -> Note | None:
-        """What to call about the dial. Raises OSError (ELOOP) if it would lead in a circle."""
-        context = self._context
-        return context.circles.enter(
-            context.proxy, context.upstream.port, self._greeting.through, may_be_led_back=context.may_be_led_back
-        )
+    def _begin_to_dial(self) -> Dial:
+        return self._context.dialler.begin(self._greeting.through, in_small_packets=self.plan.loses_downstream)
 
     def _on_change(self) -> None:
         """A peer has reset, both directions have ended, or a limit is reached."""
@@ -312,7 +300,7 @@ class Connection:
 
     async def _reach_server(self) -> bool:
         """Dial, unless a fault is due before; whether the upstream has not failed."""
-        dial_by = self._dial_at + self._context.dial_timeout_s
+        dial_by = self._dial_at + self._context.dialler.timeout_s
         due = self._injector.next_deadline() if self._injector is not None else float("inf")
         if trio.current_time() >= dial_by:
             self._upstream_failed(OSError(errno.ETIMEDOUT, "timed out"))
@@ -320,14 +308,13 @@ class Connection:
         with trio.CancelScope(deadline=min(dial_by, due)) as self._dialling:
             if self._dial_at > trio.current_time():
                 await trio.sleep_until(self._dial_at)
-            attempt, self._attempt = self._attempt, None
+            dial, self._dial = self._dial, None
             try:
-                note = self._enter()
                 server = self._greeting.server
                 if server is None:
-                    server = await dial(self._target, self._context.poller, attempt, note)
-                    if self._context.dials is not None:
-                        self._context.dials.add(trio.current_time() - self._dial_at)
+                    server = await (dial or self._begin_to_dial()).finish()
+                else:
+                    self._context.dialler.enter(self._greeting.through)
             except OSError as error:
                 self._upstream_failed(error)
                 return False
@@ -363,9 +350,10 @@ class Connection:
             return
         self._is_over = True
         closing.reset_all(self._peers)
-        for unused in (self._attempt and self._attempt.sock, self._greeting.server):
-            if unused is not None and unused is not self._peers.server:
-                sockets.end(unused)
+        if self._dial is not None:
+            self._dial.give_up()
+        if self._greeting.server is not None and self._greeting.server is not self._peers.server:
+            sockets.end(self._greeting.server)
         bytes_changed = self._injector.end() if self._injector is not None else 0
         self._reports.closed(self._ended_by, bytes_changed)
         self._on_end(self)

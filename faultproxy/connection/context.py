@@ -11,9 +11,7 @@ from faultproxy.events.bus import Bus
 from faultproxy.events.types import FaultInjected
 from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.relay import Poller
-from faultproxy.upstream.circles import Circles
-from faultproxy.upstream.dial import Target
-from faultproxy.upstream.durations import Durations
+from faultproxy.upstream.dialler import Dialler
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +19,21 @@ class Context:
     """The proxy as its connections see it. An edit makes a new one, for the connections that come after it.
 
     Connections that have to wait for something run a task in ``nursery``. ``lines`` outlive an edit. ``send_proxy`` is
-    the version of the PROXY protocol by which the server learns who the client is; None: it does not. ``dials`` counts
-    how long it took to reach the server, if anybody wants to know. ``may_be_led_back``: the server is where the client
-    wanted to go, and a firewall may lead that way back here.
+    the version of the PROXY protocol by which the server learns who the client is; None: it does not.
     """
 
     proxy: str
     seed: int
-    upstream: Target
-    dial_timeout_s: float
+    dialler: Dialler
     poller: Poller
     bus: Bus
     nursery: trio.Nursery
-    circles: Circles
     lines: Lines = field(default_factory=Lines)
     send_proxy: HeaderVersion | None = None
-    dials: Durations | None = None
-    may_be_led_back: bool = False
 
     def towards(self, host: str, port: int) -> "Context":
         """The same, for a client that wanted to go to this IP address and port."""
-        return replace(self, upstream=self.upstream.towards(host, port))
+        return replace(self, dialler=self.dialler.towards(host, port))
 
 
 class Greeting(NamedTuple):

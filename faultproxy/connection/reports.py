@@ -77,7 +77,7 @@ class Reports:
             "proxy": self._context.proxy,
             "connection": self.id,
             "client": self.client,
-            "upstream": str(self._context.upstream),
+            "upstream": str(self._context.dialler.target),
             "rule": match.rule or None if match is not None else None,
             "source": "api" if match is not None and match.rule == BY_HAND else None,
             "fault": fault.key if fault is not None else DISABLED,
@@ -98,7 +98,7 @@ class Reports:
                 proxy=self._context.proxy,
                 connection=self.id,
                 client=self.client,
-                upstream=str(self._context.upstream),
+                upstream=str(self._context.dialler.target),
                 error=error,
                 elapsed_ms=self._elapsed_ms(),
             )

@@ -24,9 +24,8 @@ from faultproxy.listener.syn_table import HalfOpen
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
-from faultproxy.upstream.circles import Circles, Note
-from faultproxy.upstream.dial import Attempt, Target, begin, dial, error_name
-from faultproxy.upstream.durations import Durations
+from faultproxy.upstream.dial import error_name
+from faultproxy.upstream.dialler import Dial, Dialler
 
 _MOST_HELD = 4096
 _TOO_MANY = f"it is accepted at once: {_MOST_HELD} clients are held already"
@@ -38,20 +37,16 @@ class HandshakeContext:
 
     ``decide`` numbers a client whose SYN has come, and reads the rules for it as far as a SYN allows;
     ``still_refuses`` says whether a rule still has the connect fault that it had when it matched; ``turned_away`` is
-    told of a client that gets no connection, and why. Tasks run in ``nursery``. ``dials`` counts how long it took to
-    reach the upstream, if anybody wants to know.
+    told of a client that gets no connection, and why. Tasks run in ``nursery``.
     """
 
     proxy: str
-    upstream: Target
-    dial_timeout_s: float
+    dialler: Dialler
     nursery: trio.Nursery
     bus: Bus
-    circles: Circles
     decide: Callable[[HalfOpen], tuple[ConnectionFacts, Plan]]
     still_refuses: Callable[[Match], bool]
     turned_away: Callable[["Judged", EndedBy], None]
-    dials: Durations | None = None
 
 
 class Judged:
@@ -172,46 +167,30 @@ class Handshake:
         if not self._may_predial(judged):
             half_open.accept()
             return
-        context, began_at_s = self.context, monotonic()
+        dialler = self._dialler(judged)
         try:
-            through = context.circles.through(*half_open.key[:2])
-            upstream = self._upstream(judged)
-            leads_back = context.upstream.is_original
-            note = context.circles.enter(context.proxy, upstream.port, through, may_be_led_back=leads_back)
-            attempt = begin(self._target(judged), note)
+            through = dialler.circles.through(*half_open.key[:2])
+            dial = dialler.begin(through, in_small_packets=judged.plan.loses_downstream)
         except OSError as error:
             self._fail(half_open, judged, error)
             return
         self.predialled.begin()
-        if attempt is not None and attempt.is_over:  # a task would cost the client a way through trio
-            self._dialled(began_at_s)
-            self.predialled.keep(judged, attempt.sock)
+        if dial.server is not None:  # a task would cost the client a way through trio
+            self.predialled.keep(judged, dial.server)
             half_open.accept()
             return
         self._held += 1
         half_open.hold()
-        self.context.nursery.start_soon(self._finish_dial, half_open, judged, attempt, note, began_at_s)
+        self.context.nursery.start_soon(self._finish_dial, half_open, judged, dial)
         self._poller.yield_soon = True
 
-    def _dialled(self, began_at_s: float) -> None:
-        if self.context.dials is not None:
-            self.context.dials.add(monotonic() - began_at_s)
+    def _dialler(self, judged: Judged) -> Dialler:
+        return self.context.dialler.towards(judged.facts.destination, judged.facts.destination_port)
 
-    def _target(self, judged: Judged) -> Target:
-        upstream = self._upstream(judged)
-        return upstream.in_small_packets() if judged.plan.loses_downstream else upstream
-
-    def _upstream(self, judged: Judged) -> Target:
-        return self.context.upstream.towards(judged.facts.destination, judged.facts.destination_port)
-
-    async def _finish_dial(
-        self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None, began_at_s: float
-    ) -> None:
+    async def _finish_dial(self, half_open: HalfOpen, judged: Judged, dial: Dial) -> None:
         server = None
         try:
-            server = await self._dial(half_open, judged, attempt, note)
-            if server is not None:
-                self._dialled(began_at_s)
+            server = await self._dial(half_open, judged, dial)
         except Exception as error:  # noqa: BLE001  # a bug must not keep a client out
             self._crashed(half_open, error)
         finally:
@@ -227,15 +206,13 @@ class Handshake:
             self.predialled.keep(judged, server)
             half_open.accept()
 
-    async def _dial(
-        self, half_open: HalfOpen, judged: Judged, attempt: Attempt | None, note: Note | None
-    ) -> socket.socket | None:
+    async def _dial(self, half_open: HalfOpen, judged: Judged, dial: Dial) -> socket.socket | None:
         """The upstream; None if it is not reached in time, or not at all: the client has got the error."""
-        timeout_s = self.context.dial_timeout_s
+        timeout_s = dial.dialler.timeout_s
         patience = trio.move_on_after(min(timeout_s, PREDIALLED_S))
         try:
             with patience:
-                return await dial(self._target(judged), self._poller, attempt, note)
+                return await dial.finish()
         except OSError as error:
             self._fail(half_open, judged, error)
         if patience.cancelled_caught and not half_open.is_answered:
@@ -281,7 +258,7 @@ class Handshake:
                 proxy=self.context.proxy,
                 connection=self._id(judged),
                 client=_client(half_open),
-                upstream=str(self._upstream(judged)),
+                upstream=str(self._dialler(judged).target),
                 error=error,
                 elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
             )
@@ -301,7 +278,7 @@ class Handshake:
             proxy=self.context.proxy,
             connection=self._id(judged),
             client=_client(half_open),
-            upstream=str(self._upstream(judged)),
+            upstream=str(self._dialler(judged).target),
             rule=match.rule,
             fault=fault.key,
             ordinal=match.ordinal,

@@ -35,6 +35,7 @@ from faultproxy.rules.facts import ConnectionFacts, Reading
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.upstream.dial import Target
+from faultproxy.upstream.dialler import Dialler
 
 _BATCH = 64
 _MOST_AT_ONCE = 4096
@@ -70,20 +71,24 @@ class Acceptor:
         services = self._services
         self._rules = rules
         self._peek_timeout_s = settings.peek_timeout_s
-        dials = services.registry.dials if services.registry is not None else None
-        self._context = Context(
+        dialler = Dialler(
             self._proxy,
-            settings.seed,
             settings.upstream,
             settings.dial_timeout_s,
             services.poller,
+            services.circles,
+            services.registry.dials if services.registry is not None else None,
+            settings.upstream.is_original,
+        )
+        self._context = Context(
+            self._proxy,
+            settings.seed,
+            dialler,
+            services.poller,
             services.bus,
             services.nursery,
-            services.circles,
             self._lines,
             settings.send_proxy,
-            dials,
-            settings.upstream.is_original,
         )
         self._accepts_header = settings.accept_proxy
         self._asks_destination = (
@@ -92,21 +97,18 @@ class Acceptor:
         self._lines.keep({rule.name for rule in rules.rules})
         self._handshake.context = HandshakeContext(
             self._proxy,
-            settings.upstream,
-            settings.dial_timeout_s,
+            dialler,
             services.nursery,
             services.bus,
-            services.circles,
             self._decide_on_syn,
             self._still_refuses,
             self._turned_away,
-            dials,
         )
 
     @property
     def upstream(self) -> Target:
         """What new connections are made to."""
-        return self._context.upstream
+        return self._context.dialler.target
 
     def attach(self, listener: AnyListener) -> None:
         """Accept at this listener from now on."""
@@ -198,7 +200,7 @@ class Acceptor:
 
     def _connection(self, sock: socket.socket, facts: ConnectionFacts, plan: Plan, greeting: Greeting) -> Connection:
         context = self._context
-        if context.may_be_led_back:
+        if context.dialler.may_be_led_back:
             context = context.towards(facts.destination, facts.destination_port)
             if self._listener.is_at(facts.destination, facts.destination_port):
                 greeting = greeting._replace(through=(*greeting.through, self._proxy))
@@ -319,7 +321,7 @@ class Acceptor:
         verdict = judged.plan.verdict
         rule = verdict.rule if verdict is not None else None
         facts = judged.facts
-        upstream = self._context.upstream.towards(facts.destination, facts.destination_port)
+        upstream = self._context.dialler.towards(facts.destination, facts.destination_port).target
         now = trio.current_time()
         record = ConnectionRecord(self._proxy, upstream, facts, rule, rule, judged.faults, NOTHING_CARRIED, now, why)
         self._connections.turned_away(record)

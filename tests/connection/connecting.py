@@ -20,6 +20,7 @@ from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Faults, Match, Plan
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
+from faultproxy.upstream.dialler import Dialler
 from tests.relay.relaying import polling, tcp_pair, until
 
 KINDS = {kind.key: kind for kind in CATALOGUE}
@@ -90,11 +91,11 @@ class Scene:
         client_buffer: int | None = None,
         **changes: Any,
     ) -> tuple[Connection, trio.socket.SocketType]:
-        """One that is not started yet, with the client's end; ``changes`` are those to the context."""
+        """One that is not started yet, with the client's end; ``changes`` are those to the context's dialler."""
         peer, ours = tcp_pair(receive_buffer=client_buffer)
         client = self.keep(peer)
         made = Connection(
-            replace(self.context, **changes),
+            replace(self.context, dialler=replace(self.context.dialler, **changes)),
             ours,
             facts(at_s=at_s),
             plan(*matches) if matches else UNTOUCHED,
@@ -156,7 +157,16 @@ async def scene() -> AsyncIterator[Scene]:
             async with trio.open_nursery() as nursery:
                 reported = Recorder()
                 it = Scene(
-                    Context("redis", SEED, target, 5.0, poller, Bus(reported), nursery, Circles()), reported, listener
+                    Context(
+                        "redis",
+                        SEED,
+                        Dialler("redis", target, 5.0, poller, Circles()),
+                        poller,
+                        Bus(reported),
+                        nursery,
+                    ),
+                    reported,
+                    listener,
                 )
                 try:
                     yield it

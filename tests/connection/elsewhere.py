@@ -13,6 +13,7 @@ from faultproxy.events.types import EVENTS, Event, log_fields
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
+from faultproxy.upstream.dialler import Dialler
 
 
 class _Printer:
@@ -31,7 +32,8 @@ async def _serve(channel: socket.socket) -> None:
             nursery.start_soon(poller.run)
             client = socket.socket(fileno=fd)
             client.setblocking(False)
-            context = Context("redis", 7, Target.tcp(*upstream), 5.0, poller, Bus(_Printer()), nursery, Circles())
+            dialler = Dialler("redis", Target.tcp(*upstream), 5.0, poller, Circles())
+            context = Context("redis", 7, dialler, poller, Bus(_Printer()), nursery)
             Connection(context, client, facts, plan, Greeting(), lambda _: over.set()).start()
             channel.close()
             with trio.fail_after(20):

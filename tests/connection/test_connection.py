@@ -149,7 +149,7 @@ async def test_a_client_that_had_reset_before(it: Scene) -> None:
 async def test_an_upstream_that_refuses(it: Scene) -> None:
     """The client is reset, never ended cleanly."""
     with nobody() as address:
-        made, client = it.connection(upstream=Target.tcp("127.0.0.1", int(address.rpartition(":")[2])))
+        made, client = it.connection(target=Target.tcp("127.0.0.1", int(address.rpartition(":")[2])))
         made.start()
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
     closed = await it.closed()
@@ -160,7 +160,7 @@ async def test_an_upstream_that_refuses(it: Scene) -> None:
 async def test_an_upstream_whose_name_is_looked_up(it: Scene) -> None:
     """A task waits for that, and is gone when the server is reached."""
     port = it.listener.getsockname()[1]
-    made, client = it.connection(upstream=Target.tcp("localhost", port))
+    made, client = it.connection(target=Target.tcp("localhost", port))
     made.start()
     assert it.tasks == 1
     server = await it.accept()
@@ -171,7 +171,7 @@ async def test_an_upstream_whose_name_is_looked_up(it: Scene) -> None:
 async def test_an_upstream_that_does_not_answer(it: Scene) -> None:
     """After the time for a dial the client is reset."""
     with SilentUpstream() as upstream:
-        made, client = it.connection(upstream=Target.tcp("127.0.0.1", upstream.port), dial_timeout_s=0.05)
+        made, client = it.connection(target=Target.tcp("127.0.0.1", upstream.port), timeout_s=0.05)
         start = trio.current_time()
         made.start()
         assert it.tasks == 1
@@ -374,13 +374,13 @@ async def test_a_fault_for_one_whose_task_waits(it: Scene) -> None:
 async def test_a_fault_during_a_dial(it: Scene) -> None:
     """It does not wait for the server, nor is that waited for afterwards."""
     with SilentUpstream() as upstream:
-        made, client = it.connection(upstream=Target.tcp("127.0.0.1", upstream.port))
+        made, client = it.connection(target=Target.tcp("127.0.0.1", upstream.port))
         made.start()
         await trio.testing.wait_all_tasks_blocked(0.01)
         made.inject([match("live", reset={"to": "client"})])
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
         closed = await it.closed()
-        assert closed.duration_ms < 1000 * it.context.dial_timeout_s / 2
+        assert closed.duration_ms < 1000 * it.context.dialler.timeout_s / 2
     assert (closed.ended_by, it.reported.all(UpstreamFailed)) == ("fault", [])
 
 
@@ -388,7 +388,7 @@ async def test_a_fault_that_is_due_during_a_dial(it: Scene) -> None:
     """A time trigger does not wait for the server either, and the dial begins anew where the fault ends nothing."""
     with SilentUpstream() as upstream:
         hang = match("h", hang={"after": "20ms", "for": "20ms"})
-        made, client = it.connection(hang, upstream=Target.tcp("127.0.0.1", upstream.port))
+        made, client = it.connection(hang, target=Target.tcp("127.0.0.1", upstream.port))
         made.start()
         await it.reported.next(FaultInjected)
         upstream.speak()
@@ -435,7 +435,7 @@ async def test_reset(it: Scene, waits: bool) -> None:
 async def test_reset_during_a_dial(it: Scene) -> None:
     """Nobody is dialled any more."""
     with SilentUpstream() as upstream:
-        made, client = it.connection(upstream=Target.tcp("127.0.0.1", upstream.port))
+        made, client = it.connection(target=Target.tcp("127.0.0.1", upstream.port))
         made.start()
         await trio.testing.wait_all_tasks_blocked(0.01)
         made.reset("drain")
@@ -447,14 +447,14 @@ async def test_reset_during_a_dial(it: Scene) -> None:
 async def test_reset_when_the_dial_is_just_over(it: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server that was reached reads EOF; nothing crashes."""
     server, ours = tcp_pair()
-    made, client = it.connection(upstream=Target.tcp("redis.test", 6379))
+    made, client = it.connection(target=Target.tcp("redis.test", 6379))
 
     async def dial(*_: object) -> socket.socket:
         await trio.lowlevel.checkpoint()
         made.reset("fault")  # too late to cancel what has no checkpoint left
         return ours
 
-    monkeypatch.setattr("faultproxy.connection.connection.dial", dial)
+    monkeypatch.setattr("faultproxy.upstream.dialler.dial", dial)
     made.start()
     assert await read_to_the_end(client) == (b"", "ECONNRESET")
     assert await read_to_the_end(it.keep(server)) == (b"", "EOF")
@@ -467,7 +467,7 @@ async def test_reset_before_its_task_has_begun(it: Scene, waits: bool) -> None:
     """A dial that had begun is over."""
     with SilentUpstream() as upstream:
         rules = [match("r", reset={"after": "1h"})] if waits else []
-        made, client = it.connection(*rules, upstream=Target.tcp("127.0.0.1", upstream.port))
+        made, client = it.connection(*rules, target=Target.tcp("127.0.0.1", upstream.port))
         made.start()
         made.reset("drain")
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
@@ -496,7 +496,7 @@ def _broken(*_: Any, **__: Any) -> Any:
     raise _Bug
 
 
-@pytest.mark.parametrize("where", ["connection.Injector.begin", "connection.begin", "peers.Relay"])
+@pytest.mark.parametrize("where", ["connection.Injector.begin", "connection.Connection._begin_to_dial", "peers.Relay"])
 async def test_a_bug_at_the_start(it: Scene, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """It is reported, and ends this connection alone."""
     _, client, server = await it.joined()

@@ -78,7 +78,7 @@ async def test_a_fault(reported: Reported) -> None:
         proxy="redis",
         connection="redis#17",
         client="127.0.0.1:5555",
-        upstream=str(reported.it.context.upstream),
+        upstream=str(reported.it.context.dialler.target),
         rule="cut",
         fault="reset",
         ordinal=3,
@@ -109,7 +109,7 @@ async def test_what_went_wrong(reported: Reported) -> None:
     reported.reports.crashed(ZeroDivisionError("by zero"))
     failed, crashed = reported.reported.events
     assert isinstance(failed, UpstreamFailed)
-    assert (failed.error, failed.upstream) == ("ECONNREFUSED", str(reported.it.context.upstream))
+    assert (failed.error, failed.upstream) == ("ECONNREFUSED", str(reported.it.context.dialler.target))
     assert 2000 <= failed.elapsed_ms < 30_000
     assert isinstance(crashed, ConnectionCrashed)
     assert (crashed.connection, "ZeroDivisionError: by zero" in crashed.traceback) == ("redis#17", True)

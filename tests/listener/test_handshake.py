@@ -23,6 +23,7 @@ from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Faults, Match, Plan
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
+from faultproxy.upstream.dialler import Dialler
 from tests.network import Namespaces, connect_many, forged_syn, inside, ip, need_syn_interception
 from tests.peers import (
     SilentUpstream,
@@ -168,11 +169,9 @@ class Scene:
         self.handshake = Handshake(self.poller, self.limit)
         self.handshake.context = HandshakeContext(
             proxy="p",
-            upstream=upstream,
-            dial_timeout_s=5,
+            dialler=Dialler("p", upstream, 5, self.poller, Circles()),
             nursery=nursery,
             bus=Bus(),
-            circles=Circles(),
             decide=self.decide,
             still_refuses=lambda _: True,
             turned_away=lambda _, why: self.turned_away.append(why),

@@ -1,0 +1,74 @@
+"""Dialling for the clients of one proxy: where to, for how long, and never in a circle."""
+
+import socket
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import NamedTuple
+
+from faultproxy.kernel import sockets
+from faultproxy.relay import Poller
+from faultproxy.upstream.circles import Circles, Note
+from faultproxy.upstream.dial import Attempt, Target, begin, dial
+from faultproxy.upstream.durations import Durations
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """How the clients of a proxy reach its upstream. An edit makes a new one, for those that come after it.
+
+    ``timeout_s`` bounds a dial; whoever waits for one keeps to it. ``dials`` counts how long they took, if anybody
+    wants to know. ``may_be_led_back``: the server is where the client wanted to go, and a firewall may lead that way
+    back here.
+    """
+
+    proxy: str
+    target: Target
+    timeout_s: float
+    poller: Poller
+    circles: Circles
+    dials: Durations | None = None
+    may_be_led_back: bool = False
+
+    def towards(self, host: str, port: int) -> "Dialler":
+        """The same, for a client that wanted to go to this IP address and port, if that is what is dialled."""
+        return replace(self, target=self.target.towards(host, port)) if self.may_be_led_back else self
+
+    def enter(self, through: tuple[str, ...]) -> Note | None:
+        """Raise OSError (ELOOP) if a client that came through these proxies has come through this one before."""
+        return self.circles.enter(self.proxy, self.target.port, through, may_be_led_back=self.may_be_led_back)
+
+    def begin(self, through: tuple[str, ...], *, in_small_packets: bool = False) -> "Dial":
+        """Begin to dial for a client that came through these proxies, without waiting. Raises OSError."""
+        began_at_s, note = monotonic(), self.enter(through)
+        target = self.target.in_small_packets() if in_small_packets else self.target
+        attempt = begin(target, note)
+        if attempt is not None and attempt.is_over and self.dials is not None:
+            self.dials.add(monotonic() - began_at_s)
+        return Dial(self, target, note, began_at_s, attempt)
+
+
+class Dial(NamedTuple):
+    """One that has begun. Whoever holds it takes the server, finishes it, or gives it up."""
+
+    dialler: Dialler
+    target: Target
+    note: Note | None
+    began_at_s: float
+    attempt: Attempt | None
+
+    @property
+    def server(self) -> socket.socket | None:
+        """The connected socket, which the caller closes, where the dial was over at once: on loopback, mostly."""
+        return self.attempt.sock if self.attempt is not None and self.attempt.is_over else None
+
+    async def finish(self) -> socket.socket:
+        """Wait until it is over, once; as upstream.dial.dial()."""
+        server = await dial(self.target, self.dialler.poller, self.attempt, self.note)
+        if self.dialler.dials is not None and server is not self.server:
+            self.dialler.dials.add(monotonic() - self.began_at_s)
+        return server
+
+    def give_up(self) -> None:
+        """It is not wanted any more."""
+        if self.attempt is not None:
+            sockets.end(self.attempt.sock)
