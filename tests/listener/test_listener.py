@@ -129,12 +129,12 @@ def test_from_every_mode_to_every_mode(scene: Scene, before: ListenerMode, after
 
     assert scene.listener.mode is after
     assert scene.listener.address == address
-    for client in (held, unheard):
-        if client is not None:
-            scene.assert_outcome(client, OF_THE_HELD[after])
-            assert scene.times_judged(client) == 1
+    for waiting in (held, unheard):
+        if waiting is not None:
+            scene.assert_outcome(waiting, OF_THE_HELD[after])
+            assert scene.times_judged(waiting) == 1
             if OF_THE_HELD[after] == "connected":
-                queued.append(client)
+                queued.append(waiting)
     count = len(scene.judged)
     new = scene.connect()
     scene.assert_outcome(new, OF_NEW_ONES[after])
