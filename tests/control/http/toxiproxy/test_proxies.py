@@ -139,6 +139,29 @@ async def test_an_address_that_is_taken(tmp_path: Path) -> None:
                 pass
 
 
+async def test_a_proxy_whose_address_was_taken(tmp_path: Path) -> None:
+    """It is disabled, and can be changed, populated in vain, moved elsewhere, and back once the address is free."""
+    async with called(tmp_path) as call:
+        created = await call.create("p", "localhost:1", toxics=[{"type": "noop"}])
+        host, port = call.its.address("p")
+        said = f"listen tcp {created['listen']}: bind: address already in use"
+        await call("PATCH", "/proxies/p", {"enabled": False})
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind((host, port))
+            thief.listen()
+            changed = (await call("PATCH", "/proxies/p", {"upstream": "localhost:2"})).json()
+            assert changed == {**created, "upstream": "localhost:2", "enabled": False}
+            body = {"name": "p", "listen": created["listen"], "upstream": "localhost:3"}
+            assert (await call("POST", "/populate", [body])).json() == {"error": said, "status": 500, "proxies": None}
+            moved = (await call("PATCH", "/proxies/p", {"listen": "127.0.0.1:0", "enabled": True})).json()
+            assert moved["enabled"] is True
+            assert error(await call("PATCH", "/proxies/p", {"listen": created["listen"]})) == (500, said)
+            assert (await call("GET", "/proxies/p")).json() == moved
+        back = (await call("PATCH", "/proxies/p", {"listen": created["listen"]})).json()
+        assert (back["listen"], back["enabled"]) == (created["listen"], True)
+
+
 async def test_reset(tmp_path: Path) -> None:
     """All are enabled and no toxic is left; rules that are no toxics stay, and so do connections."""
     with Upstream() as upstream:
