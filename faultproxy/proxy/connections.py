@@ -50,9 +50,13 @@ class Connections:
         """It is over."""
         del self._connections[connection]
         self.ended[connection.ended_by] += 1
-        self._carried = tuple(map(add, self._carried, connection.carried))
-        if self._on_over is not None:
-            self._on_over(connection.record(trio.current_time()))
+        if self._on_over is None:
+            carried = connection.carried
+        else:
+            record = connection.record(trio.current_time())
+            carried = record.carried
+            self._on_over(record)
+        self._carried = tuple(map(add, self._carried, carried))
         if not self._connections and not self._undecided:
             self._on_empty()
 

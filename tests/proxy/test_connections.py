@@ -7,13 +7,14 @@ import pytest
 import trio
 
 from faultproxy.connection.connection import Connection
-from faultproxy.connection.record import Carried
+from faultproxy.connection.record import Carried, ConnectionRecord
 from faultproxy.events.types import EndedBy
 from faultproxy.proxy.connections import Connections
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
 from faultproxy.rules.rule import Rule
 from faultproxy.rules.rule_set import RuleSet
+from faultproxy.upstream.dial import Target
 
 
 @dataclass(eq=False)
@@ -37,8 +38,9 @@ class Fake:
     def carried(self) -> Carried:
         return Carried(*(self.number * size for size in (11, 10, 1100, 1000)))
 
-    def record(self, ended_at_s: float) -> tuple[int, float]:
-        return self.number, ended_at_s
+    def record(self, ended_at_s: float) -> ConnectionRecord:
+        upstream = Target.tcp("127.0.0.1", 1)
+        return ConnectionRecord("p", upstream, self.facts, None, None, (), self.carried, ended_at_s, self.ended_by)
 
     def awaits(self, rule: str) -> bool:
         return rule == self.waiting_for
@@ -95,7 +97,7 @@ async def test_what_they_did_is_summed_up() -> None:
     counts = its.all.counts()
     assert (counts.open, counts.ended) == (1, {"client": 1, "fault": 1})
     assert counts.carried == (66, 60, 6600, 6000)
-    assert [number for number, _ in its.over] == [1, 2]
+    assert [record.facts.number for record in its.over] == [1, 2]
     assert list(its.all) == [its.fakes[2]]
 
 
