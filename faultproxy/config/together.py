@@ -25,7 +25,7 @@ class Clash(NamedTuple):
 def clashes(
     listens: Mapping[str, Address | None], upstreams: Mapping[str, AnyUpstream | None], api: Address | None = None
 ) -> Iterator[Clash]:
-    """All there are among these proxies and the API, in the time that it takes to look at each once.
+    """All there are among these proxies and the API, in about the time that it takes to look at each once.
 
     What a name or another address of this host stands for is not looked up.
     """
@@ -70,6 +70,8 @@ def _circles(listens: Mapping[str, Address | None], upstreams: Mapping[str, AnyU
     }
     reported: set[str] = set()
     for name in nexts:
+        if name in reported:
+            continue
         circle = _way_back(name, nexts)
         if not circle or reported & set(circle):
             continue
@@ -87,14 +89,18 @@ def _end(address: AnyUpstream) -> object:
 
 def _way_back(start: str, nexts: Mapping[str, list[str]]) -> list[str]:
     """The proxies that a connection goes through from one until it is back there; none if it never is."""
-    ways, seen = [[start]], {start}
-    for way in ways:
-        for following in nexts.get(way[-1], ()):
+    before: dict[str, str] = {}
+    reached = [start]
+    for proxy in reached:
+        for following in nexts.get(proxy, ()):
             if following == start:
-                return way
-            if following not in seen:
-                seen.add(following)
-                ways.append([*way, following])
+                way = [proxy]
+                while way[-1] != start:
+                    way.append(before[way[-1]])
+                return way[::-1]
+            if following not in before:
+                before[following] = proxy
+                reached.append(following)
     return []
 
 
