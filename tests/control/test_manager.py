@@ -52,7 +52,7 @@ async def test_edits_wait_for_one_another(server: str) -> None:
 
     seen = set()
     async with managed({"proxies": {"p": at(server)}}) as its:
-        for number in range(200):
+        for number in range(60):
             random = Random(number)
             await its.manager.apply(lambda _: Layers.of(start), "python")
             before = len(its.record.events)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from faultproxy.cli import main
 from faultproxy.ctl.commands import ctl
 from tests.peers import PATIENCE_S, Upstream, connect, nobody, read_exactly, read_to_the_end
 from tests.running import Faultproxy, one
@@ -359,11 +360,7 @@ def until(terminal: int, mark: bytes) -> None:
 
 def complete(instruction: str, words: str, at: str, api: str) -> str:
     """What the command says to a shell that asks."""
-    environment: Mapping[str, str] = {
-        **os.environ,
-        "_FAULTPROXY_COMPLETE": instruction,
-        "COMP_WORDS": words,
-        "COMP_CWORD": at,
-        "FAULTPROXY_API": api,
-    }
-    return subprocess.run(command(), env=environment, capture_output=True, text=True, check=True).stdout
+    asked = {"_FAULTPROXY_COMPLETE": instruction, "COMP_WORDS": words, "COMP_CWORD": at, "FAULTPROXY_API": api}
+    result = CliRunner(env=asked).invoke(main, prog_name="faultproxy")
+    assert result.exit_code == 0, result.output
+    return result.stdout
