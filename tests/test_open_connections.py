@@ -175,9 +175,9 @@ def test_other_edits_leave_a_hang(edited: Edited) -> None:
 
 def test_idle(edited: Edited) -> None:
     """So long after the last byte, either way, and not before; a client that keeps talking is spared."""
-    edited.edit(rule(close={"after": {"idle": "400ms"}}))
+    edited.edit(rule(close={"after": {"idle": "1s"}}))
     client, last = edited.client(), 0.0
-    for _ in range(8):
+    for _ in range(12):
         client.settimeout(0.1)
         with pytest.raises(TimeoutError):
             client.recv(1)
@@ -185,8 +185,8 @@ def test_idle(edited: Edited) -> None:
         ask(client)
         last = monotonic()
     assert read_to_the_end(client) == (b"", "EOF")
-    assert 0.4 <= monotonic() - last < 2
-    assert edited.proxy.wait_for("fault.injected")["trigger"] == "400ms idle"
+    assert 1 <= monotonic() - last < 10
+    assert edited.proxy.wait_for("fault.injected")["trigger"] == "1s idle"
 
 
 def test_idle_counts_from_the_edit_that_brought_it(edited: Edited) -> None:

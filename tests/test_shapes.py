@@ -52,7 +52,7 @@ SCENES = {
     "slice_latency": Scene([rule("a", slice={"size": "64B"}), rule("b", latency={"delay": "30ms"})]),
     "corrupt": Scene([rule(corrupt={"at": [0, 5, 999], "direction": "downstream"})]),
     "corrupt_some": Scene([rule(when={"first": 1}, corrupt={"probability": "1%", "direction": "downstream"})]),
-    "slow_close": Scene([rule(slow_close={"delay": "300ms"})]),
+    "slow_close": Scene([rule(slow_close={"delay": "1s"})]),
     "slow_close_half": Scene([rule(slow_close={"delay": "300ms", "direction": "downstream"})]),
     "hang": Scene([rule(hang={"after": "4B"})]),
     "hang_at_once": Scene([rule(hang=None)]),
@@ -343,13 +343,13 @@ def test_slow_close_holds_back_fin_alone(stage: Stage) -> None:
         ended = monotonic()
         server.shutdown(socket.SHUT_WR)
         assert read_exactly(client, 9) == b"all of it"
-        assert monotonic() - ended < 0.3
+        assert monotonic() - ended < 1
         assert read_to_the_end(client) == (b"", "EOF")
-        assert 0.3 <= monotonic() - ended < 5
+        assert 1 <= monotonic() - ended < 20
         client.sendall(b"and back")
         client.close()
         assert read_to_the_end(server) == (b"and back", "EOF")
-        assert monotonic() - ended >= 0.6
+        assert monotonic() - ended >= 2
     with stage.ends("slow_close") as (client, server):
         reset(server)
         assert read_to_the_end(client) == (b"", "ECONNRESET")

@@ -136,7 +136,7 @@ async def test_peers_that_never_end_are_not_waited_for(two: Ends, monkeypatch: p
     two.peers.stop()
     start = trio.current_time()
     await closing.end_politely(two.peers)
-    assert 0.02 <= trio.current_time() - start < 1
+    assert 0.02 <= trio.current_time() - start < 10
     assert two.peers.open_sockets() == []
 
 
@@ -172,7 +172,7 @@ async def test_a_peer_that_reads_nothing_is_not_waited_for(monkeypatch: pytest.M
         two.peers.stop()
         start = trio.current_time()
         await closing.end_politely(two.peers)
-        assert 0.1 <= trio.current_time() - start < 2
+        assert 0.1 <= trio.current_time() - start < 10
         assert two.peers.client.fileno() == -1
 
 

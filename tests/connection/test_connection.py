@@ -176,7 +176,7 @@ async def test_an_upstream_that_does_not_answer(it: Scene) -> None:
         made.start()
         assert it.tasks == 1
         assert await read_to_the_end(client) == (b"", "ECONNRESET")
-        assert 0.05 <= trio.current_time() - start < 2
+        assert 0.05 <= trio.current_time() - start < 10
     closed = await it.closed()
     (failed,) = it.reported.all(UpstreamFailed)
     assert (failed.error, closed.ended_by) == ("ETIMEDOUT", "upstream_error")
@@ -223,7 +223,7 @@ async def test_after_a_time(it: Scene) -> None:
     _, client, server = await it.joined(match("r", close={"after": "50ms"}))
     await talk(client, server)
     assert (await read_to_the_end(client))[1] == "EOF"
-    assert 0.05 <= trio.current_time() - start < 2
+    assert 0.05 <= trio.current_time() - start < 10
     assert (await read_to_the_end(server))[1] == "EOF"
     client.close()
     server.close()
@@ -324,7 +324,7 @@ async def test_what_could_not_be_done_before_the_handshake(it: Scene) -> None:
     start = trio.current_time()
     slow.start()
     server = await it.accept()
-    assert 0.05 <= trio.current_time() - start < 2
+    assert 0.05 <= trio.current_time() - start < 10
     await talk(client, server)
     reasons = [(event.fault, (event.degraded or "").rpartition(": ")[2]) for event in it.reported.all(FaultInjected)]
     assert reasons == [("refuse", "no raw sockets"), ("slow_connect", "no raw sockets")]

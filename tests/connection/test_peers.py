@@ -114,7 +114,7 @@ async def test_flush_no_longer_than_until() -> None:
         start = trio.current_time()
         why = await two.peers.flush(Side.CLIENT, start + 0.05)
         assert why == "another fault was due before all was acknowledged"
-        assert 0.05 <= trio.current_time() - start < 2
+        assert 0.05 <= trio.current_time() - start < 10
 
 
 async def test_a_unix_server_cannot_be_reset(two: Ends) -> None:

@@ -64,7 +64,7 @@ async def test_a_file_that_never_rests_is_loaded_as_it_is(server: str, file: Pat
         began = trio.current_time()
         for nth in (1, 2):
             await its.record.wait_for(ConfigLoaded, nth)
-            assert nth * 0.9 < trio.current_time() - began < nth * 3
+            assert nth * 0.9 < trio.current_time() - began < nth * 10
         assert await ask(its.address("p")) == "ECONNRESET"
         nursery.cancel_scope.cancel()
 
@@ -83,7 +83,7 @@ async def test_an_edit_that_waits_for_a_port_takes_effect_when_it_is_free(server
             began = trio.current_time()
             holder.close()
             loaded = await its.record.wait_for(ConfigLoaded)
-            assert trio.current_time() - began < 2
+            assert trio.current_time() - began < 10
             assert loaded.changes == ("proxy q added",)
             assert await ask(its.address("q")) == "ECONNRESET"
 
@@ -212,7 +212,7 @@ async def test_however_it_is_saved(server: str, file: Path, save: Callable[..., 
         began = trio.current_time()
         save(file, p=at(server, CUT))
         await its.record.wait_for(ConfigLoaded)
-        assert trio.current_time() - began < 2
+        assert trio.current_time() - began < 10
         remove(file)
         rejected = await its.record.wait_for(ConfigRejected)
         assert "does not exist" in rejected.errors[0]

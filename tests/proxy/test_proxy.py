@@ -226,7 +226,7 @@ async def test_a_port_that_is_taken_during_an_outage(server: str) -> None:
             assert (failed.listen, failed.error) == ("{}:{}".format(*address), "EADDRINUSE")
         began = trio.current_time()
         await its.record.wait_for(OutageEnded)
-        assert trio.current_time() - began < 2
+        assert trio.current_time() - began < 10
         assert await ask(address) == b"hi"
 
 

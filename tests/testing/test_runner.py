@@ -57,7 +57,7 @@ def test_an_update_during_the_end_gets_the_error(server: str) -> None:
         for thread in updates + ends:
             thread.join(PATIENCE_S)
         assert [(type(error), str(error)) for error in reported] == [(RuntimeError, "the proxy is not running")] * 2
-        assert monotonic() - began < 2
+        assert monotonic() - began < 10
         assert proxy.unmet() == []
 
 

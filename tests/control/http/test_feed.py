@@ -75,7 +75,8 @@ async def test_every_event_can_be_sent() -> None:
     bus, its = feed()
     for event in SAMPLES.values():
         bus.publish(event)
-    assert all(json.loads(entry.json)["event"] == entry.event.name for entry in its.latest())
+    sent = [json.loads(entry.json)["event"] for entry in its.latest()]
+    assert sent == [entry.event.name for entry in its.latest()] != []
 
 
 async def test_filters() -> None:
