@@ -483,7 +483,7 @@ def test_it_says_that_the_api_hangs(browser: Browser, tmp_path: Path) -> None:
         expect(its.page.get_by_role("article", name="p")).to_be_visible()
         its.proxy.signal(signal.SIGSTOP)
         try:
-            expect(its.page.get_by_role("alert")).to_contain_text("The API does not answer")
+            expect(its.page.get_by_role("alert")).to_contain_text("The API does not answer", timeout=3 * MS)
         finally:
             its.proxy.signal(signal.SIGCONT)
         expect(its.page.get_by_role("alert")).to_have_count(0)
