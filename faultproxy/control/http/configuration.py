@@ -8,7 +8,6 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
 import trio
-from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
 from faultproxy.config.loader import ConfigError, build, examine_text, examine_value, parse
@@ -17,7 +16,7 @@ from faultproxy.config.writing import to_yaml
 from faultproxy.control.edits import NAME, Edit, drop_overlay
 from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import body, is_yaml
-from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.rules.explain import forecast
@@ -32,14 +31,14 @@ _FEW = 50
 _T = TypeVar("_T")
 
 
-class Applied(BaseModel):
+class Applied(ApiModel):
     """An edit that is in force: the revision that it made, and a line on each change, as the log has them."""
 
     revision: int
     changes: list[str]
 
 
-class Checked(BaseModel):
+class Checked(ApiModel):
     """A configuration that is valid; ``warnings`` are about what can hardly be meant."""
 
     proxies: int
@@ -47,7 +46,7 @@ class Checked(BaseModel):
     warnings: list[str]
 
 
-class FaultToCome(BaseModel):
+class FaultToCome(ApiModel):
     """A fault, and how many connections its rule has counted by then, this one included."""
 
     rule: str
@@ -55,7 +54,7 @@ class FaultToCome(BaseModel):
     count: int | None
 
 
-class RuleReason(BaseModel):
+class RuleReason(ApiModel):
     """Whether a rule would match, and why."""
 
     rule: str
@@ -63,7 +62,7 @@ class RuleReason(BaseModel):
     because: str
 
 
-class Coming(BaseModel):
+class Coming(ApiModel):
     """A connection to come; ``text`` says what would happen to it."""
 
     connection: int
@@ -72,14 +71,14 @@ class Coming(BaseModel):
     rules: list[RuleReason]
 
 
-class ProxyForecast(BaseModel):
+class ProxyForecast(ApiModel):
     """The next connections of a proxy."""
 
     proxy: str
     connections: list[Coming]
 
 
-class Forecasts(BaseModel):
+class Forecasts(ApiModel):
     """What would happen, drawn from this seed."""
 
     seed: int

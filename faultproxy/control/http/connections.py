@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any, Literal
 
 import trio
-from pydantic import BaseModel, Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from faultproxy.addresses import host_port
 from faultproxy.config.loader import ConfigError, build_proxy
@@ -16,11 +16,11 @@ from faultproxy.connection.connection import Connection
 from faultproxy.connection.record import ConnectionRecord
 from faultproxy.control.edits import NAME
 from faultproxy.control.http.bodies import tree
-from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.events.types import log_fields
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, Shape, TriggeredFault, Verdict, options
+from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault, Verdict, options
 from faultproxy.proxy.registry import Registry
 from faultproxy.rules.explain import reasons
 from faultproxy.rules.facts import ConnectionFacts
@@ -33,7 +33,7 @@ _OF_RULE = re.compile(r"proxies\.p\.rules\[0\](\.|: )")
 _OF_CONNECTION = frozenset({"proxy", "connection", "client", "upstream", "injected"})
 
 
-class Summary(BaseModel):
+class Summary(ApiModel):
     """One connection. ``age_ms`` is how long it has been open, or was; ``faults`` what was injected, in order."""
 
     connection: str
@@ -52,14 +52,14 @@ class Summary(BaseModel):
     ended_by: str | None
 
 
-class Summaries(BaseModel):
+class Summaries(ApiModel):
     """Open connections, the latest first, then those that are over, the latest first; and how many are open in all."""
 
     open: int
     connections: list[Summary]
 
 
-class RuleAnswer(BaseModel):
+class RuleAnswer(ApiModel):
     """What a rule said to the connection, and why."""
 
     rule: str
@@ -74,10 +74,10 @@ class Story(Summary):
     injected: list[dict[str, object]]
 
 
-class _FaultsByHand(BaseModel):
+class _FaultsByHand(ApiModel):
     """Faults as in a rule, at least one; shapes act from now on, the others at their triggers."""
 
-    model_config = MODEL
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 _FIELDS: Mapping[str, Any] = {
@@ -88,7 +88,7 @@ _FIELDS: Mapping[str, Any] = {
 FaultsByHand = create_model("FaultsByHand", __base__=_FaultsByHand, __doc__=_FaultsByHand.__doc__, **_FIELDS)
 
 
-class InjectedByHand(BaseModel):
+class InjectedByHand(ApiModel):
     """The faults that act now, or wait for their triggers."""
 
     connection: str

@@ -1,15 +1,13 @@
 """POST /v1/counters/reset: ordinals, counts and expectations begin anew."""
 
-from pydantic import BaseModel
-
-from faultproxy.control.http.messages import Request, Response
+from faultproxy.control.http.messages import ApiModel, Request, Response
 from faultproxy.control.http.proxies import running
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.events.types import CountersReset
 
 
-class CountersOf(BaseModel):
+class CountersOf(ApiModel):
     """The proxies whose counters begin anew."""
 
     proxies: list[str]

@@ -5,10 +5,9 @@ from itertools import islice
 from typing import cast, get_args
 
 import trio
-from pydantic import BaseModel
 
 from faultproxy.control.http.feed import MOST_EVENTS, Feed, Filter
-from faultproxy.control.http.messages import EventStream, HttpProblem, Request, Response
+from faultproxy.control.http.messages import ApiModel, EventStream, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.events.types import EVENTS, Level
 from faultproxy.units import quote
@@ -17,7 +16,7 @@ _BATCH = 256
 _NAMES = tuple(kind.name for kind in EVENTS)
 
 
-class Events(BaseModel):
+class Events(ApiModel):
     """Events in the order in which they happened, each as its line in the log, and its ``id``."""
 
     events: list[dict[str, object]]

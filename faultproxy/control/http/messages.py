@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
+from pydantic import BaseModel, ConfigDict
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -56,6 +57,12 @@ class EventStream:
 
 
 Handler = Callable[[Request], Awaitable[Response | EventStream]]
+
+
+class ApiModel(BaseModel):
+    """What a body holds. Most are only looked at where the API is described, and built when that is asked for."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class HttpProblem(Exception):

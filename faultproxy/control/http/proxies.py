@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any, Literal
 
 import trio
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.edits import NotFound, delete_proxy, patch_proxy, put_proxy
 from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
-from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.proxy.proxy import RunningProxy
@@ -23,11 +23,11 @@ from faultproxy.rules.rule import BaseRule
 _BATCH = 20
 
 
-class ProxyPatch(BaseModel):
+class ProxyPatch(ApiModel):
     """The keys of a proxy that are to change, as a file has them; null gives a key its default."""
 
 
-class WindowAnswer(BaseModel):
+class WindowAnswer(ApiModel):
     """Where in its window a rule is."""
 
     at: float
@@ -39,7 +39,7 @@ class WindowAnswer(BaseModel):
     """How long it takes until the window opens or closes; null if it never does again."""
 
 
-class Expectation(BaseModel):
+class Expectation(ApiModel):
     """How often the rule's faults should be injected, and whether they have been."""
 
     min: int | None
@@ -47,7 +47,7 @@ class Expectation(BaseModel):
     is_met: bool
 
 
-class RuleWithCounts(BaseModel):
+class RuleWithCounts(ApiModel):
     """A rule and what it has done. ``rule`` is as it would stand in a file."""
 
     name: str
@@ -63,7 +63,7 @@ class RuleWithCounts(BaseModel):
     window: WindowAnswer | None
 
 
-class ProxyAnswer(BaseModel):
+class ProxyAnswer(ApiModel):
     """A proxy's keys as a file has them, but for ``listen``, which is its real address, and how it stands."""
 
     name: str
@@ -81,7 +81,7 @@ class ProxyAnswer(BaseModel):
     """How long it takes until a window of any rule opens or closes."""
 
 
-class ProxiesAnswer(BaseModel):
+class ProxiesAnswer(ApiModel):
     """All proxies, in the order of the configuration."""
 
     proxies: list[ProxyAnswer] = Field(examples=[[]])

@@ -5,12 +5,11 @@ from itertools import chain
 from typing import Any
 
 import trio
-from pydantic import BaseModel
 
 from faultproxy.addresses import host_port
 from faultproxy.connection.record import ConnectionRecord
 from faultproxy.control.http.feed import Feed
-from faultproxy.control.http.messages import Request, Response
+from faultproxy.control.http.messages import ApiModel, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.events.types import ConnectionClosed, ConnectionOpened, Event
 from faultproxy.proxy.registry import Registry
@@ -22,7 +21,7 @@ _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-act
 """The report is one file, whose style stands in it."""
 
 
-class ReportAnswer(BaseModel):
+class ReportAnswer(ApiModel):
     """What ``faultproxy report --json`` prints. Times are seconds since the first event, which was at ``begins``."""
 
     begins: str | None

@@ -2,20 +2,18 @@
 
 from functools import partial
 
-from pydantic import BaseModel
-
 from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.control.edits import delete_rule, put_rule
 from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
-from faultproxy.control.http.messages import HttpProblem, Request, Response
+from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.proxies import RuleWithCounts, rule_answers, running
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.units import quote
 
 
-class NamedRule(BaseModel):
+class NamedRule(ApiModel):
     """A rule as a file has it; its name, if it is given, is that of the path."""
 
 

@@ -3,16 +3,15 @@
 from datetime import UTC, datetime
 
 import trio
-from pydantic import BaseModel
 
 from faultproxy.control.http.applying import etag
-from faultproxy.control.http.messages import Request, Response
+from faultproxy.control.http.messages import ApiModel, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
 from faultproxy.version import __version__
 
 
-class Degraded(BaseModel):
+class Degraded(ApiModel):
     """Faults of a proxy's rules that this host does not allow as they should be, and why."""
 
     proxy: str
@@ -20,7 +19,7 @@ class Degraded(BaseModel):
     reason: str
 
 
-class Status(BaseModel):
+class Status(ApiModel):
     """How the whole stands."""
 
     version: str
