@@ -52,6 +52,8 @@ class PacketFilter:
         self._check_packets()
         self._set_fractions(upstream, downstream)
         try:
+            if downstream and server is None:
+                socket_filter.check()  # it must be known now: when the server is reached it is too late to say so
             self.apply(server)
         except OSError:
             self._set_fractions(0.0, 0.0)

@@ -1,5 +1,7 @@
 """Filters on a connection's sockets: what they keep from us, as the kernel counts it."""
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 
@@ -7,7 +9,7 @@ import pytest
 
 from faultproxy.connection.packets import PacketFilter
 from faultproxy.faults.base import Direction
-from faultproxy.kernel import sockets
+from faultproxy.kernel import socket_filter, sockets
 from tests.network import need_a_filter
 from tests.relay.relaying import Ends, tcp_pair, until
 
@@ -156,3 +158,17 @@ def test_a_unix_server(client: Ends) -> None:
         packets.partition(other)
         one.send(b"x")
         assert other.recv(1) == b"x"
+
+
+def test_where_a_filter_is_not_allowed(client: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is said before the server is reached, to whichever socket it was to go; then nothing is filtered."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(socket_filter, "attach", refuse)
+    packets = PacketFilter(client[1])
+    for fractions in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        with pytest.raises(PermissionError):
+            packets.lose(*fractions, None)
+        packets.apply(client[0])
