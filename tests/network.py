@@ -10,7 +10,7 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TypeVar
@@ -25,24 +25,40 @@ T = TypeVar("T")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def need_syn_interception() -> None:
-    """Skip the test, with the reason, where SYNs cannot be judged."""
+def _why_no_syn_interception() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         try:
             raw_socket.receiver(socket.AF_INET).close()
             raw_socket.sender(socket.AF_INET, 1).close()
             socket_filter.attach(listener, socket_filter.drop_syns(1))
         except OSError as error:
-            pytest.skip(f"raw sockets and a filter on the listener are not allowed here: {error}")
+            return f"raw sockets and a filter on the listener are not allowed here: {error}"
+    return ""
+
+
+def _why_no_filter() -> str:
+    try:
+        socket_filter.check()
+    except OSError as error:
+        return f"a TCP socket may not be filtered here: {error}"
+    return ""
+
+
+# For asynchronous tests: pytest-trio forgets the reason of a skip within them.
+needs_syn_interception = pytest.mark.skipif(bool(_why_no_syn_interception()), reason=_why_no_syn_interception())
+needs_a_filter = pytest.mark.skipif(bool(_why_no_filter()), reason=_why_no_filter())
+
+
+def need_syn_interception() -> None:
+    """Skip the test, with the reason, where SYNs cannot be judged."""
+    if why := _why_no_syn_interception():
+        pytest.skip(why)
 
 
 def need_a_filter() -> None:
     """Skip the test, with the reason, where a connection may not be filtered."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        try:
-            socket_filter.attach(sock, socket_filter.drop_some(0))
-        except OSError as error:
-            pytest.skip(f"a TCP socket may not be filtered here: {error}")
+    if why := _why_no_filter():
+        pytest.skip(why)
 
 
 def connect_many(address: Address, count: int, patience_s: float = PATIENCE_S) -> Counter[str]:
@@ -138,7 +154,8 @@ class Namespaces:
 
     def __exit__(self, *_: object) -> None:
         for name in (self.client, self.server):
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+            with suppress(FileNotFoundError):  # there is no such command here
+                subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
 def as_user(user: int, call: Callable[[], T]) -> T:

@@ -10,6 +10,7 @@ import pytest
 
 import faultproxy
 from tests.peers import Server, echo, nobody
+from tests.servers import program
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 PORTS = ("8474", "16379", "6379", "18080")
@@ -25,14 +26,15 @@ def ports() -> dict[str, str]:
 
 def test_the_commands_answer_as_shown(tmp_path: Path, ports: dict[str, str]) -> None:
     """From top to bottom, with the page's file."""
+    program("curl")
     text = re.sub(rf"\b({'|'.join(PORTS)})\b", lambda match: ports[match[0]], PAGE.read_text())
     (config,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "faultproxy.yaml").write_text(config)
     sessions = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     shown = [part for session in sessions for part in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]]
     assert len(shown) > 12
-    program = [sys.executable, "-P", "-c", "from faultproxy.cli import main; main()"]
-    command = [*program, "run", "faultproxy.yaml", "--api", f"127.0.0.1:{ports['8474']}"]
+    faultproxy_command = [sys.executable, "-P", "-c", "from faultproxy.cli import main; main()"]
+    command = [*faultproxy_command, "run", "faultproxy.yaml", "--api", f"127.0.0.1:{ports['8474']}"]
     environment = {"PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -11,7 +11,7 @@ from faultproxy.connection.packets import PacketFilter
 from faultproxy.faults.base import Side
 from faultproxy.kernel import sockets
 from tests.connection.connecting import Ends, ends
-from tests.network import need_a_filter
+from tests.network import needs_a_filter
 from tests.relay.relaying import read_exactly, read_to_the_end, reset, send_all, until
 
 
@@ -176,25 +176,25 @@ async def test_a_peer_that_reads_nothing_is_not_waited_for(monkeypatch: pytest.M
         assert two.peers.client.fileno() == -1
 
 
+@needs_a_filter
 async def test_what_was_lost_is_known_when_it_is_over(two: Ends) -> None:
     """Packets are lost until the client's socket is closed, and afterwards it cannot be asked."""
-    need_a_filter()
     await lose_one(two)
     closing.close_all(two.peers)
     assert has_lost(two)
 
 
+@needs_a_filter
 async def test_what_was_lost_is_known_after_a_reset(two: Ends) -> None:
     """The same."""
-    need_a_filter()
     await lose_one(two)
     closing.reset_all(two.peers)
     assert has_lost(two)
 
 
+@needs_a_filter
 async def test_what_was_lost_is_known_after_a_polite_end(two: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same."""
-    need_a_filter()
     monkeypatch.setattr(closing, "_READ_OUT_S", 0.02)
     monkeypatch.setattr(closing, "_NO_PROGRESS_S", 0.05)
     await lose_one(two)

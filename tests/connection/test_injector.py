@@ -16,7 +16,7 @@ from faultproxy.kernel import sockets
 from faultproxy.relay import UNLIMITED, Pipe
 from faultproxy.rules.plan import Match
 from tests.connection.connecting import Ends, Scene, facts, match, peers_on, plan, scene
-from tests.network import need_a_filter
+from tests.network import needs_a_filter
 from tests.relay.relaying import is_quiet, read_exactly, read_to_the_end, send_all, until
 
 UP, DOWN = Direction.UPSTREAM, Direction.DOWNSTREAM
@@ -240,9 +240,9 @@ async def lose_one(one: Injected) -> None:
     await read_exactly(one.two.server, sent)
 
 
+@needs_a_filter
 async def test_idle_connections_that_may_lose_packets_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A while after the last byte no timer is set any more, for any of them."""
-    need_a_filter()
     monkeypatch.setattr(injector_module, "_LOOK_FOR_S", 0.1)
     async with scene() as it:
         idle = [injector_on(it) for _ in range(20)]
@@ -259,9 +259,9 @@ async def test_idle_connections_that_may_lose_packets_cost_nothing(monkeypatch: 
         assert all(one.injector._shaping.expects_loss for one in idle)
 
 
+@needs_a_filter
 async def test_the_first_packet_that_is_lost_after_a_while(one: Injected, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that arrive make it look again, so that it is reported, once; then bytes are not looked at any more."""
-    need_a_filter()
     monkeypatch.setattr(injector_module, "_LOOK_FOR_S", 0.1)
     poller = one.it.context.poller
     one.injector.begin(plan(lossy(30)))
@@ -279,9 +279,9 @@ async def test_the_first_packet_that_is_lost_after_a_while(one: Injected, monkey
     assert one.reported() == [("r", "delay", None)]
 
 
+@needs_a_filter
 async def test_a_packet_that_was_lost_at_the_very_end(one: Injected, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is reported with the end."""
-    need_a_filter()
     monkeypatch.setattr(injector_module, "_LOOK_S", 60.0)
     one.injector.begin(plan(lossy(30)))
     one.connect()
@@ -291,9 +291,9 @@ async def test_a_packet_that_was_lost_at_the_very_end(one: Injected, monkeypatch
     assert one.reported() == [("r", "delay", None)]
 
 
+@needs_a_filter
 async def test_looking_ends_with_the_connection(one: Injected) -> None:
     """No timer is left."""
-    need_a_filter()
     one.injector.begin(plan(lossy(1)))
     one.connect()
     one.two.peers.stop()

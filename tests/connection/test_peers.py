@@ -11,7 +11,7 @@ from faultproxy.connection import peers as peers_module
 from faultproxy.faults.base import Direction, Side
 from faultproxy.kernel import sockets
 from tests.connection.connecting import Ends, ends
-from tests.network import need_a_filter
+from tests.network import needs_a_filter
 from tests.relay.relaying import is_quiet, read_exactly, read_to_the_end, reset, send_all, until
 
 
@@ -222,10 +222,10 @@ async def test_freeze_for_ever(two: Ends, joined: bool) -> None:
     assert two.peers.relay.broken == "client"
 
 
+@needs_a_filter
 @pytest.mark.parametrize("joined", [True, False])
 async def test_partition(two: Ends, joined: bool) -> None:
     """Nothing that the peers send is even acknowledged, until it is healed: then every byte arrives."""
-    need_a_filter()
     if joined:
         two.connect()
     two.peers.freeze(60)
@@ -241,9 +241,9 @@ async def test_partition(two: Ends, joined: bool) -> None:
     assert await read_exactly(two.client, 3) == b"too"
 
 
+@needs_a_filter
 async def test_a_partition_for_ever(two: Ends) -> None:
     """The kernel goes on asking whether the client is there, and gives that up where all is stopped."""
-    need_a_filter()
     two.connect()
     two.peers.freeze(None)
     assert two.peers.partition() is None

@@ -13,7 +13,7 @@ from faultproxy.kernel import sockets
 from faultproxy.rules.draw import draw
 from faultproxy.rules.plan import Match
 from tests.connection.connecting import Ends, ends, match
-from tests.network import need_a_filter
+from tests.network import needs_a_filter
 from tests.relay.relaying import past, read_exactly, read_to_the_end, reset, send_all, until
 
 UP, DOWN = Direction.UPSTREAM, Direction.DOWNSTREAM
@@ -188,9 +188,9 @@ async def drop(two: Ends) -> None:
     await until(lambda: sockets.dropped(two.peers.client) > before)
 
 
+@needs_a_filter
 async def test_the_first_packet_that_is_lost(shaped: Shaped) -> None:
     """It is reported once it is looked for, once, for each rule that loses any; before the server is reached, too."""
-    need_a_filter()
     shaped.act(*(match(name, loss={"probability": fraction}) for name, fraction in (("all", "100%"), ("none", "0%"))))
     assert shaped.shaping.expects_loss
     shaped.shaping.look()
@@ -202,9 +202,9 @@ async def test_the_first_packet_that_is_lost(shaped: Shaped) -> None:
     assert not shaped.shaping.expects_loss
 
 
+@needs_a_filter
 async def test_the_servers_packets(shaped: Shaped) -> None:
     """They are lost at our socket to it, and those rules say so that lose any of them."""
-    need_a_filter()
     both = [match(way, loss={"probability": "100%", "direction": way}) for way in ("upstream", "downstream")]
     shaped.act(*both)
     shaped.two.connect()
@@ -216,9 +216,9 @@ async def test_the_servers_packets(shaped: Shaped) -> None:
     assert shaped.shaping.expects_loss
 
 
+@needs_a_filter
 async def test_what_was_lost_before_an_edit(shaped: Shaped) -> None:
     """Is reported by those rules that lost it, and not by others that come then."""
-    need_a_filter()
     shaped.act(match("old", loss={"probability": "100%"}))
     await drop(shaped.two)
     shaped.act(match("new", loss={"probability": "1%"}))

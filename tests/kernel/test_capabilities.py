@@ -7,6 +7,7 @@ import pytest
 
 import faultproxy
 from faultproxy.kernel import capabilities
+from tests.servers import program
 
 
 def sets() -> dict[str, str]:
@@ -31,7 +32,15 @@ def test_privileges_are_what_the_process_has() -> None:
 
 def test_privileges_that_cannot_be_gained() -> None:
     """no-new-privileges is seen, and so is an empty set."""
-    command = ["setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", _PRINT]
+    command = [
+        program("setpriv"),
+        "--no-new-privs",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        sys.executable,
+        "-c",
+        _PRINT,
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"privileges cannot be given up here: {done.stderr}")
@@ -48,7 +57,7 @@ def test_they_are_lent_to_programs() -> None:
     """What this process is permitted, an ordinary user's programs have too; without any there is nothing to lend."""
     if os.geteuid() or capabilities.NET_ADMIN not in capabilities.privileges().effective:
         pytest.skip("takes root's privileges, to give them up")
-    program = """
+    code = """
 import ctypes, os, subprocess, sys
 from faultproxy.kernel import capabilities
 ctypes.CDLL(None).prctl(8, 1)  # PR_SET_KEEPCAPS
@@ -57,7 +66,7 @@ if sys.argv[1] == "lend":
     capabilities.lend()
 print(int(subprocess.run(["grep", "CapEff", "/proc/self/status"], capture_output=True).stdout.split()[1], 16) >> 12 & 3)
 """
-    command = [sys.executable, "-P", "-c", program]
+    command = [sys.executable, "-P", "-c", code]
     environment = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
     for word, lent in (("keep", b"0\n"), ("lend", b"3\n")):
         done = subprocess.run([*command, word], env=environment, capture_output=True, check=False)

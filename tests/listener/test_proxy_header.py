@@ -10,7 +10,7 @@ from faultproxy.events.types import ConnectionClosed, ConnectionOpened, FaultInj
 from faultproxy.kernel import sockets
 from faultproxy.proxy_protocol import ConnectionEnds, HeaderVersion, header
 from tests.managing import Managed, at, managed, read_exactly
-from tests.network import need_syn_interception
+from tests.network import needs_syn_interception
 from tests.peers import PATIENCE_S, Server, Upstream, echo
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -131,9 +131,9 @@ async def test_a_proxy_that_drains_waits_for_no_header(server: str) -> None:
         await its.record.wait_for(ProxyStopped, proxy="p")
 
 
+@needs_syn_interception
 async def test_connect_faults_are_the_load_balancers(server: str) -> None:
     """They are decided at its SYN; rules that ask who the client is wait for the header, and count it then."""
-    need_syn_interception()
     refuse = {"name": "refuse", "when": {"nth": 2}, "refuse": {}}
     async with managed({"proxies": {"p": at(server, {**CUT, "stop": False}, refuse, accept_proxy=True)}}) as its:
         assert await outcome(its, header("v2", ENDS) + b"abc") == "ConnectionResetError"

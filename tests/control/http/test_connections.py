@@ -12,7 +12,7 @@ from faultproxy.control.http.connections import Story, Summaries
 from faultproxy.events.types import ConnectionClosed, FaultInjected, ProxyStopped
 from tests.control.http.asking import YAML, Asking, asking
 from tests.managing import ask, read_exactly
-from tests.network import need_syn_interception
+from tests.network import needs_syn_interception
 
 FIRST = {"name": "cold start", "when": {"first": 1}, "latency": {"delay": "1ms"}}
 CUT = {"name": "cut", "reset": {"after": "2B"}}
@@ -92,9 +92,9 @@ async def test_the_story_on_the_page() -> None:
     assert list(shown["rules"][0]) == list(real["rules"][0])
 
 
+@needs_syn_interception
 async def test_the_story_of_a_client_that_was_refused() -> None:
     """It has no connection, and is among those that are over, with the rule that decided and why."""
-    need_syn_interception()
     every = {"name": "every other", "when": {"every": 2}, "refuse": None}
     async with asking(every, ELSEWHERE) as it:
         assert await ask(it.its.address("p")) == b"hi"
