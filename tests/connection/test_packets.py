@@ -167,8 +167,8 @@ def test_where_a_filter_is_not_allowed(client: Ends, monkeypatch: pytest.MonkeyP
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(socket_filter, "attach", refuse)
-    packets = PacketFilter(client[1])
     for fractions in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        packets = PacketFilter(client[1])
         with pytest.raises(PermissionError):
             packets.lose(*fractions, None)
         packets.apply(client[0])
