@@ -1,6 +1,6 @@
 """GET /v1/report: what the clients did about the faults, of the connections and events that are still kept."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -8,7 +8,7 @@ import trio
 
 from faultproxy.addresses import host_port
 from faultproxy.connection.record import ConnectionRecord
-from faultproxy.control.http.feed import Feed
+from faultproxy.control.http.feed import Entry, Feed
 from faultproxy.control.http.messages import ApiModel, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.events.types import ConnectionClosed, ConnectionOpened, Event
@@ -35,34 +35,38 @@ def routes(feed: Feed, registry: Registry) -> tuple[Route, ...]:
     """The routes of this module."""
 
     async def report(request: Request) -> Response:
-        events, notes = [*_events(feed, registry)], [*_notes(feed, registry)]
-        begins = registry.wall_time(min((at_s for at_s, _ in events), default=trio.current_time())).isoformat()
+        records = [*registry.closed(), *(connection.record() for connection in registry.open())]
+        entries, notes, now_s = [*feed.since(0)], [*_notes(feed, registry)], trio.current_time()
+
+        def make() -> RetryReport:  # in a thread: of thousands of connections it takes a while, and bytes do not wait
+            events = sorted(_events(records, entries), key=lambda each: each[0])
+            attempts = Attempts()
+            for at_s, event in events:
+                take_event(attempts, at_s, event)
+            begins = registry.wall_time(events[0][0] if events else now_s).isoformat()
+            return make_report(attempts, begins=begins, notes=notes)
+
         if "text/html" in request.headers.get("accept", ""):
-            page = await trio.to_thread.run_sync(lambda: as_html(_report(events, begins, notes)).encode())
+            page = await trio.to_thread.run_sync(lambda: as_html(make()).encode())
             return Response(200, page, {"content-type": "text/html; charset=utf-8", "content-security-policy": _CSP})
-        return Response.json(await trio.to_thread.run_sync(lambda: as_json(_report(events, begins, notes))))
+        return Response.json(await trio.to_thread.run_sync(lambda: as_json(make())))
 
     return (
         Route(
-            "GET", "/v1/report", report, "What the clients did about the faults; with Accept: text/html a page.",
+            "GET",
+            "/v1/report",
+            report,
+            "What the clients did about the faults; with Accept: text/html a page.",
             answer=ReportAnswer,
         ),
-    )  # fmt: skip
+    )
 
 
-def _report(events: list[tuple[float, Event]], begins: str, notes: list[str]) -> RetryReport:
-    attempts = Attempts()
-    for at_s, event in sorted(events, key=lambda each: each[0]):  # what came at the same time stays in its order
-        take_event(attempts, at_s, event)
-    return make_report(attempts, begins=begins, notes=notes)
-
-
-def _events(feed: Feed, registry: Registry) -> Iterator[tuple[float, Event]]:
+def _events(records: Sequence[ConnectionRecord], entries: Sequence[Entry]) -> Iterator[tuple[float, Event]]:
     """What happened, and when; of one moment, a connection's beginning before its faults, and those before its end."""
-    records = [*registry.closed(), *(connection.record() for connection in registry.open())]
     yield from ((record.facts.at_s, _opened(record)) for record in records)
     kinds = WANTED - {ConnectionOpened, ConnectionClosed}
-    yield from ((entry.at_s, entry.event) for entry in feed.since(0) if type(entry.event) in kinds)
+    yield from ((entry.at_s, entry.event) for entry in entries if type(entry.event) in kinds)
     yield from chain.from_iterable(map(_closed, records))
 
 

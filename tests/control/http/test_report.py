@@ -1,8 +1,11 @@
 """GET /v1/report: what the clients of a running proxy did."""
 
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
+
 import trio
 
-from faultproxy.events.types import ConnectionClosed
+from faultproxy.events.types import ConnectionClosed, FaultInjected
 from tests.control.http.asking import asking
 from tests.managing import ask
 
@@ -41,6 +44,19 @@ async def test_each_connection_is_told_of_once() -> None:
         await asked.its.record.wait_for(ConnectionClosed, 50)
         (client,) = (await asked.get("/v1/report"))["clients"]
         assert (client["attempts"], client["failures"]) == (50, 50)
+
+
+async def test_when_a_client_gave_up_is_seen_by_its_end() -> None:
+    """A silence says nothing of when the client lost patience; the end of its connection does."""
+    async with asking({"name": "silent", "when": {"first": 1}, "hang": None}) as asked:
+        client = await trio.open_tcp_stream(*asked.its.address("p"))
+        await asked.its.record.wait_for(FaultInjected)
+        client.socket.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+        await client.aclose()
+        await asked.its.record.wait_for(ConnectionClosed)
+        assert await ask(asked.its.address("p")) == b"hi"
+        ((episode,),) = [client["episodes"] for client in (await asked.get("/v1/report"))["clients"]]
+        assert (episode["end"], episode["failures"], episode["unseen"]) == ("recovered", 1, 0)
 
 
 async def test_as_a_page() -> None:
