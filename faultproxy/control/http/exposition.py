@@ -101,7 +101,7 @@ class _Family:
             latest = self.exemplars(proxy) if exemplars else {}
             for values, value in self.rows(proxy):
                 labels = dict(zip(names, (proxy.name, *values), strict=True))
-                metric.add_sample(sample, labels, value, exemplar=_exemplar(latest.get(values)))
+                metric.add_sample(sample, labels, value, exemplar=_exemplar(latest.get(values)) if latest else None)
         return metric
 
 
@@ -237,11 +237,15 @@ async def render(manager: Manager, measured: Measurements, accept: str) -> tuple
 
 async def _pieces(manager: Manager, measured: Measurements, *, exemplars: bool) -> AsyncIterator[tuple[Metric, bool]]:
     """Metric by metric, each of some proxies at a time, and whether it is the first of that name."""
-    proxies = []
+    proxies, counted = [], 0
     for name, proxy in tuple(manager.proxies.items()):
         rules = manager.config.proxies[name].rules if name in manager.config.proxies else ()
-        proxies.append(_Proxy(name, proxy, rules, proxy.connections.counts(), measured))
-        await trio.lowlevel.checkpoint()
+        counts = proxy.connections.counts()
+        proxies.append(_Proxy(name, proxy, rules, counts, measured))
+        counted += 1 + counts.open
+        if counted >= _BATCH:
+            counted = 0
+            await trio.lowlevel.checkpoint()
     for family in (*_FAMILIES, *(_OF_TOXIPROXY if "toxiproxy" in measured.scraping.extra else ())):
         for start in range(0, max(1, len(proxies)), _BATCH):
             yield family.collect(proxies[start : start + _BATCH], exemplars=exemplars), start == 0

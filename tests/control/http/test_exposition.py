@@ -50,7 +50,7 @@ async def test_connections_do_not_wait() -> None:
 
         nursery.start_soon(count)
         await exposition.render(its.manager, measured(its), "")
-        assert turns > len(NAMES)
+        assert turns > 10
         nursery.cancel_scope.cancel()
 
 
