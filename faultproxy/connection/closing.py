@@ -19,10 +19,11 @@ def close_all(peers: Peers) -> None:
 
 
 def reset_all(peers: Peers) -> None:
-    """Reset what is open: a truncated stream must not look like a whole one. An end_politely() that goes on ends."""
+    """Reset what is open: a truncated stream must not look like a whole one.
+
+    An end_politely() that goes on is to be cancelled before: it waits for the sockets.
+    """
     peers.stop()
-    for _, sock in peers.open_sockets():
-        trio.lowlevel.notify_closing(sock)
     peers.rst(Side.CLIENT)
     peers.rst(Side.SERVER)
 

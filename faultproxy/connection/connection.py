@@ -160,9 +160,9 @@ class Connection:
         if ended_by == "fault":
             self._reports.disabled()
         self._ended_by = ended_by
-        closing.reset_all(self._peers)
         if self._sleeper is not None:
             self._sleeper.scope.cancel()
+            closing.reset_all(self._peers)
         else:
             self._end()
 

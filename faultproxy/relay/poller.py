@@ -103,7 +103,7 @@ class Poller:
             leave_at = monotonic() + min(_STAY_S, spare_s)
             spin_s = self._spin_s
             while True:
-                ready = poll(0) or self._wait_a_moment(spin_s)
+                ready = self._spin(spin_s) if spin_s else poll(_WAIT_S)
                 spin_s = self._spin_s if len(ready) == 1 else 0.0
                 for fd, events in ready:
                     endpoint = get(fd)
@@ -201,15 +201,13 @@ class Poller:
         else:
             self.call_at(0.0, partial(self.call_soon, callback))
 
-    def _wait_a_moment(self, spin_s: float) -> list[tuple[int, int]]:
-        """What comes within a moment, the answer to what was just passed on as a rule."""
+    def _spin(self, spin_s: float) -> list[tuple[int, int]]:
+        """What comes within a moment, the answer to what was just passed on as a rule; asked for so long first."""
         poll = self._epoll.poll
         spin_until = monotonic() + spin_s
-        while monotonic() < spin_until:
-            ready = poll(0)
-            if ready:
-                return ready
-        return poll(_WAIT_S)
+        while not (ready := poll(0)) and monotonic() < spin_until:
+            pass
+        return ready or poll(_WAIT_S)
 
     def _serve_other(self, fd: int) -> None:
         if fd != self._timer.fd:

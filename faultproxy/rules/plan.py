@@ -61,6 +61,8 @@ class Plan(NamedTuple):
     @property
     def loses_downstream(self) -> bool:
         """Whether packets of the server's are to be lost."""
+        if not self.matches:
+            return False
         shapes = (shape for match in self.matches for shape in match.faults.shapes if isinstance(shape, PacketShape))
         return any(shape.loss and shape.acts_on(Direction.DOWNSTREAM) for shape in shapes)
 
