@@ -158,7 +158,7 @@ class Connection:
         if self._is_over:
             return
         if ended_by == "fault":
-            self._reports.disabled()
+            self._reports.disabled(self._peers.client_on_rst())
         self._ended_by = ended_by
         if self._sleeper is not None:
             self._sleeper.scope.cancel()

@@ -15,12 +15,13 @@ import trio
 
 from faultproxy.addresses import host_port
 from faultproxy.events.bus import Bus
-from faultproxy.events.types import ConnectionCrashed, EndedBy, FaultDryRun, FaultInjected, UpstreamFailed
-from faultproxy.faults.base import Connect, ConnectDelay, options
+from faultproxy.events.types import ConnectionCrashed, EndedBy, FaultInjected
+from faultproxy.faults.base import Connect, ConnectDelay
 from faultproxy.kernel import sockets
 from faultproxy.listener.limits import ProxyLimit
 from faultproxy.listener.predialled import PREDIALLED_S, Predialled
 from faultproxy.listener.syn_table import HalfOpen
+from faultproxy.publisher import Publisher
 from faultproxy.relay import Poller
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.plan import UNTOUCHED, Match, Plan
@@ -116,11 +117,11 @@ class Handshake:
         for match in plan.dry_runs:
             for fault in (match.faults.connect, match.faults.connect_delay):
                 if fault is not None:
-                    self._publish_fault(half_open, judged, match, fault)
+                    self._publish_fault(judged, match, fault)
         refusal = plan.refusal
         if plan.verdict is not None and refusal is not None:
             refusal.answer(half_open)
-            self._publish_fault(half_open, judged, plan.verdict, refusal)
+            self._publish_fault(judged, plan.verdict, refusal)
             self.context.turned_away(judged, "fault")
             return
         delay_s = 0.0
@@ -129,7 +130,7 @@ class Handshake:
             delay = match.faults.connect_delay
             if delay is not None:
                 delay_s += delay.delay
-                self._publish_fault(half_open, judged, match, delay, degraded)
+                self._publish_fault(judged, match, delay, degraded)
         self._hold(half_open, judged, delay_s)
 
     def _decide_again(self, half_open: HalfOpen, judged: Judged) -> None:
@@ -220,7 +221,7 @@ class Handshake:
                 half_open.accept()
             else:
                 half_open.ignore()
-                self._publish_failure(half_open, judged, "ETIMEDOUT")
+                self._publish_failure(judged, "ETIMEDOUT")
         return None
 
     def _fail(self, half_open: HalfOpen, judged: Judged, error: OSError) -> None:
@@ -238,7 +239,7 @@ class Handshake:
         else:
             half_open.accept()  # no answer to a SYN says this; its connection will
             return
-        self._publish_failure(half_open, judged, error_name(error))
+        self._publish_failure(judged, error_name(error))
 
     def _may_predial(self, judged: Judged) -> bool:
         if not self.predialled.has_room():
@@ -246,63 +247,28 @@ class Handshake:
         faults = (fault for match in judged.plan.matches for fault in match.faults.triggered)
         return not any(fault.after.at_once and not fault.touches_server for fault in faults)
 
-    def _publish_failure(self, half_open: HalfOpen, judged: Judged, error: str) -> None:
+    def _publish_failure(self, judged: Judged, error: str) -> None:
         """Once for a connection, however often its SYN comes again."""
         if judged.failure == error:
             return
         if judged.failure is None:
             self.context.turned_away(judged, "upstream_error")
         judged.failure = error
-        self.context.bus.publish(
-            UpstreamFailed(
-                proxy=self.context.proxy,
-                connection=self._id(judged),
-                client=_client(half_open),
-                upstream=str(self._dialler(judged).target),
-                error=error,
-                elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
-            )
-        )
+        self._publisher(judged).upstream_failed(error)
 
     def _publish_fault(
-        self,
-        half_open: HalfOpen,
-        judged: Judged,
-        match: Match,
-        fault: Connect | ConnectDelay,
-        degraded: str | None = None,
+        self, judged: Judged, match: Match, fault: Connect | ConnectDelay, degraded: str | None = None
     ) -> None:
         sees = fault.connect_returns() if isinstance(fault, Connect) else fault.client_sees
-        kind = FaultDryRun if match.dry_run else FaultInjected
-        event = kind(
-            proxy=self.context.proxy,
-            connection=self._id(judged),
-            client=_client(half_open),
-            upstream=str(self._dialler(judged).target),
-            rule=match.rule,
-            fault=fault.key,
-            ordinal=match.ordinal,
-            options=options(fault),
-            trigger="connect",
-            client_sees=sees if degraded is None else "nothing",
-            degraded=degraded,
-            bytes_upstream=0,
-            bytes_downstream=0,
-            elapsed_ms=(trio.current_time() - judged.facts.at_s) * 1000,
-        )
-        if isinstance(event, FaultInjected):
-            judged.faults = (*judged.faults, event)
-        self.context.bus.publish(event)
+        publisher = self._publisher(judged)
+        publisher.fault(match, fault, "connect", sees if degraded is None else "nothing", degraded)
+        judged.faults += publisher.injected
+
+    def _publisher(self, judged: Judged) -> Publisher:
+        context = self.context
+        return Publisher(context.bus, context.proxy, self._dialler(judged).target, judged.facts)
 
     def _crashed(self, half_open: HalfOpen, error: Exception) -> None:
-        connection = _client(half_open)
+        connection = host_port(*half_open.key[:2])
         self.context.bus.publish(ConnectionCrashed.because_of(error, proxy=self.context.proxy, connection=connection))
         half_open.accept()
-
-    def _id(self, judged: Judged) -> str:
-        return f"{self.context.proxy}#{judged.facts.number}"
-
-
-def _client(half_open: HalfOpen) -> str:
-    host, port = half_open.key[:2]
-    return host_port(host, port)
