@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from faultproxy.connection import host
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import FaultUnavailable, OutageEnded, OutageStarted
-from faultproxy.faults.base import Fault, ListenerMode, Need
+from faultproxy.faults.base import Connect, Fault, ListenerMode, Need
 from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 
@@ -33,11 +33,12 @@ class Notices:
     def outage(self, rule: BaseRule | None) -> None:
         """This rule keeps every client out now; or none does."""
         before, self._outage = self._outage, rule
-        if before is not None and (rule is None or rule.name != before.name):
-            self._bus.publish(OutageEnded(proxy=self._proxy, rule=before.name, fault=before.faults[0].key))
-        if rule is not None and (before is None or rule.name != before.name):
-            connect = rule.faults.connect
-            assert connect is not None  # a rule that keeps every client out has one
+        if rule is not None and before is not None and _is_same_outage(rule, before):
+            return
+        if before is not None:
+            self._bus.publish(OutageEnded(proxy=self._proxy, rule=before.name, fault=_connect(before).key))
+        if rule is not None:
+            connect = _connect(rule)
             self._bus.publish(
                 OutageStarted(
                     proxy=self._proxy, rule=rule.name, fault=connect.key, client_sees=connect.connect_returns()
@@ -56,6 +57,16 @@ class Notices:
         for reason, faults in self._unavailable.items():
             if before.get(reason) != faults:
                 self._bus.publish(FaultUnavailable(proxy=self._proxy, faults=tuple(faults), reason=reason))
+
+
+def _is_same_outage(rule: BaseRule, before: BaseRule) -> bool:
+    return rule.name == before.name and rule.faults.connect == before.faults.connect
+
+
+def _connect(rule: BaseRule) -> Connect:
+    connect = rule.faults.connect
+    assert connect is not None  # a rule that keeps every client out has one
+    return connect
 
 
 def _unavailable(

@@ -65,6 +65,19 @@ def test_an_outage_gives_way_to_another(notices: Notices, record: Record) -> Non
     ]
 
 
+def test_an_edit_gives_an_outage_another_fault(notices: Notices, record: Record) -> None:
+    """Under the same name it is another outage, as clients see another error; what has begun is what ends."""
+    notices.outage(rule("down", refuse=None))
+    notices.outage(rule("down", connect_timeout=None))
+    notices.outage(None)
+    assert record.events == [
+        OutageStarted(proxy="p", rule="down", fault="refuse", client_sees="ECONNREFUSED"),
+        OutageEnded(proxy="p", rule="down", fault="refuse"),
+        OutageStarted(proxy="p", rule="down", fault="connect_timeout", client_sees="ETIMEDOUT"),
+        OutageEnded(proxy="p", rule="down", fault="connect_timeout"),
+    ]
+
+
 def unavailable(*faults: str, reason: str = REASON) -> FaultUnavailable:
     return FaultUnavailable(proxy="p", faults=faults, reason=reason)
 
