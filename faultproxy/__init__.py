@@ -10,9 +10,9 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 
 if TYPE_CHECKING:
     from faultproxy.config.loader import ConfigError
-    from faultproxy.control.listeners import CannotListen
     from faultproxy.events.history import Fault
     from faultproxy.events.types import ConnectionClosed as Connection
+    from faultproxy.failures import CannotListen
     from faultproxy.testing.async_proxy import AsyncProxy
     from faultproxy.testing.base import ExpectationUnmet, FaultNotSeen
     from faultproxy.testing.threaded import Proxy
@@ -32,7 +32,7 @@ __all__ = [
 if not TYPE_CHECKING:
     _MODULES = {
         "AsyncProxy": "testing.async_proxy",
-        "CannotListen": "control.listeners",
+        "CannotListen": "failures",
         "ConfigError": "config.loader",
         "Connection": "events.types",
         "ExpectationUnmet": "testing.base",

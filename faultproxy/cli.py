@@ -34,12 +34,12 @@ from faultproxy.control.http.security import ANYBODY, Access, BadToken, read_tok
 from faultproxy.control.http.toxiproxy.answers import VERSION
 from faultproxy.control.http.toxiproxy.flags import USAGE, BadFlag, HelpAsked, log_level
 from faultproxy.control.http.toxiproxy.flags import parse as parse_flags
-from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import CommandLine, Manager
 from faultproxy.ctl.commands import ctl
 from faultproxy.events.bus import Bus
 from faultproxy.events.log import Log, LogWriter
 from faultproxy.events.stats import Stats
+from faultproxy.failures import CannotListen
 from faultproxy.kernel import capabilities
 from faultproxy.kernel.sockets import family_of
 from faultproxy.report.html import as_html

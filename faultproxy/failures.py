@@ -1,11 +1,9 @@
-"""What the system refuses a command, in one plain sentence: no traceback for a full disk or a low limit."""
+"""What the system refuses, in one plain sentence: no traceback for a full disk or a low limit."""
 
 import errno
 import os
 import resource
 from collections.abc import Mapping
-
-from faultproxy.control.listeners import CannotListen
 
 _NO_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _OUT_OF: Mapping[int, str] = {
@@ -14,6 +12,14 @@ _OUT_OF: Mapping[int, str] = {
     errno.ENOMEM: "not enough memory (ENOMEM)",
     errno.ENOBUFS: "not enough memory for sockets (ENOBUFS)",
 }
+
+
+class CannotListen(Exception):
+    """An address cannot be had. The text says which, why, and who may hold it; ``may_pass``: it may be had later."""
+
+    def __init__(self, text: str, *, may_pass: bool) -> None:
+        super().__init__(text)
+        self.may_pass = may_pass
 
 
 def sentence(error: BaseException) -> str | None:

@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from faultproxy import daemon
-from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Manager
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConfigLoaded, ConnectionClosed, ProxyDraining, ProxyStarted, ProxyStopped
+from faultproxy.failures import CannotListen
 from tests.managing import Managed, Record, ask, at, configuration, connect
 from tests.peers import PATIENCE_S, Server, echo, nobody
 from tests.relay.relaying import until

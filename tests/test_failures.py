@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import faultproxy
-from faultproxy.control.listeners import CannotListen
-from faultproxy.failures import sentence
+from faultproxy.failures import CannotListen, sentence
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
 CONFIG = str(Path(__file__).parent.parent / "config" / "slow-network.yaml")

@@ -12,9 +12,9 @@ import trio
 
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.control.edits import rebase
-from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Manager
 from faultproxy.events.types import ConfigRejected
+from faultproxy.failures import CannotListen
 
 _LOOK_EVERY_S = 0.25
 _AT_REST_WITHIN_S = 1.0  # a file that changes all the time is loaded as it is

@@ -8,6 +8,7 @@ import trio
 
 from faultproxy.addresses import Address, OriginalDestination, TcpAddress, UnixAddress
 from faultproxy.config.schema import ProxyConfig
+from faultproxy.failures import CannotListen
 from faultproxy.kernel.port_owner import find_port_owner
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
@@ -22,14 +23,6 @@ _BATCH = 50
 _RESOLVE_WITHIN_S = 10.0
 _FIND_OWNER_WITHIN_S = 1.0
 _MAY_PASS = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-class CannotListen(Exception):
-    """An address cannot be had. The text says which, why, and who may hold it; ``may_pass``: it may be had later."""
-
-    def __init__(self, text: str, *, may_pass: bool) -> None:
-        super().__init__(text)
-        self.may_pass = may_pass
 
 
 async def make_listeners(

@@ -14,9 +14,10 @@ from faultproxy.config.schema import Config, LogOptions, ProxyConfig
 from faultproxy.control.changes import Difference
 from faultproxy.control.edits import Edit
 from faultproxy.control.layers import Layers
-from faultproxy.control.listeners import CannotListen, make_listeners
+from faultproxy.control.listeners import make_listeners
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
+from faultproxy.failures import CannotListen
 from faultproxy.kernel import memory
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.listener.unix_listener import AnyListener

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from faultproxy.control import listeners
-from faultproxy.control.listeners import CannotListen, make_listeners
+from faultproxy.control.listeners import make_listeners
+from faultproxy.failures import CannotListen
 from faultproxy.kernel import sockets
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets

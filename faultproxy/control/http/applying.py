@@ -11,9 +11,9 @@ from faultproxy.config.loader import ConfigError
 from faultproxy.control.edits import Edit, Exists, NotFound
 from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.control.layers import Layers
-from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Conflict, Draining, Manager
 from faultproxy.events.types import ConfigLoaded
+from faultproxy.failures import CannotListen
 
 _LARGE = 2**14
 _TAG = re.compile(r'"([0-9a-f]+)-([0-9]+)"')

@@ -15,7 +15,7 @@ import pytest
 
 from faultproxy.addresses import TcpAddress, UnixAddress, parse_listen
 from faultproxy.control.http.api import listen
-from faultproxy.control.listeners import CannotListen
+from faultproxy.failures import CannotListen
 from tests.control.http.serving import LAST, status, talk
 from tests.managing import at, connect, managed
 from tests.peers import PATIENCE_S, Upstream, nobody, read_to_the_end, reset

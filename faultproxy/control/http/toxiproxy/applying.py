@@ -10,8 +10,8 @@ from faultproxy.control.edits import Edit, Exists, NotFound
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.toxics import BadToxic
 from faultproxy.control.layers import Layers
-from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Draining, Manager, Source
+from faultproxy.failures import CannotListen
 from faultproxy.proxy.proxy import RunningProxy
 
 

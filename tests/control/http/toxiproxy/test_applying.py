@@ -10,8 +10,8 @@ from faultproxy.control.edits import Exists, NotFound
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply
 from faultproxy.control.http.toxiproxy.toxics import BadToxic
-from faultproxy.control.listeners import CannotListen
 from faultproxy.control.manager import Draining
+from faultproxy.failures import CannotListen
 from tests.managing import at, managed, read_exactly
 from tests.peers import Upstream
 
