@@ -132,8 +132,10 @@ def test_every_command_has_the_options_that_it_is_shown_with(
     monkeypatch.chdir(tmp_path)
     for line in re.findall(r"^faultproxy (.*)$", block.text, re.MULTILINE):
         name, *arguments = shlex.split(re.split(r"[>|]", line)[0], comments=True)
-        command = main.commands[name]
-        with suppress(Exit), command.make_context(name, arguments, parent=main.make_context("faultproxy", [name])):
+        context = main.make_context("faultproxy", [name])
+        _, command, _ = main.resolve_command(context, [name])
+        assert command is not None
+        with suppress(Exit), command.make_context(name, arguments, parent=context):
             pass
 
 

@@ -84,6 +84,7 @@ def test_no_more_processes(command: list[str]) -> None:
     """Where no thread can be started. Root is not limited, so the program becomes somebody else once it is imported."""
     program = f"""
 import encodings.idna, importlib.resources, os, resource
+import faultproxy.cli.run, faultproxy.cli.trials
 from faultproxy.cli import main
 importlib.resources.files("faultproxy").joinpath("demo.yaml").is_file()  # loads what nobody else may read
 resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))

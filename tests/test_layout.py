@@ -17,7 +17,7 @@ import faultproxy
 
 TESTED_ELSEWHERE = {
     "version": "is one text; test_the_wheel_is_complete compares it",
-    "__main__": "is what signals do while the program is loaded; real processes show it in test_lifecycle",
+    "__main__": "is what signals do while the program is loaded; real processes show it in cli.test_serving",
     "faults/exempt": "does nothing; that it ends the reading is tested with the rules",
 }
 

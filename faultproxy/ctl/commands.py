@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from faultproxy.ctl import tables
 from faultproxy.ctl.client import (
@@ -81,7 +81,7 @@ class Session:
             shown = table(answer)
         except (KeyError, TypeError, AttributeError, IndexError):
             raise self.not_ours() from None
-        _console().print(shown)
+        tables.console(_WIDTH).print(shown)
 
     def not_ours(self) -> CannotReach:
         """Why an answer cannot be shown."""
@@ -196,7 +196,7 @@ _PROXY = click.argument("proxy", shell_complete=_proxy_names)
 _CONNECTION = click.argument("connection", shell_complete=_connection_names)
 
 
-@click.group(short_help="See and change what a running faultproxy does, over its API.")
+@click.group
 @_reaching
 def ctl() -> None:
     """See and change what a running faultproxy does, over its API (faultproxy run --api ADDRESS)."""
@@ -365,7 +365,7 @@ def _print_event(session: Session, one: Any) -> None:
     if session.as_json:
         click.echo(json.dumps(one, ensure_ascii=False))
     else:
-        _console().print(tables.event(one), soft_wrap=True)
+        tables.console(_WIDTH).print(tables.event(one), soft_wrap=True)
 
 
 @ctl.group(invoke_without_command=True, short_help="Print what runs, run something else, or go back to the file.")
@@ -424,11 +424,3 @@ def _explain(session: Session, **query: Any) -> None:
 
 def _standard_input() -> bytes:
     return sys.stdin.buffer.read()
-
-
-def _console() -> Console:
-    """Standard output; so wide where no terminal says how wide it is."""
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDTH
-    return console

@@ -1,10 +1,11 @@
 """What the API answers, as tables and lines for people. Nothing that comes from it can steer a terminal."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,14 @@ _NOT_SHOWN = frozenset({"timestamp", "level", "event", "proxy", "connection", "i
 _LONGEST = 200
 
 _Answer = Mapping[str, Any]
+
+
+def console(width: int) -> Console:
+    """Standard output; so wide where no terminal says how wide it is."""
+    output = Console(highlight=False)
+    if not output.is_terminal and "COLUMNS" not in os.environ:
+        output.width = width
+    return output
 
 
 def status(answer: _Answer) -> RenderableType:
