@@ -14,6 +14,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from faultproxy.text import one_line
+
 _SECONDS = MappingProxyType(
     {"us": Fraction(1, 10**6), "ms": Fraction(1, 10**3), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
 )
@@ -128,11 +130,6 @@ def quote(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     text = text if len(text) <= 40 else text[:37] + "..."
     return f'"{one_line(text)}"'
-
-
-def one_line(text: str) -> str:
-    """The text with what cannot be printed escaped, line ends among it."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _parse(value: object, kind: str, units: Mapping[str, Fraction], examples: str) -> Fraction:

@@ -27,7 +27,8 @@ from faultproxy.config.yaml_tree import Path as YamlPath
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED, TOLD_BY_HEADER
-from faultproxy.units import one_line, quote
+from faultproxy.text import one_line
+from faultproxy.units import quote
 
 LARGEST_FILE = 2**20
 MOST_ERRORS = 100

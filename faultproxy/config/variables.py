@@ -7,7 +7,7 @@ a dollar that neither a dollar nor a brace follows is itself.
 import re
 from collections.abc import Mapping
 
-from faultproxy.units import one_line
+from faultproxy.text import one_line
 
 MOST_TEXT = 2**20
 """The most characters that the values of one file may become."""

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from faultproxy.units import format_duration, one_line
+from faultproxy.text import one_line
 
 _STATES = {"open": "green", "outage": "red", "failed": "red", "disabled": "yellow"}
 _LEVELS = {"error": "bold red", "warning": "yellow", "debug": "dim"}
@@ -214,8 +214,8 @@ def _window(window: _Answer | None) -> Text:
 
 def _age(seconds: float) -> str:
     """Three digits or so."""
-    if seconds < 1:
-        return format_duration(round(seconds, 3)) if seconds >= 0.001 else f"{seconds * 1000:.2g}ms"
+    if seconds < 0.9995:
+        return f"{round(seconds, 3) * 1000:.0f}ms" if seconds >= 0.001 else f"{seconds * 1000:.2g}ms"
     if seconds < 100:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
+from faultproxy.text import one_line
+
 _INJECTED = "{client} -> {upstream}  {rule}: {fault} ({trigger}), client sees {client_sees}"
 _TEXTS: Mapping[str, str] = MappingProxyType(
     {
@@ -86,8 +88,4 @@ def _shown(key: str, value: object) -> str:
     if value is None:
         return "none"
     lines = str(value).splitlines() if key in _LINES else [str(value)]
-    return "\n".join("".join(map(_printable, line)) for line in lines)
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+    return "\n".join(map(one_line, lines))

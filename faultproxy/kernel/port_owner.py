@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from faultproxy.text import one_line
+
 _LISTEN = b"0A"
 _AT_ONCE = 1000
 
@@ -31,8 +33,7 @@ def find_port_owner(port: int) -> Iterator[str | None]:
 
 def _name(pid: str) -> str:
     """What the process calls itself: at most 15 bytes of any kind, cut perhaps within a character (prctl(2))."""
-    name = Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n").decode(errors="backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+    return one_line(Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n").decode(errors="backslashreplace"))
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -6,7 +6,8 @@ from faultproxy.report.backoff import Policy
 from faultproxy.report.episodes import Episode
 from faultproxy.report.report import ClientReport, RetryReport
 from faultproxy.report.text import count, seconds, sentence, waits
-from faultproxy.units import format_duration, one_line
+from faultproxy.text import one_line
+from faultproxy.units import format_duration
 
 _MOST = 5
 

@@ -6,7 +6,7 @@ from html import escape
 from faultproxy.report.report import ClientReport, ProxyReport, RetryReport
 from faultproxy.report.svg import timeline, waits
 from faultproxy.report.text import count, episode_sentence, proxy_sentences, seconds, sentence
-from faultproxy.units import one_line
+from faultproxy.text import one_line
 
 _MOST_CLIENTS = 50
 _MOST_PICTURES = 12

@@ -8,7 +8,7 @@ from faultproxy.report.backoff import Backoff
 from faultproxy.report.report import ClientReport
 from faultproxy.report.storms import Storm
 from faultproxy.report.text import count, seconds
-from faultproxy.units import one_line
+from faultproxy.text import one_line
 
 _WIDTH, _HEIGHT = 760, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 34, 42

@@ -6,7 +6,7 @@ from faultproxy.report.backoff import WIDE, Backoff
 from faultproxy.report.episodes import Episode
 from faultproxy.report.report import ClientReport, ProxyReport, RetryReport
 from faultproxy.report.storms import Storm
-from faultproxy.units import one_line
+from faultproxy.text import one_line
 
 _MOST_CLIENTS = 20
 _MOST_EPISODES = 5

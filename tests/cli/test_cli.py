@@ -72,7 +72,7 @@ from faultproxy.cli import main
 try:
     main({command})
 finally:
-    assert not {{"trio", "structlog", "faultproxy.rules"}} & set(sys.modules)
+    assert not {{"trio", "pydantic", "structlog", "faultproxy.rules"}} & set(sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, check=False
