@@ -23,7 +23,6 @@ from faultproxy.kernel.sockets import family_of
 from faultproxy.rules.conditions.base import Stage
 from faultproxy.rules.explain import Forecast, Reason, forecast
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.rule import BaseRule
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.units import format_duration, parse_duration, quote
 
@@ -103,8 +102,8 @@ def explain(
     seed = seed if seed is not None else config.seed
     if seed is None:
         seed = secrets.randbits(32)
-        rules: list[BaseRule] = [rule for its in config.proxies.values() for rule in its.rules]
-        if any(one.stage is Stage.CHANCE for rule in rules for one in rule.conditions):
+        conditions = (one for its in config.proxies.values() for rule in its.rules for one in rule.conditions)
+        if any(one.stage is Stage.CHANCE for one in conditions):
             click.echo(f"{file} has no seed; this is the forecast for {seed}: run it with --seed {seed}", err=True)
     output = console(_WIDTH)
     for name, its in config.proxies.items():

@@ -22,7 +22,7 @@ from faultproxy.addresses import Listen, Upstream
 from faultproxy.faults.base import MODEL
 from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.rules.conditions.counts import Count
-from faultproxy.rules.rule import BaseRule, Rule
+from faultproxy.rules.rule import Rule
 from faultproxy.units import (
     DURATION_PATTERN,
     POSITIVE_SIZE_PATTERN,
@@ -129,13 +129,12 @@ class ProxyConfig(BaseModel):
     """Tells the server who the client is by the PROXY protocol: v2, or v1 for servers that read no other."""
     enabled: StrictBool = True
     """False is like a stopped server: connects are refused, open connections are reset."""
-    rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()  # type: ignore[valid-type]
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(lambda value: [] if value is None else value)] = ()
     """Read from top to bottom for each new connection; the first that matches and holds a verdict ends the reading."""
 
     def dump(self) -> dict[str, Any]:
         """The proxy as it would stand in YAML, defaults of its own included."""
-        rules: tuple[BaseRule, ...] = self.rules
-        return {**self.settings, "rules": [rule.dump() for rule in rules]}
+        return {**self.settings, "rules": [rule.dump() for rule in self.rules]}
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
@@ -146,8 +145,7 @@ class ProxyConfig(BaseModel):
     def written(self) -> dict[str, Any]:
         """The proxy as a person would write it: what is left at its default is left out, and no rules are no key."""
         settings = self.model_dump(mode="json", exclude={"rules"}, exclude_defaults=True)
-        rules: tuple[BaseRule, ...] = self.rules
-        return {**settings, **({"rules": [rule.dump() for rule in rules]} if rules else {})}
+        return {**settings, **({"rules": [rule.dump() for rule in self.rules]} if self.rules else {})}
 
 
 class Config(BaseModel):

@@ -31,7 +31,7 @@ def warnings(config: Config, root: Node) -> Iterator[Problem]:
 def _unreached(proxy: ProxyConfig, root: Node, path: Path) -> Iterator[Problem]:
     """Rules below a verdict on every connection."""
     ends: BaseRule | None = None
-    for index, rule in enumerate(_rules(proxy)):
+    for index, rule in enumerate(proxy.rules):
         if ends is not None:
             text = f"no connection reaches this rule, as {quote(ends.name)} above it decides for every one"
             yield _problem(root, (*path, "rules", index), f"{text}; move it above that rule, or give that one a when")
@@ -45,7 +45,7 @@ def _always_holds(condition: Condition) -> bool:
 
 def _never_drawn(proxy: ProxyConfig, root: Node, path: Path) -> Iterator[Problem]:
     """Probabilities of nothing, of a rule or in a fault."""
-    for index, rule in enumerate(_rules(proxy)):
+    for index, rule in enumerate(proxy.rules):
         for key in ("when", *(fault.key for fault in rule.faults)):
             where = (*path, "rules", index, key, "probability")
             node, found = root.nearest(where)
@@ -63,7 +63,7 @@ def _waiting(proxy: ProxyConfig, root: Node, path: Path) -> Iterator[Problem]:
     port = proxy.upstream.port if isinstance(proxy.upstream, TcpAddress) else 0
     if port not in _SPEAKS_FIRST or proxy.peek_timeout == 0:
         return
-    for index, rule in enumerate(_rules(proxy)):
+    for index, rule in enumerate(proxy.rules):
         for condition in rule.conditions:
             if condition.key in PEEKED:
                 wait = format_duration(proxy.peek_timeout)
@@ -72,10 +72,6 @@ def _waiting(proxy: ProxyConfig, root: Node, path: Path) -> Iterator[Problem]:
                 )
                 right = f"remove {condition.key}, or write a shorter peek_timeout"
                 yield _problem(root, (*path, "rules", index, "when", condition.key), f"{text}; {right}")
-
-
-def _rules(proxy: ProxyConfig) -> tuple[BaseRule, ...]:
-    return proxy.rules
 
 
 def _problem(root: Node, path: Path, text: str) -> Problem:

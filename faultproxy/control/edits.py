@@ -13,7 +13,6 @@ from faultproxy.config.loader import build, build_proxy
 from faultproxy.config.schema import Config, ProxyConfig
 from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.control.layers import Layers
-from faultproxy.rules.rule import BaseRule
 from faultproxy.units import quote
 
 NAME = "body"
@@ -127,9 +126,8 @@ def delete_rule(proxy: str, rule: str) -> Edit:
 
     def edit(layers: Layers) -> Layers:
         running = _proxy(layers, proxy)
-        rules: tuple[BaseRule, ...] = running.rules
-        rest = tuple(each for each in rules if each.name != rule)
-        if len(rest) == len(rules):
+        rest = tuple(each for each in running.rules if each.name != rule)
+        if len(rest) == len(running.rules):
             raise NotFound("rule", rule)
         return layers.with_proxies({**layers.config.proxies, proxy: running.model_copy(update={"rules": rest})})
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -198,5 +198,8 @@ _FIELDS: Mapping[str, Any] = {
     _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
     for kind in CATALOGUE
 } | {"when": (When, Field(default=When(), description=BaseRule.model_fields["when"].description))}
-Rule = create_model("Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", **_FIELDS)
-"""A rule with one optional field for each fault of the catalogue."""
+if TYPE_CHECKING:
+    Rule = BaseRule
+else:
+    Rule = create_model("Rule", __base__=BaseRule, __doc__="A name, conditions, and one or more faults.", **_FIELDS)
+    """A rule with one optional field for each fault of the catalogue."""

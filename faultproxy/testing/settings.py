@@ -74,8 +74,7 @@ class Settings:
         """The configuration that these changes gave is in force."""
         # A copy: what the caller does to its rules afterwards must not come into force with the next update.
         self._mapping = deepcopy({**self._mapping, **changes})
-        rules: tuple[BaseRule, ...] = config.proxies[self._name].rules
-        self.rules |= {rule.name: rule for rule in rules}
+        self.rules |= {rule.name: rule for rule in config.proxies[self._name].rules}
 
     def check_rule(self, rule: str | None) -> None:
         """Raise ValueError for a rule that never was."""

@@ -45,8 +45,7 @@ def examined(result: Result) -> list[Finding]:
     """A finding for every fault, and for all that it may need: of several alike the first, or one that is wrong."""
     findings: dict[tuple[str, Need], Finding] = {}
     for row in result.rows:
-        its: Sequence[BaseRule] = result.config.proxies[row.proxy].rules
-        rules = {rule.name: rule for rule in its}
+        rules = {rule.name: rule for rule in result.config.proxies[row.proxy].rules}
         written = {rule["name"]: one_line(rule) for rule in result.proxies[row.proxy].get("rules", ())}
         wrong = row.wrong[0] if row.wrong else None
         for rule, fault, needs, degraded in _tried(row, rules):

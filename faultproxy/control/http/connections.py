@@ -24,7 +24,6 @@ from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, Triggere
 from faultproxy.proxy.registry import Registry
 from faultproxy.rules.explain import reasons
 from faultproxy.rules.facts import ConnectionFacts
-from faultproxy.rules.rule import BaseRule
 from faultproxy.units import quote
 
 _MOST = 1_000
@@ -218,10 +217,9 @@ def _faults(request: Request) -> Sequence[Fault]:
     rule = Node(given.place, {"name": plant("by hand"), **given.value}, keys=given.keys)
     proxy = {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}
     try:
-        rules: Sequence[BaseRule] = build_proxy("p", proxy, name=NAME).rules
+        faults = build_proxy("p", proxy, name=NAME).rules[0].faults
     except ConfigError as error:
         raise _no_fault(*(_OF_RULE.sub("", text, 1) for text in error.errors)) from None
-    faults = rules[0].faults
     others = sorted(given.value.keys() - {fault.key for fault in faults})
     wrong = [f"{key} is of a rule, and this is a fault by hand; remove it" for key in others]
     for fault in faults:

@@ -8,7 +8,6 @@ from faultproxy.config.loader import ConfigError
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.edits import Edit, Exists, NotFound
 from faultproxy.control.http.toxiproxy.answers import Refused
-from faultproxy.control.http.toxiproxy.toxics import BadToxic
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Draining, Manager, Source
 from faultproxy.failures import CannotListen
@@ -48,8 +47,6 @@ async def apply(
         raise Refused(404, f"{error.kind} not found") from None
     except Exists as error:
         raise Refused(409, f"{error.kind} already exists") from None
-    except BadToxic as error:
-        raise Refused(error.status, error.message) from None
     except CannotListen as error:
         cause = error.__cause__
         raise cannot_bind(place, cause) if isinstance(cause, OSError) else Refused(500, str(error)) from None

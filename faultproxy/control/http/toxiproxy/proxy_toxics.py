@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.control.edits import Edit, patch_proxy, put_rule
+from faultproxy.control.edits import Edit, delete_rule, patch_proxy, put_rule
 from faultproxy.control.http.toxiproxy import toxics
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply, find
 from faultproxy.control.http.toxiproxy.notes import Notes
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Manager
-from faultproxy.rules.rule import BaseRule
 
 
 class ProxyToxics:
@@ -37,7 +36,7 @@ class ProxyToxics:
         toxic = toxics.parse(body)
 
         def edit(layers: Layers) -> Layers:
-            rules: Sequence[BaseRule] = find(layers, proxy).rules
+            rules = find(layers, proxy).rules
             if any(rule.name == toxic.name for rule in rules):
                 raise Refused(409, "toxic already exists")
             behind = next((at for at, rule in enumerate(rules) if toxics.from_rule(rule) is None), len(rules))
@@ -64,11 +63,8 @@ class ProxyToxics:
         """Remove a toxic; open connections go on without it at once."""
 
         def edit(layers: Layers) -> Layers:
-            config = find(layers, proxy)
-            self._toxic(proxy, config, name)
-            rules: Sequence[BaseRule] = config.rules
-            rest = tuple(rule for rule in rules if rule.name != name)
-            return layers.with_proxies({**layers.config.proxies, proxy: config.model_copy(update={"rules": rest})})
+            self._toxic(proxy, find(layers, proxy), name)
+            return delete_rule(proxy, name)(layers)
 
         await self._apply(edit)
 
@@ -77,8 +73,7 @@ class ProxyToxics:
         self._notes.forget()
 
     def _toxics(self, proxy: str, config: ProxyConfig) -> Iterator[toxics.Toxic]:
-        rules: Sequence[BaseRule] = config.rules
-        for rule in rules:
+        for rule in config.rules:
             toxic = toxics.from_rule(rule)
             if toxic is not None:
                 yield replace(toxic, stream=self._notes.stream(proxy, rule) or toxic.stream)
@@ -92,17 +87,13 @@ class ProxyToxics:
 
 def without_toxics(config: ProxyConfig) -> ProxyConfig:
     """The proxy, enabled, with those of its rules that are no toxics."""
-    rules: Sequence[BaseRule] = config.rules
-    rest = tuple(rule for rule in rules if toxics.from_rule(rule) is None)
+    rest = tuple(rule for rule in config.rules if toxics.from_rule(rule) is None)
     return config.model_copy(update={"enabled": True, "rules": rest})
 
 
 def read(bodies: Sequence[object]) -> list[toxics.Toxic]:
     """The toxics of a new proxy, as they were sent. Raises Refused."""
-    try:
-        given = [toxics.parse(body) for body in bodies]
-    except toxics.BadToxic as error:
-        raise Refused(error.status, error.message) from None
+    given = [toxics.parse(body) for body in bodies]
     if len({toxic.name for toxic in given}) < len(given):
         raise Refused(409, "toxic already exists")
     return given

@@ -9,7 +9,6 @@ from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.notes import Notes
 from faultproxy.control.http.toxiproxy.proxies import PopulateStopped, ToxicProxies
 from faultproxy.control.http.toxiproxy.proxy_toxics import ProxyToxics
-from faultproxy.control.http.toxiproxy.toxics import BadToxic
 from faultproxy.control.manager import Manager
 
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -61,7 +60,7 @@ def _route(method: str, template: str, handler: _Handler, summary: str) -> Route
             return answers.numbered(answers.no_browsers())
         try:
             return answers.numbered(await handler(request))
-        except (Refused, BadToxic) as why:
+        except Refused as why:
             return answers.numbered(answers.error_of(why.status, why.message))
 
     return Route(method, template, answer, summary, dialect="toxiproxy")

@@ -11,6 +11,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
+from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.faults.bandwidth import Bandwidth
 from faultproxy.faults.base import Fault, Trigger
 from faultproxy.faults.blackhole import Blackhole
@@ -28,15 +29,6 @@ Attributes = Mapping[str, int]
 STREAMS = ("upstream", "downstream")
 _CENTURY_MS = 100 * 365 * 86400 * 1000  # the longest duration that a rule may have; so with the next
 _LARGEST_B = 2**53
-
-
-class BadToxic(Exception):
-    """A body that is no toxic; ``status`` and ``message`` are those of the answer."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +74,15 @@ _ENDING = frozenset({"timeout", "reset_peer", "limit_data"})
 
 
 def parse(body: object) -> Toxic:
-    """A toxic from the decoded body of a request that creates one. Raises BadToxic."""
+    """A toxic from the decoded body of a request that creates one. Raises Refused."""
     fields = _object(body, "the toxic")
     name, kind, stream = _text(fields, "name"), _text(fields, "type"), _text(fields, "stream", "downstream")
     toxicity = _toxicity(fields, 1.0)
     given = _object(fields.get("attributes"), "attributes")
     if stream.lower() not in STREAMS:
-        raise BadToxic(400, "stream was invalid, can be either upstream or downstream")
+        raise Refused(400, "stream was invalid, can be either upstream or downstream")
     if kind not in TYPES:
-        raise BadToxic(400, "invalid toxic type")
+        raise Refused(400, "invalid toxic type")
     name = name or f"{kind}_{stream}"
     if len(name) > LONGEST_NAME or not re.fullmatch(NAME_PATTERN, name):
         raise _bad(f"name must be one line of at most {LONGEST_NAME} characters")
@@ -100,7 +92,7 @@ def parse(body: object) -> Toxic:
 def merge(toxic: Toxic, body: object) -> Toxic:
     """The toxic as the decoded body of an update changes it: attributes and toxicity, those that are given.
 
-    Raises BadToxic.
+    Raises Refused.
     """
     fields = _object(body, "the toxic")
     given = _object(fields.get("attributes"), "attributes")
@@ -178,8 +170,8 @@ def _attributes(kind: str, given: Mapping[str, object], otherwise: Attributes) -
     return MappingProxyType(attributes)
 
 
-def _bad(reason: str) -> BadToxic:
-    return BadToxic(400, f"bad request body: {reason}")
+def _bad(reason: str) -> Refused:
+    return Refused(400, f"bad request body: {reason}")
 
 
 def _write(toxic: Toxic) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from faultproxy.config.loader import ConfigError
 from faultproxy.control.edits import Exists, NotFound
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply
-from faultproxy.control.http.toxiproxy.toxics import BadToxic
 from faultproxy.control.manager import Draining
 from faultproxy.failures import CannotListen
 from tests.managing import at, managed, read_exactly
@@ -21,7 +20,7 @@ from tests.peers import Upstream
     [
         (NotFound("proxy", "p"), 404, "proxy not found"),
         (Exists("proxy", "p"), 409, "proxy already exists"),
-        (BadToxic(400, "invalid toxic type"), 400, "invalid toxic type"),
+        (Refused(400, "invalid toxic type"), 400, "invalid toxic type"),
         (CannotListen("proxies.p.listen: no", may_pass=True), 500, "proxies.p.listen: no"),
         (ConfigError(("proxies.p.listen: no",)), 500, "listen tcp [::1]:1: bind: address already in use"),
         (

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faultproxy.config.loader import build
-from faultproxy.control.http.toxiproxy.toxics import STREAMS, TYPES, BadToxic, Toxic, from_rule, merge, parse, to_rule
+from faultproxy.control.http.toxiproxy.answers import Refused
+from faultproxy.control.http.toxiproxy.toxics import STREAMS, TYPES, Toxic, from_rule, merge, parse, to_rule
 from faultproxy.rules.rule import Rule
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=300)
@@ -83,7 +84,7 @@ def test_what_a_body_may_leave_out() -> None:
 )
 def test_what_is_no_toxic(body: object, message: str) -> None:
     """It is refused in the words of Toxiproxy."""
-    with pytest.raises(BadToxic) as refused:
+    with pytest.raises(Refused) as refused:
         parse(body)
     assert (refused.value.status, refused.value.message, str(refused.value)) == (400, message, message)
 
@@ -104,18 +105,18 @@ def test_what_is_no_toxic(body: object, message: str) -> None:
 )
 def test_attributes_that_cannot_be(kind: str, attributes: dict[str, Any], message: str) -> None:
     """Those that crash the original are among them. An update to them is refused likewise."""
-    with pytest.raises(BadToxic) as refused:
+    with pytest.raises(Refused) as refused:
         parse({"type": kind, "attributes": attributes})
     assert refused.value.message == f"bad request body: {message}"
     sound = parse({"type": kind, "attributes": {"average_size": 9}})
-    with pytest.raises(BadToxic) as refused:
+    with pytest.raises(Refused) as refused:
         merge(sound, {"attributes": attributes})
     assert refused.value.message == f"bad request body: {message}"
 
 
 def test_a_slicer_needs_a_size() -> None:
     """The defaults of the original crash it."""
-    with pytest.raises(BadToxic, match="average_size must be from 1"):
+    with pytest.raises(Refused, match="average_size must be from 1"):
         parse({"type": "slicer"})
 
 
@@ -127,7 +128,7 @@ def test_updates() -> None:
     )
     assert merged == Toxic("latency_downstream", "latency", "downstream", 0.25, {"latency": 10, "jitter": 3})
     assert merge(merged, None) == merge(merged, {"attributes": None, "toxicity": None}) == merged
-    with pytest.raises(BadToxic, match="toxicity must be"):
+    with pytest.raises(Refused, match="toxicity must be"):
         merge(toxic, {"toxicity": []})
 
 
