@@ -120,13 +120,14 @@ def _finish_rules(definitions: JsonSchema) -> None:
     for kind in CATALOGUE:
         reference = faults[kind.key]
         description = definitions[reference["$ref"].rpartition("/")[2]]["description"]
-        allowed = [reference, {"type": "null"}] if _has_defaults(kind) else [reference]
+        allowed = [reference, {"type": "null"}] if takes(kind, {}) else [reference]
         faults[kind.key] = {"description": description, "anyOf": allowed}
 
 
-def _has_defaults(kind: type[Fault]) -> bool:
+def takes(kind: type[Fault], options: JsonSchema) -> bool:
+    """Whether these could be options of the fault: ``100`` is no delay, as it has no unit."""
     try:
-        kind.model_validate({})
+        kind.model_validate(options)
     except ValidationError:
         return False
     return True

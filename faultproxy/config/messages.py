@@ -1,24 +1,27 @@
 """What pydantic finds wrong, in the words of somebody who wrote YAML: what is wrong, and what would be right."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 import yaml
-from pydantic_core import ErrorDetails, ValidationError
+from pydantic_core import ErrorDetails
 
-from faultproxy.config.json_schema import example, required_keys, valid_keys
+from faultproxy.config.json_schema import example, required_keys, takes, valid_keys
 from faultproxy.config.yaml_tree import Node, Path, Problem
 from faultproxy.faults import CATALOGUE
+from faultproxy.faults.base import Fault
 from faultproxy.units import quote
 
 _LONGEST_TYPO = 40
 _FORMER = MappingProxyType({"mode": "dry_run: true for mode: shadow, nothing for mode: enforce"})
 """Keys that there were, and what is written in their place."""
-FAULTS = tuple(kind.key for kind in CATALOGUE)
+_KINDS: Mapping[Any, type[Fault]] = MappingProxyType({kind.key: kind for kind in CATALOGUE})
+FAULTS = tuple(_KINDS)
 _NEGATIONS = frozenset({"not", "unless", "except", "exclude"})
+_TRUTHS = (("true", {"true", "yes", "on", "y", "1"}), ("false", {"false", "no", "off", "n", "0"}))
 _OF_RULES = {("proxies", "rules"), ("proxies", "rules", "when")}
 
 
@@ -140,18 +143,10 @@ def _not_options(value: Any, path: Path, options: list[str]) -> str:
     if value is True:
         return f'"true" is no option of {fault}; write {fault}: {{{option}: {_example((*path, option))}}}'
     if option in options and re.match("[0-9]", str(value)):
-        right = value if _is_valid(fault, option, value) else "4KiB" if option == "after" else _example((*path, option))
+        otherwise = "4KiB" if option == "after" else _example((*path, option))
+        right = value if takes(_KINDS[fault], {option: value}) else otherwise
         return f"{quote(value)} is not a mapping; write {fault}: {{{option}: {right}}}"
     return f"{quote(value)} is not a mapping; write any of {', '.join(options)} below it"
-
-
-def _is_valid(fault: Any, option: str, value: Any) -> bool:
-    """Whether it could be that option of the fault: ``100`` is no delay, as it has no unit."""
-    try:
-        next(kind for kind in CATALOGUE if kind.key == fault).model_validate({option: value})
-    except ValidationError:
-        return False
-    return True
 
 
 def _not_list(error: ErrorDetails, node: Node, path: Path) -> str:
@@ -180,15 +175,8 @@ def _not_whole(error: ErrorDetails, _: Node, path: Path) -> str:
 
 def _not_truth(error: ErrorDetails, _: Node, __: Path) -> str:
     value = error["input"]
-    word = str(value).lower()
-    right = (
-        "true"
-        if word in {"true", "yes", "on", "y", "1"}
-        else "false"
-        if word in {"false", "no", "off", "n", "0"}
-        else ""
-    )
-    return f"{quote(value)} is not true or false; write {right or 'true or false'}"
+    right = next((right for right, words in _TRUTHS if str(value).lower() in words), "true or false")
+    return f"{quote(value)} is not true or false; write {right}"
 
 
 _WORDS: MappingProxyType[str, Callable[[ErrorDetails, Node, Path], str]] = MappingProxyType(

@@ -48,9 +48,8 @@ class Bandwidth(StreamShape):
         return self.burst or max(1, int(self.rate * _BURST_S))
 
 
-class _Metered:
+class _Metered(Shaper):
     delay_s = 0.25
-    changed = 0
 
     def __init__(self, rate: float, burst: int) -> None:
         self.rate = rate

@@ -325,7 +325,7 @@ MAX_BUFFERED = 4 * 2**20
 MAX_READ = 256 * 2**10
 
 
-class Shaper(Protocol):
+class Shaper:
     """A shape at work in one direction of one connection. Pure but for what it has seen: no clock, no socket.
 
     ``rate`` is the bytes a second that it lets through at most, ``delay_s`` the seconds that it keeps
@@ -333,18 +333,18 @@ class Shaper(Protocol):
     ``changed`` is how many bytes it has changed.
     """
 
-    rate: float
-    delay_s: float
-    changed: int
-
-    @property
-    def max_read(self) -> int: ...
+    rate = math.inf
+    delay_s = 0.0
+    max_read = MAX_READ
+    changed = 0
 
     def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
         """What becomes of bytes that would leave at ``due`` and begin at ``offset`` of the direction."""
+        return [(due, data, False)]
 
     def end(self, due: float, *, fin: bool) -> float:
         """When the end of the stream leaves that would leave at ``due``."""
+        return due
 
 
 Join = Callable[[], Shaper]

@@ -43,11 +43,7 @@ class Corrupt(StreamShape):
         return self
 
 
-class _Corrupted:
-    rate = math.inf
-    delay_s = 0.0
-    changed = 0
-
+class _Corrupted(Shaper):
     def __init__(self, corrupt: Corrupt, draw: Draw) -> None:
         changes = MAX_READ * (corrupt.probability or 0.0)
         self.max_read = MAX_READ if changes <= _MOST_CHANGES else max(_BLOCK, int(MAX_READ * _MOST_CHANGES / changes))
@@ -63,9 +59,6 @@ class _Corrupted:
             changed[position - offset] ^= mask
             self.changed += 1
         return [(due, bytes(changed) if changed else data, False)]
-
-    def end(self, due: float, *, fin: bool) -> float:
-        return due
 
     def _changes(self, start: int, stop: int) -> list[tuple[int, int]]:
         """The offsets in [start, stop) whose bytes change, each with the bits that change."""

@@ -3,7 +3,7 @@
 import math
 from typing import ClassVar, Literal
 
-from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
+from faultproxy.faults.base import Draw, Segment, Shaper, StreamShape
 from faultproxy.units import Duration
 
 _PARETO_SHAPE = 3.0
@@ -41,11 +41,7 @@ class Latency(StreamShape):
         return max(0.0, self.delay + self.jitter * spread)
 
 
-class _Delayed:
-    rate = math.inf
-    max_read = MAX_READ
-    changed = 0
-
+class _Delayed(Shaper):
     def __init__(self, latency: Latency, draw: Draw) -> None:
         self.delay_s = latency.delay + latency.jitter
         self._latency = latency

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from faultproxy.faults.base import MAX_READ, Segment
+from faultproxy.faults.base import MAX_READ, Segment, Shaper
 
 _AHEAD_S = 0.1
 _MOST_AHEAD = 10
@@ -44,11 +44,10 @@ class Line:
         return self.paid_until
 
 
-class Turns:
+class Turns(Shaper):
     """The shaper of one stream. ``not_before`` is when it is to be read on."""
 
     delay_s = 2 * _AHEAD_S
-    changed = 0
 
     def __init__(self, line: Line) -> None:
         self.rate = line.rate
@@ -57,7 +56,7 @@ class Turns:
         self._dues: deque[float] = deque([0.0], maxlen=_MOST_AHEAD)
 
     @property
-    def max_read(self) -> int:
+    def max_read(self) -> int:  # type: ignore[override]  # nobody sets it: the line does, for all at once
         """A turn's bytes."""
         return self._line.piece
 

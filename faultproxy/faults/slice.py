@@ -28,9 +28,7 @@ class Slice(StreamShape):
         return _Sliced(self, draw)
 
 
-class _Sliced:
-    changed = 0
-
+class _Sliced(Shaper):
     def __init__(self, slicing: Slice, draw: Draw) -> None:
         self.rate = slicing.size / slicing.pause if slicing.pause else math.inf
         self.delay_s = 0.25 if slicing.pause else 0.0

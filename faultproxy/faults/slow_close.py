@@ -1,9 +1,8 @@
 """slow_close: the end comes late."""
 
-import math
 from typing import ClassVar
 
-from faultproxy.faults.base import MAX_READ, Draw, Segment, Shaper, StreamShape
+from faultproxy.faults.base import Draw, Shaper, StreamShape
 from faultproxy.units import Duration
 
 
@@ -19,17 +18,9 @@ class SlowClose(StreamShape):
         return _HeldBack(self.delay)
 
 
-class _HeldBack:
-    rate = math.inf
-    delay_s = 0.0
-    max_read = MAX_READ
-    changed = 0
-
+class _HeldBack(Shaper):
     def __init__(self, delay_s: float) -> None:
         self._fin_delay_s = delay_s
-
-    def shape(self, due: float, offset: int, data: bytes) -> list[Segment]:
-        return [(due, data, False)]
 
     def end(self, due: float, *, fin: bool) -> float:
         return due + self._fin_delay_s if fin else due

@@ -14,31 +14,29 @@ from faultproxy.rules.rule import BaseRule
 Rules = Sequence[Mapping[str, Any]]
 
 
-class Changes(TypedDict, total=False):
+class _Keys(TypedDict, total=False):
+    """The keys of a proxy that it may be given, and that may change, as a file writes them."""
+
+    dial_timeout: str
+    peek_timeout: str
+    max_connections: int
+    keepalive: str
+    accept_proxy: bool
+    send_proxy: str
+    enabled: bool
+
+
+class Options(_Keys, total=False):
+    """The keys of a proxy in a file, but for ``upstream`` and ``rules``."""
+
+    listen: str
+
+
+class Changes(_Keys, total=False):
     """What an update may change, as a file writes it."""
 
     upstream: str
     rules: Rules
-    dial_timeout: str
-    peek_timeout: str
-    max_connections: int
-    keepalive: str
-    accept_proxy: bool
-    send_proxy: str
-    enabled: bool
-
-
-class Options(TypedDict, total=False):
-    """The keys of a proxy in a file, but for ``upstream`` and ``rules``."""
-
-    listen: str
-    dial_timeout: str
-    peek_timeout: str
-    max_connections: int
-    keepalive: str
-    accept_proxy: bool
-    send_proxy: str
-    enabled: bool
 
 
 class Overrides(Changes, total=False):

@@ -119,22 +119,11 @@ def _line(command: list[str]) -> str:
 
 def _routing(*, on: bool, everywhere: bool = False) -> Iterator[list[str]]:
     """Deliver what is marked on this host; of both families, as far as the loopback device has them here."""
+    verb = "add" if on else "delete"
     for family in ("-4", "-6"):
         if family == "-4" or everywhere or _has_ipv6():
-            marked = ["fwmark", f"{MARK:#x}/{ROUTED:#x}", "lookup", str(_ROUTES)]
-            yield ["ip", family, "rule", "add" if on else "delete", *marked]
-            yield [
-                "ip",
-                family,
-                "route",
-                "add" if on else "delete",
-                "local",
-                "default",
-                "dev",
-                "lo",
-                "table",
-                str(_ROUTES),
-            ]
+            yield f"ip {family} rule {verb} fwmark {MARK:#x}/{ROUTED:#x} lookup {_ROUTES}".split()
+            yield f"ip {family} route {verb} local default dev lo table {_ROUTES}".split()
 
 
 def _has_ipv6() -> bool:

@@ -11,10 +11,9 @@ from itertools import count
 from typing import Any
 
 import orjson
-import yaml
 
 from faultproxy.config.loader import ConfigError, parse
-from faultproxy.config.variables import escape
+from faultproxy.config.writing import to_yaml
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Shape
 from faultproxy.rules.conditions import PEEKED
@@ -44,10 +43,7 @@ class Replay:
 
     def yaml(self) -> str:
         """The configuration as a file holds it."""
-        text: str = yaml.safe_dump(
-            escape(self.config), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
-        )
-        return f"# What run {self.run} did to its connections, by their numbers.\n{text}"
+        return f"# What run {self.run} did to its connections, by their numbers.\n{to_yaml(self.config)}"
 
 
 def read_log(lines: Iterable[bytes]) -> Replay:
@@ -256,7 +252,7 @@ def _draws(options: Mapping[str, Any]) -> bool:
 
 def _rules(proxy: _ProxyLog) -> Iterator[dict[str, Any]]:
     """Outages, then shapes, then what ends connections: so no verdict keeps a connection from faults that it had."""
-    names = _Names()
+    names: set[str] = set()
     for rule, fault, start, end in proxy.outages:
         window: dict[str, str] = {}
         if start > _AT_ONCE_S:
@@ -264,13 +260,13 @@ def _rules(proxy: _ProxyLog) -> Iterator[dict[str, Any]]:
         if end is not None:
             window["to"] = format_duration(end)
         always = {"when": {"window": window}} if window else {}
-        yield {"name": names.take(rule), **always, fault: {}}
+        yield {"name": _take(names, rule), **always, fault: {}}
     for shaping in _packed(proxy):
         first = shaping[0]
         connections = sorted({number for injection in shaping for number in injection.connections})
         when = {"connection": connections, **({"window": first.window} if first.window else {})}
         yield {
-            "name": names.take(first.rule),
+            "name": _take(names, first.rule),
             "when": when,
             **{injection.fault: injection.options for injection in shaping},
         }
@@ -283,7 +279,7 @@ def _rules(proxy: _ProxyLog) -> Iterator[dict[str, Any]]:
     for injected, said, connections in sorted(verdicts, key=lambda group: group[0][0][1] not in _REFUSALS):
         title = " + ".join(dict.fromkeys(rule for rule, _, _ in injected))
         faults = {fault: options for _, fault, options in injected}
-        yield {"name": names.take(title), "when": {"connection": connections, **said}, **faults}
+        yield {"name": _take(names, title), "when": {"connection": connections, **said}, **faults}
 
 
 def _packed(proxy: _ProxyLog) -> list[list[_Injection]]:
@@ -307,22 +303,16 @@ def _packed(proxy: _ProxyLog) -> list[list[_Injection]]:
     return sorted(packs, key=place)
 
 
-class _Names:
-    """Names that are used once each."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def take(self, name: str) -> str:
-        """The name, or the next like it that is free."""
-        name = name[:_LONGEST_NAME]
-        for number in count(2):
-            if name not in self._taken:
-                break
-            suffix = f" ({number})"
-            name = name.removesuffix(f" ({number - 1})")[: _LONGEST_NAME - len(suffix)] + suffix
-        self._taken.add(name)
-        return name
+def _take(taken: set[str], name: str) -> str:
+    """The name, or the next like it that is free; it is taken then."""
+    name = name[:_LONGEST_NAME]
+    for number in count(2):
+        if name not in taken:
+            break
+        suffix = f" ({number})"
+        name = name.removesuffix(f" ({number - 1})")[: _LONGEST_NAME - len(suffix)] + suffix
+    taken.add(name)
+    return name
 
 
 def _since(proxy: _ProxyLog, entry: LogLine) -> float:

@@ -242,8 +242,8 @@ def test_other_words_around_the_lines_do_not_matter() -> None:
 
 def test_names_of_any_kind_survive() -> None:
     """Text that YAML could take for something else, and a name as long as may be, twice."""
-    found = rules(started(), injected(1, "on"), injected(2, "on", "close", options={}), injected(3, "é" * 200))
-    assert [rule["name"] for rule in found] == ["on", "on (2)", "é" * 200]
+    named = injected(1, "on"), injected(2, "on", "close", options={}), injected(3, "é" * 200), injected(4, "1e5")
+    assert [rule["name"] for rule in rules(started(), *named)] == ["on", "on (2)", "é" * 200, "1e5"]
     long = "x" * 200
     found = rules(started(), injected(1, long), injected(2, long, "close", options={}))
     assert [len(rule["name"]) for rule in found] == [200, 200]

@@ -1,6 +1,7 @@
 """client: where the client comes from."""
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, ClassVar
 
@@ -55,6 +56,14 @@ Networks = Annotated[
 ]
 
 
+def is_in(address: str, networks: Iterable[Network]) -> bool:
+    """Whether an address is in one of these networks; one that is unknown, or of a Unix socket, is in none."""
+    if address in {"", NO_ADDRESS}:
+        return False
+    parsed = ip_address(address.partition("%")[0])
+    return any(parsed in network for network in networks)
+
+
 class Client(Condition, RootModel[Networks]):
     """Clients whose address is in one of these networks; an IPv4-mapped address is IPv4.
 
@@ -65,10 +74,7 @@ class Client(Condition, RootModel[Networks]):
     asks: ClassVar[Asks | None] = "client"
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:
-        if facts.client == NO_ADDRESS:
-            return False
-        address = ip_address(facts.client.partition("%")[0])
-        return any(address in network for network in self.root)
+        return is_in(facts.client, self.root)
 
     def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
         return f"client {facts.client} {'is' if holds else 'is not'} in {either(self.root)}"

@@ -1,13 +1,12 @@
 """destination and port: where the client wants to go."""
 
-from ipaddress import ip_address
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, RootModel, StrictInt
 
 from faultproxy.rules.conditions.base import Asks, Condition, either, one_or_list
-from faultproxy.rules.conditions.client import Networks
-from faultproxy.rules.facts import NO_ADDRESS, ConnectionFacts, RuleState
+from faultproxy.rules.conditions.client import Networks, is_in
+from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.units import one_or_many
 
 _MOST = 65535
@@ -27,10 +26,7 @@ class Destination(Condition, RootModel[Networks]):
     asks: ClassVar[Asks | None] = "destination"
 
     def holds(self, facts: ConnectionFacts, state: RuleState) -> bool:
-        if facts.destination in {"", NO_ADDRESS}:
-            return False
-        address = ip_address(facts.destination.partition("%")[0])
-        return any(address in network for network in self.root)
+        return is_in(facts.destination, self.root)
 
     def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
         return f"destination {facts.destination or 'unknown'} {'is' if holds else 'is not'} in {either(self.root)}"
