@@ -5,11 +5,11 @@ of what was read from YAML. They are validated as a file is, and their errors (C
 places too: ``body:LINE:COLUMN``. Rules that keep their name keep their counts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import reduce
-from typing import Any, Literal
+from typing import Literal
 
-from faultproxy.config.loader import build, build_proxy
+from faultproxy.config.loader import build_proxy
 from faultproxy.config.schema import Config, ProxyConfig
 from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.control.layers import Layers
@@ -27,16 +27,6 @@ class NotFound(Exception):
     def __init__(self, kind: Literal["proxy", "rule"], name: str) -> None:
         super().__init__(f"there is no {kind} {quote(name)}")
         self.kind = kind
-        self.name = name
-
-
-class Exists(Exception):
-    """An edit makes a proxy or a rule that there is already."""
-
-    def __init__(self, kind: Literal["proxy", "rule"], name: str) -> None:
-        super().__init__(f"there is a {kind} {quote(name)} already")
-        self.kind = kind
-        self.name = name
 
 
 def rebase(config: Config) -> Edit:
@@ -44,28 +34,14 @@ def rebase(config: Config) -> Edit:
     return lambda layers: layers.rebased(config)
 
 
-def replace(config: Mapping[str, Any]) -> Edit:
-    """Run this configuration instead."""
-    return lambda layers: layers.edited(build(config, has_api=True))
-
-
 def drop_overlay() -> Edit:
     """Back to the base."""
     return lambda layers: Layers.of(layers.base)
 
 
-def put_proxy(name: str, value: object, *, new: bool = False) -> Edit:
-    """Make a proxy, or make one what ``value`` says, which may be validated already.
-
-    Raises Exists if it must be ``new`` and is not.
-    """
-
-    def edit(layers: Layers) -> Layers:
-        if new and name in layers.config.proxies:
-            raise Exists("proxy", name)
-        return _with(layers, name, value)
-
-    return edit
+def put_proxy(name: str, value: object) -> Edit:
+    """Make a proxy, or make one what ``value`` says."""
+    return lambda layers: _with(layers, name, value)
 
 
 def patch_proxy(name: str, value: object) -> Edit:
@@ -96,11 +72,10 @@ def delete_proxy(name: str) -> Edit:
     return edit
 
 
-def put_rule(proxy: str, rule: object, before: str | None = None, *, new: bool = False) -> Edit:
+def put_rule(proxy: str, rule: object, before: str | None = None) -> Edit:
     """Give a proxy a rule, or another one of the same name. A new one stands first, another in the same place.
 
-    With ``before``, it stands before that rule, new or not. Raises NotFound, also for ``before``, and Exists if the
-    rule must be ``new`` and is not.
+    With ``before``, it stands before that rule, new or not. Raises NotFound, also for ``before``.
     """
 
     def edit(layers: Layers) -> Layers:
@@ -108,8 +83,6 @@ def put_rule(proxy: str, rule: object, before: str | None = None, *, new: bool =
         named = plant(rule).child("name")
         rules, name = value["rules"], named.value if named is not None else None
         names = [each["name"] for each in rules]
-        if new and name in names:
-            raise Exists("rule", str(name))
         at = names.index(name) if name in names else 0
         rest = [each for each in rules if each["name"] != name]
         if before is not None and before != name:
@@ -146,5 +119,4 @@ def _proxy(layers: Layers, name: str) -> ProxyConfig:
 
 
 def _with(layers: Layers, name: str, value: object) -> Layers:
-    proxy = value if isinstance(value, ProxyConfig) else build_proxy(name, value, name=NAME)
-    return layers.with_proxies({**layers.config.proxies, name: proxy})
+    return layers.with_proxies({**layers.config.proxies, name: build_proxy(name, value, name=NAME)})

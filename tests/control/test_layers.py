@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from faultproxy.config.loader import ConfigError
 from faultproxy.config.schema import Config
-from faultproxy.control.edits import delete_proxy, delete_rule, patch_proxy, put_proxy, put_rule, rebase, replace
+from faultproxy.control.edits import delete_proxy, delete_rule, patch_proxy, put_proxy, put_rule, rebase
 from faultproxy.control.layers import Layers
 from tests.managing import at, configuration
 
@@ -163,6 +163,6 @@ def test_a_rule_that_the_overlay_makes_invalid() -> None:
 def test_the_rest_of_the_file() -> None:
     """The seed, the drain and the like are merged key by key."""
     base = configuration({"seed": 1, "drain": "1s", "proxies": {}, "api": "unix:/a"})
-    layers = replace({**base.dump(), "seed": 2})(Layers.of(base))
+    layers = Layers.of(base).edited(configuration({**base.dump(), "seed": 2}))
     layers = layers.rebased(configuration({"seed": 3, "drain": "2s", "proxies": {}, "api": "unix:/a"}))
     assert (layers.config.seed, layers.config.drain) == (2, 2.0)

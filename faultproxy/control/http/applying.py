@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 
 from faultproxy.config.loader import ConfigError
-from faultproxy.control.edits import Edit, Exists, NotFound
+from faultproxy.control.edits import Edit, NotFound
 from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Conflict, Draining, Manager
@@ -39,8 +39,6 @@ async def apply(manager: Manager, edit: Edit, request: Request) -> ConfigLoaded:
         raise HttpProblem(409, "Conflict", str(error), [str(error)]) from None
     except NotFound as error:
         raise HttpProblem(404, "Not Found", str(error)) from None
-    except Exists as error:
-        raise HttpProblem(409, "Conflict", str(error)) from None
     except Conflict:
         detail = f"what runs has changed: it is {etag(manager)} now; look at it, and ask again"
         raise HttpProblem(412, "Precondition Failed", detail, headers={"etag": etag(manager)}) from None

@@ -13,7 +13,7 @@ import pytest
 import trio
 import yaml
 
-from faultproxy.config.loader import ConfigError, check_together, load
+from faultproxy.config.loader import ConfigError, build, check_together, load
 from faultproxy.control.edits import (
     Edit,
     NotFound,
@@ -24,7 +24,6 @@ from faultproxy.control.edits import (
     put_proxy,
     put_rule,
     rebase,
-    replace,
 )
 from faultproxy.control.layers import Layers
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
@@ -69,7 +68,10 @@ def calls(server: str) -> list[Call]:
         (delete_rule("p", "slow"), lambda client: client.delete("/v1/proxies/p/rules/slow")),
         (delete_proxy("q"), lambda client: client.delete("/v1/proxies/q")),
         (delete_proxy("p"), lambda client: client.delete("/v1/proxies/p")),
-        (replace(instead), lambda client: client.put("/v1/config", json=instead)),
+        (
+            lambda layers: layers.edited(build(instead, has_api=True)),
+            lambda client: client.put("/v1/config", json=instead),
+        ),
         (drop_overlay(), lambda client: client.delete("/v1/overlay")),
     ]
 

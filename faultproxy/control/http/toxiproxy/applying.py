@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from faultproxy.config.loader import ConfigError
 from faultproxy.config.schema import ProxyConfig
-from faultproxy.control.edits import Edit, Exists, NotFound
+from faultproxy.control.edits import Edit, NotFound
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Draining, Manager, Source
@@ -45,8 +45,6 @@ async def apply(
         await manager.apply(edit, source, file, moving=moving)
     except NotFound as error:
         raise Refused(404, f"{error.kind} not found") from None
-    except Exists as error:
-        raise Refused(409, f"{error.kind} already exists") from None
     except CannotListen as error:
         cause = error.__cause__
         raise cannot_bind(place, cause) if isinstance(cause, OSError) else Refused(500, str(error)) from None

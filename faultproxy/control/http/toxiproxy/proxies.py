@@ -76,7 +76,14 @@ class ToxicProxies:
         """A new proxy."""
         name = body.name or ""
         _, place = await _place(body.listen or "")
-        await self._apply(put_proxy(name, _value(body), new=True), place=place)
+        value = _value(body)
+
+        def edit(layers: Layers) -> Layers:
+            if name in layers.config.proxies:
+                raise Refused(409, "proxy already exists")
+            return put_proxy(name, value)(layers)
+
+        await self._apply(edit, place=place)
         self._note(body)
         return self.show(name)
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from faultproxy.config.loader import ConfigError
-from faultproxy.control.edits import Exists, NotFound
+from faultproxy.control.edits import NotFound
 from faultproxy.control.http.toxiproxy.answers import Refused
 from faultproxy.control.http.toxiproxy.applying import apply
 from faultproxy.control.manager import Draining
@@ -19,7 +19,6 @@ from tests.peers import Upstream
     ("raised", "status", "message"),
     [
         (NotFound("proxy", "p"), 404, "proxy not found"),
-        (Exists("proxy", "p"), 409, "proxy already exists"),
         (Refused(400, "invalid toxic type"), 400, "invalid toxic type"),
         (CannotListen("proxies.p.listen: no", may_pass=True), 500, "proxies.p.listen: no"),
         (ConfigError(("proxies.p.listen: no",)), 500, "listen tcp [::1]:1: bind: address already in use"),
