@@ -1,8 +1,16 @@
-"""What a command did, and files for commands: good ones, and one with two errors."""
+"""Commands in processes and in this one: where they are, what one did, and files for them."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+import faultproxy
+
+PACKAGE = Path(faultproxy.__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+"""For a process that is to import what is tested."""
 
 GOOD = "proxies:\n  p: {listen: ':0', upstream: 'a:1', rules: [{name: r, refuse: }]}\n"
 TWO = "proxies:\n  p: {listen: ':0', upstream: 'a:1'}\n  q: {listen: ':0', upstream: 'a:1'}\n"
@@ -27,3 +35,12 @@ Run = Callable[..., Ran]
 
 def bad_lines(files: Path) -> str:
     return "".join(f"{files}/bad.yaml:{line}\n" for line in BAD_ERRORS)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """An environment whose faultproxy command is the one that is tested."""
+    command = folder / "bin" / "faultproxy"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom faultproxy.cli import main\nmain()\n")
+    command.chmod(0o755)
+    return {**ENVIRONMENT, "PATH": f"{command.parent}:{os.environ['PATH']}"}

@@ -22,6 +22,7 @@ from faultproxy.events.stats import Stats
 from faultproxy.events.types import EVENTS, ApiCrashed, ApiStarted, ConnectionCrashed, Event
 from tests.peers import PATIENCE_S, Address, name_of
 
+CUT = {"name": "cut", "reset": {"to": "client"}}
 E = TypeVar("E", bound=Event)
 
 

@@ -223,6 +223,14 @@ def connect_and_read(address: Address) -> tuple[bytes, str]:
         return read_to_the_end(client)
 
 
+def exchange(client: socket.socket, server: socket.socket) -> None:
+    """Four bytes each way: the connection carries."""
+    client.sendall(b"ping")
+    assert read_exactly(server, 4) == b"ping"
+    server.sendall(b"pong")
+    assert read_exactly(client, 4) == b"pong"
+
+
 def read_exactly(sock: socket.socket, count: int) -> bytes:
     """So many bytes, not one more."""
     data = bytearray()

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import yaml
 
-import faultproxy
+from tests.commands import PACKAGE
 from tests.peers import PATIENCE_S, Address, Upstream, connect
 
 Line = dict[str, Any]
@@ -26,7 +26,6 @@ Settings = Mapping[str, Any]
 
 _LIBC = ctypes.CDLL(None)
 _PR_CAPBSET_DROP, _CAP_NET_ADMIN, _CAP_NET_RAW = 24, 12, 13
-_PACKAGE = Path(faultproxy.__file__).parent.parent
 
 
 class Faultproxy:
@@ -65,7 +64,7 @@ class Faultproxy:
         self.write(config)
 
     def __enter__(self) -> Self:
-        path = os.pathsep.join([*filter(None, [self._environment.get("PYTHONPATH")]), str(_PACKAGE)])
+        path = os.pathsep.join([*filter(None, [self._environment.get("PYTHONPATH")]), str(PACKAGE)])
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "faultproxy", "run", str(self.file), *self._options],
             stdin=subprocess.DEVNULL,

@@ -1,7 +1,6 @@
 """The tree of tasks: it serves until it is stopped, drains, and leaves nothing behind."""
 
 import os
-from collections.abc import Iterator
 from signal import SIGHUP, SIGINT, SIGTERM
 
 import pytest
@@ -16,12 +15,6 @@ from faultproxy.failures import CannotListen
 from tests.managing import Managed, Record, ask, at, configuration, connect
 from tests.peers import PATIENCE_S, Server, echo, nobody
 from tests.relay.relaying import until
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 class Running(Managed):

@@ -19,15 +19,14 @@ import pytest
 import yaml
 from click.exceptions import Exit
 
-import faultproxy
 from faultproxy.cli import main
 from faultproxy.config.loader import examine, load
 from faultproxy.faults import CATALOGUE
+from tests.commands import environment
 from tests.locked import need_locked
 from tests.peers import Server, connect_and_read, pattern
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = Path(faultproxy.__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 RETRIES = DOCS / "testing-your-retries.md"
@@ -87,15 +86,6 @@ def shop() -> Iterator[int]:
         yield server.server_port
         server.shutdown()
         thread.join()
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """An environment whose faultproxy command is the one that is tested."""
-    command = folder / "bin" / "faultproxy"
-    command.parent.mkdir()
-    command.write_text(f"#!{sys.executable}\nfrom faultproxy.cli import main\nmain()\n")
-    command.chmod(0o755)
-    return {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(PACKAGE)}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.managing import CUT
 from tests.peers import (
     PATIENCE_S,
     Address,
@@ -22,33 +23,20 @@ from tests.peers import (
     connect_and_read,
     connect_error,
     echo,
+    exchange,
     name_of,
     read_exactly,
     read_to_the_end,
 )
 from tests.running import Faultproxy, Line, Settings, one, text_of
 
-CUT = {"name": "cut", "reset": {"to": "client"}}
 RESET = (b"", "ECONNRESET")
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
 
 
 @pytest.fixture
 def echoes() -> Iterator[Server]:
     with Server(echo) as server:
         yield server
-
-
-def exchange(client: socket.socket, server: socket.socket) -> None:
-    client.sendall(b"ping")
-    assert read_exactly(server, 4) == b"ping"
-    server.sendall(b"pong")
-    assert read_exactly(client, 4) == b"pong"
 
 
 def echoed(address: Address) -> str | None:

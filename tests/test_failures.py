@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import faultproxy
 from faultproxy.failures import CannotListen, sentence
+from tests.commands import ENVIRONMENT
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
 CONFIG = str(Path(__file__).parent.parent / "config" / "slow-network.yaml")
 LOG = str(Path(__file__).parent.parent / "docs" / "reading-the-log.jsonl")
 FULL = "cannot write the output: No space left on device (ENOSPC)\n"

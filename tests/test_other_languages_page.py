@@ -1,20 +1,17 @@
 """docs/other-languages.md: each example is a test that passes as it stands there."""
 
-import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import faultproxy
+from tests.commands import environment
 from tests.peers import PATIENCE_S
 
 PAGE = Path(__file__).parent.parent / "docs" / "other-languages.md"
-PACKAGE = Path(faultproxy.__file__).parent.parent
 PORT = "8474"
 
 
@@ -39,19 +36,10 @@ def test_example(tmp_path: Path, language: str, file: str, command: list[str]) -
     done = subprocess.run(
         command,
         cwd=tmp_path,
-        env={**_environment(tmp_path), "GOCACHE": str(tmp_path / "go"), "GOFLAGS": "-mod=mod"},
+        env={**environment(tmp_path), "GOCACHE": str(tmp_path / "go"), "GOFLAGS": "-mod=mod"},
         capture_output=True,
         text=True,
         timeout=6 * PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """An environment whose faultproxy command is the one that is tested."""
-    command = folder / "bin" / "faultproxy"
-    command.parent.mkdir()
-    command.write_text(f"#!{sys.executable}\nfrom faultproxy.cli import main\nmain()\n")
-    command.chmod(0o755)
-    return {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(PACKAGE)}

@@ -13,8 +13,8 @@ from tests.peers import (
     connect,
     connect_and_read,
     connect_error,
+    exchange,
     name_of,
-    read_exactly,
     read_to_the_end,
 )
 from tests.running import Faultproxy, Scene, Settings, Stage, one
@@ -67,19 +67,6 @@ def fate_of_connecting(address: Address) -> str:
         return connect_and_read(address)[1]
     except ConnectionRefusedError as error:
         return name_of(error)
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
-
-
-def exchange(client: socket.socket, server: socket.socket) -> None:
-    client.sendall(b"ping")
-    assert read_exactly(server, 4) == b"ping"
-    server.sendall(b"pong")
-    assert read_exactly(client, 4) == b"pong"
 
 
 # These scenes play at the same time: their windows open and close together, and the open connections are made first.

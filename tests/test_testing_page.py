@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import faultproxy
+from tests.commands import PACKAGE
 
 PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
-PACKAGE = Path(faultproxy.__file__).parent.parent
 SERVERS = '''
 import socketserver
 import threading

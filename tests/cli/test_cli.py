@@ -9,9 +9,7 @@ import pytest
 
 import faultproxy
 from faultproxy.cli import main
-from tests.commands import Ran, Run, bad_lines
-
-PACKAGE = Path(faultproxy.__file__).parent.parent
+from tests.commands import PACKAGE, Ran, Run, bad_lines
 
 
 def ran_outside(*arguments: str | Path) -> Ran:

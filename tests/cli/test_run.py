@@ -1,7 +1,6 @@
 """The API of a program that runs: where it begins, and what keeps it from that."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,11 +10,10 @@ from typing import Any
 
 import httpx
 
-import faultproxy
+from tests.commands import ENVIRONMENT
 from tests.peers import PATIENCE_S, Server, connect_error, echo, nobody
 
 PROGRAM = [sys.executable, "-P", "-c", "from faultproxy.cli import main; main()"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(faultproxy.__file__).parent.parent)}
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
@@ -23,24 +22,12 @@ from tests.peers import (
     connect_and_read,
     connect_error,
     echo,
+    exchange,
     read_exactly,
     read_to_the_end,
     send_error,
 )
 from tests.running import Faultproxy, one
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
-
-
-def exchange(client: socket.socket, server: socket.socket) -> None:
-    client.sendall(b"ping")
-    assert read_exactly(server, 4) == b"ping"
-    server.sendall(b"pong")
-    assert read_exactly(client, 4) == b"pong"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 import faultproxy
+from tests.commands import PACKAGE
 from tests.peers import PATIENCE_S, Upstream, connect
 
-PACKAGE = Path(faultproxy.__file__).parent.parent
 FLAGS = ("-config", "-host", "-port", "-proxy-metrics", "-runtime-metrics", "-seed", "-version")
 
 

@@ -4,17 +4,15 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import faultproxy
 from faultproxy.connection import host
 from faultproxy.faults.base import Need
 from faultproxy.kernel import sock_diag, socket_filter
+from tests.commands import PACKAGE
 from tests.network import need_syn_interception
 
-PACKAGE = Path(faultproxy.__file__).parent.parent
 ASK = "from faultproxy.connection import host; from faultproxy.faults.base import Need; print(*map(host.why_missing, Need), sep='\\n')"
 
 

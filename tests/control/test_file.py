@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGHUP
@@ -17,16 +17,8 @@ from faultproxy.config.schema import Config
 from faultproxy.control import file as file_module
 from faultproxy.control.changes import Difference
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
-from tests.managing import Managed, ask, at, managed
-from tests.peers import Server, echo, nobody
-
-CUT = {"name": "cut", "reset": {"to": "client"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
+from tests.managing import CUT, Managed, ask, at, managed
+from tests.peers import nobody
 
 
 @pytest.fixture

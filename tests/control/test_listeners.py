@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,16 +12,8 @@ from faultproxy.kernel import sockets
 from faultproxy.listener.listener import Listener
 from faultproxy.listener.syn_intercept import SynSockets
 from faultproxy.relay import Poller
-from tests.managing import ask, at, configuration, managed
-from tests.peers import PATIENCE_S, Server, Upstream, echo, nobody
-
-CUT = {"name": "cut", "reset": {"to": "client"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
+from tests.managing import CUT, ask, at, configuration, managed
+from tests.peers import PATIENCE_S, Upstream, nobody
 
 
 @pytest.fixture

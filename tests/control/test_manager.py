@@ -1,7 +1,7 @@
 """apply() is the only way to change what runs: whole or not at all, one edit after the other, and nobody is lost."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -17,17 +17,10 @@ from faultproxy.control.manager import CommandLine, Draining, memory_limit
 from faultproxy.events.types import ConfigLoaded, ConnectionOpened, FaultInjected, ProxyStarted, ProxyStopped
 from faultproxy.kernel import memory
 from faultproxy.rules.rule_set import RuleSet
-from tests.managing import ask, at, configuration, managed
-from tests.peers import Server, connect, echo, nobody, read_exactly
+from tests.managing import CUT, ask, at, configuration, managed
+from tests.peers import Server, connect, nobody, read_exactly
 
-CUT = {"name": "cut", "reset": {"to": "client"}}
 NOBODY = {"name": "nobody", "when": {"connection": 10**9}, "reset": None}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 def says(word: bytes) -> Callable[[socket.socket], None]:

@@ -1,7 +1,7 @@
 """What a load balancer says of its client is read, whatever the pieces, and what comes behind it is left."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -11,17 +11,11 @@ from faultproxy.kernel import sockets
 from faultproxy.proxy_protocol import ConnectionEnds, HeaderVersion, header
 from tests.managing import Managed, at, managed, read_exactly
 from tests.network import needs_syn_interception
-from tests.peers import PATIENCE_S, Server, Upstream, echo
+from tests.peers import PATIENCE_S, Upstream
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
 ENDS = ConnectionEnds("192.0.2.7", 4711, "198.51.100.2", 443)
 CUT = {"name": "cut", "when": {"client": "192.0.2.0/24"}, "reset": {"after": "2B"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 async def outcome(its: Managed, data: bytes, *, then: bytes = b"") -> bytes | str:

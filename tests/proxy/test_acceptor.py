@@ -2,7 +2,6 @@
 
 import errno
 import socket
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,18 +19,10 @@ from faultproxy.events.types import (
 from faultproxy.kernel import sockets
 from faultproxy.proxy import acceptor
 from faultproxy.rules.rule_set import RuleSet
-from tests.managing import ask, at, managed
-from tests.peers import Server, echo
+from tests.managing import CUT, ask, at, managed
 from tests.relay.relaying import until
 
-CUT = {"name": "cut", "reset": {"to": "client"}}
 PEEKS = {"name": "get", "when": {"starts_with": "GET"}, "reset": {"to": "client"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 async def test_clients_are_numbered_as_they_come(server: str) -> None:

@@ -4,7 +4,6 @@ import errno
 import resource
 import select
 import socket
-from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from signal import SIGUSR1
 from time import process_time
@@ -28,19 +27,11 @@ from faultproxy.events.types import (
     UpstreamFailed,
 )
 from faultproxy.units import parse_duration
-from tests.managing import Managed, ask, at, connect, managed, read_exactly
+from tests.managing import CUT, Managed, ask, at, connect, managed, read_exactly
 from tests.network import Namespaces, inside, ip
-from tests.peers import PATIENCE_S, Server, Upstream, echo, nobody
+from tests.peers import PATIENCE_S, Upstream, nobody
 from tests.relay.relaying import until
 from tests.running import Faultproxy, one
-
-CUT = {"name": "cut", "reset": {"to": "client"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 @pytest.fixture

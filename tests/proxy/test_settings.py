@@ -1,6 +1,5 @@
 """What a proxy is given is frozen, and says no more than its configuration."""
 
-from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
@@ -9,15 +8,8 @@ import pytest
 from faultproxy.control.manager import proxy_settings
 from faultproxy.proxy.settings import ProxySettings, Services
 from tests.managing import at, managed
-from tests.peers import Server, echo
 
 CUT = {"name": "cut", "reset": None}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 async def test_what_a_file_says_reaches_the_proxy(server: str) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import faultproxy
+from tests.commands import PACKAGE
 from tests.peers import Server, echo
 
-PACKAGE = Path(faultproxy.__file__).parent.parent
 SUITE = """
 import os
 import socket

@@ -5,12 +5,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-import faultproxy
 from faultproxy.cli import main
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Need, Verdict
@@ -19,9 +17,9 @@ from faultproxy.kernel.capabilities import NET_ADMIN, NET_RAW, Privileges
 from faultproxy.tools.demo import clients, scenes
 from faultproxy.tools.demo.clients import Seen
 from faultproxy.tools.doctor import Finding, examined, missing, remedies
+from tests.commands import PACKAGE
 from tests.network import need_syn_interception
 
-PACKAGE = Path(faultproxy.__file__).parent.parent
 TRIED = {kind.key for kind in CATALOGUE if not issubclass(kind, Verdict | Noop)}
 NONE = Privileges(frozenset(), may_gain=True)
 

@@ -1,7 +1,7 @@
 """Dialling tries the upstream's addresses in order, and says with its errno why none was reached."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import process_time
 
@@ -21,12 +21,6 @@ NOBODY = "127.0.0.2"  # where no upstream of these tests listens
 async def poller() -> AsyncIterator[Poller]:
     async with polling() as poller:
         yield poller
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as upstream:
-        yield upstream
 
 
 class Resolver:

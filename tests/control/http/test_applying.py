@@ -1,6 +1,5 @@
 """Edits over the API: what they are meant for, and what is answered where one cannot be."""
 
-from collections.abc import Iterator
 from threading import Event
 
 import pytest
@@ -12,13 +11,6 @@ from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.control.layers import Layers
 from tests.control.http.asking import asked
 from tests.managing import at, managed
-from tests.peers import Server, echo
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 async def test_if_match(server: str) -> None:

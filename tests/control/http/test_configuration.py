@@ -1,6 +1,5 @@
 """Whole configurations over the API."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,9 @@ from faultproxy.config.loader import parse
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
 from tests.control.http.asking import JSON, YAML, asked
 from tests.managing import ask, at
-from tests.peers import Server, echo, nobody
+from tests.peers import nobody
 
 CUT = {"name": "cut $HOME ${X}", "reset": {"to": "client"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 async def test_the_sum_can_be_saved_as_a_file(server: str, tmp_path: Path) -> None:

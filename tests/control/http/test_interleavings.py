@@ -1,6 +1,6 @@
 """A file that is saved while the API is used: what runs is what one order of the edits gives, and never a part of one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -9,7 +9,6 @@ from signal import SIGHUP
 from typing import Any
 
 import httpx
-import pytest
 import trio
 import yaml
 
@@ -28,21 +27,13 @@ from faultproxy.control.edits import (
 from faultproxy.control.layers import Layers
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
 from tests.control.http.asking import asked
-from tests.managing import Managed, ask, at, configuration
-from tests.peers import Server, echo
+from tests.managing import CUT, Managed, ask, at, configuration
 
-CUT = {"name": "cut", "reset": {"to": "client"}}
 PASS = {"name": "pass", "pass": {}}
 SLOW = {"name": "slow", "latency": {"delay": "1ms"}}
 HEARS = {"name": "hears", "when": {"starts_with": "x"}, "close": {}}
 REFUSE = {"name": "refuse", "when": {"first": 1}, "refuse": {}}
 Call = tuple[Edit, Callable[[httpx.AsyncClient], Any]]
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 def calls(server: str) -> list[Call]:

@@ -6,7 +6,6 @@ from copy import deepcopy
 from typing import Any
 
 import httpx
-import pytest
 from jsonschema import Draft202012Validator
 
 from faultproxy.control.http.api import Observed, router
@@ -17,7 +16,6 @@ from faultproxy.events.totals import Totals
 from faultproxy.proxy.registry import Registry
 from tests.control.http.asking import JSON, asked
 from tests.managing import ask, at, managed
-from tests.peers import Server, echo
 
 PARAMETERS = {
     "name": "p", "proxy": "p", "rule": "cut", "toxic": "cut", "connection": "p%231", "file": "app.js",
@@ -31,12 +29,6 @@ BODIES: dict[str, Any] = {
     "FaultsByHand": {"reset": {"to": "client"}},
 }
 WRONG: tuple[Any, ...] = ([], "x", 7, None, {"nothing": 1}, {"rules": 7}, {"reset": {"after": 4}}, {"proxies": []})
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 def validator(document: Any, schema: Any) -> Draft202012Validator:

@@ -1,23 +1,13 @@
 """Proxies over the API: how they stand, and what becomes of them."""
 
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from faultproxy.events.types import ConfigLoaded, ConfigRejected
 from tests.control.http.asking import YAML, asked
-from tests.managing import ask, at
-from tests.peers import Server, echo
-
-CUT = {"name": "cut", "reset": {"to": "client"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
+from tests.managing import CUT, ask, at
 
 
 async def test_how_a_proxy_stands(server: str) -> None:

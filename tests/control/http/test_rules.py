@@ -1,21 +1,9 @@
 """Rules over the API, one at a time."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.control.http.asking import YAML, asked
-from tests.managing import ask, at
-from tests.peers import Server, echo
+from tests.managing import CUT, ask, at
 
-CUT = {"name": "cut", "reset": {"to": "client"}}
 SLOW = {"name": "slow", "latency": {"delay": "1ms"}}
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
 
 
 async def test_added_changed_and_removed(server: str) -> None:

@@ -1,7 +1,6 @@
 """How the whole stands, for people and for probes."""
 
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,13 +9,7 @@ import pytest
 from faultproxy.version import __version__
 from tests.control.http.asking import asked
 from tests.managing import at
-from tests.peers import Server, echo, nobody
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with Server(echo) as server:
-        yield server.address
+from tests.peers import nobody
 
 
 async def test_how_the_whole_stands(server: str, tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import faultproxy
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.noop import Noop
+from tests.commands import PACKAGE
 
 ROWS = 25
-PACKAGE = Path(faultproxy.__file__).parent.parent
 
 
 def run(folder: Path, columns: int | None) -> str:
