@@ -61,6 +61,7 @@ class Router:
         for route in sorted(routes, key=lambda route: route.template.count("{")):
             segments = tuple(route.template.split("/"))
             self._by_length.setdefault(len(segments), []).append((segments, route))
+        self._fixed = {each.template: self._search(each.template) for each in routes if "{" not in each.template}
 
     async def answer(self, request: Request) -> Response | EventStream:
         """Have its handler answer; a HEAD as a GET, in the native dialect. What is refused is told in the path's."""
@@ -70,7 +71,7 @@ class Router:
             self._access.check(request, needs_token=found is None or not found[0].is_public)
             if found is not None:
                 route, parameters = found
-                return await route.handler(replace(request, parameters=parameters))
+                return await route.handler(replace(request, parameters=parameters) if parameters else request)
             raise _nothing_there(request, [route for route, _ in matching])
         except HttpProblem as problem:
             dialect = matching[0][0].dialect if matching else _dialect(request.path)
@@ -78,6 +79,9 @@ class Router:
             return render(problem)
 
     def _matching(self, path: str) -> list[tuple[Route, Mapping[str, str]]]:
+        return self._fixed.get(path) or self._search(path)
+
+    def _search(self, path: str) -> list[tuple[Route, Mapping[str, str]]]:
         sent = path.split("/")
         return [
             (route, parameters)
