@@ -104,18 +104,19 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         limit = request.query.get("limit", str(_MOST))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
             raise HttpProblem(400, "Bad Request", f"limit: {quote(limit)} is not a number; write one such as 100")
+        most = int(limit)
         are_open = list(registry.open(proxy)) if state != "closed" else []
         waiting = [
             (name, facts) for name, each in registry.proxies(proxy) for facts in each.undecided if state != "closed"
         ]
-        closed = list(registry.closed(proxy)) if state != "open" else []
+        closed = list(islice(registry.closed(proxy), most)) if state != "open" else []
         found: list[dict[str, Any]] = []
         all_of_them: Iterator[dict[str, Any]] = chain(
             (_peeking(registry, name, facts) for name, facts in reversed(waiting)),
             (_summary(registry, connection.record()) for connection in sorted(are_open, key=_opened_at, reverse=True)),
             (_summary(registry, record) for record in closed),
         )
-        for summary in islice(all_of_them, int(limit)):
+        for summary in islice(all_of_them, most):
             found.append(summary)
             if len(found) % _BATCH == 0:
                 await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
