@@ -192,6 +192,33 @@ class TestStreams:
             assert await rest(client) == b"0\r\n\r\n"
             assert served.server.streams == 0
 
+    async def test_an_empty_chunk_is_no_end(self) -> None:
+        """A stream that has nothing to say for a while goes on."""
+        stream = Stream()
+        async with serving(stream) as served:
+            for frame in (b"", b"data: 1\n\n"):
+                stream.send.send_nowait(frame)
+            stream.send.close()
+            answer = await talk(served.address, GET)
+        assert answer.partition(b"\r\n\r\n")[2] == b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
+
+    async def test_http_1_0_gets_frames_alone(self) -> None:
+        """It knows no chunks: the end of the connection is that of the stream."""
+        stream = Stream()
+        async with serving(stream) as served:
+            stream.send.send_nowait(b"data: 1\n\n")
+            stream.send.close()
+            answer = await talk(served.address, GET.replace(b"1.1", b"1.0"))
+        assert b"transfer-encoding" not in answer.lower()
+        assert answer.endswith(b"\r\n\r\ndata: 1\n\n")
+
+    async def test_head_gets_no_frames(self) -> None:
+        """Nor an end of them."""
+        async with serving(Stream()) as served:
+            answer = await talk(served.address, GET.replace(b"GET", b"HEAD"))
+        assert b"transfer-encoding: chunked\r\n" in answer
+        assert answer.endswith(b"\r\n\r\n")
+
     async def test_a_comment_comes_every_15_seconds(self, autojump_clock: MockClock) -> None:
         """So that what stands between does not take the connection for dead."""
         del autojump_clock

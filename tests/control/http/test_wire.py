@@ -6,6 +6,7 @@ import trio
 from faultproxy.control.http import wire
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.security import HEADERS
+from faultproxy.events.types import ApiCrashed
 from tests.control.http.serving import GET, LAST, problem, rest, serving, status, talk, until
 from tests.managing import connect
 
@@ -59,10 +60,19 @@ class TestHttp:
         assert first.endswith(b"\r\n\r\n")
         assert second.endswith(b"hello")
 
+    @pytest.mark.parametrize("options", [b"close", b"Keep-Alive, CLOSE", b"x\r\nConnection: close"])
+    async def test_who_asks_for_the_end_gets_it(self, options: bytes) -> None:
+        """As one of several options too; the answer says so, and what follows is not answered."""
+        async with serving() as served:
+            answer = await talk(served.address, GET[:-2] + b"Connection: " + options + b"\r\n\r\n" + GET)
+        assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b"connection: close") == 1
+
     async def test_http_1_0_is_closed_after_its_answer(self) -> None:
         """As it asks for nothing else."""
         async with serving() as served:
-            assert (await talk(served.address, b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")).endswith(b"hello")
+            answer = await talk(served.address, GET.replace(b"1.1", b"1.0"))
+        assert b"connection: close\r\n" in answer
+        assert answer.endswith(b"hello")
 
     async def test_no_body_where_there_may_be_none(self) -> None:
         """204 has neither body nor length."""
@@ -176,6 +186,17 @@ class TestRefusals:
             while served.server.bodies.held:
                 await trio.testing.wait_all_tasks_blocked()
             assert status(await talk(served.address, part, bytes(2**20 - 1))) == 200
+
+    async def test_no_header_can_add_a_line(self) -> None:
+        """A handler that would is a bug: the client sees nothing of it."""
+
+        async def split(request: Request) -> Response:
+            return Response(headers={"x": f"{request.query['x']}"})
+
+        async with serving(split) as served:
+            for sign in ("%0D", "%0A", "%00", "%C3%A9"):
+                assert await talk(served.address, LAST.replace(b"/ ", f"/?x=a{sign}b ".encode(), 1)) == b""
+        assert [type(event) for event in served.events] == [ApiCrashed] * 4
 
     async def test_a_problem_is_told_as_such(self) -> None:
         """RFC 9457, with its status; the connection goes on."""
