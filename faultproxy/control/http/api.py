@@ -159,10 +159,10 @@ async def listen(address: Address) -> Api:
     return Api(real, socks)
 
 
-def _why_not(circles: Circles, client: trio.SocketStream) -> HttpProblem | None:
+def _why_not(circles: Circles, client: socket.socket) -> HttpProblem | None:
     """Why a client may ask nothing: by a proxy of this process, whoever reaches the proxy would reach the API."""
     try:
-        peer = client.socket.getpeername()
+        peer = client.getpeername()
     except OSError:  # ENOTCONN: it has reset the connection already
         return None
     if isinstance(peer, tuple) and (through := circles.through(sockets.unmapped(peer[0]), peer[1])):

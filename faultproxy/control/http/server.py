@@ -14,8 +14,9 @@ from contextlib import aclosing, suppress
 
 import trio
 
+from faultproxy.control.http.byte_stream import ByteStream, Gone, TooSlow
 from faultproxy.control.http.messages import EventStream, Handler, HttpProblem, Request
-from faultproxy.control.http.wire import Bodies, TooSlow, Unanswerable, Wire
+from faultproxy.control.http.wire import Bodies, Unanswerable, Wire
 from faultproxy.events.types import ApiCrashed, ApiPaused, ApiResumed, Event
 
 MOST_CLIENTS = 64
@@ -31,7 +32,6 @@ _SPARED_S = 1.0  # who has said nothing for so long makes room for another clien
 _HEARTBEAT = b": \n\n"
 _ABORTED = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 _RESET = struct.pack("ii", 1, 0)
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Server:
@@ -45,7 +45,7 @@ class Server:
         self,
         answer: Handler,
         publish: Callable[[Event], object] = lambda _: None,
-        why_not: Callable[[trio.SocketStream], HttpProblem | None] = lambda _: None,
+        why_not: Callable[[socket.socket], HttpProblem | None] = lambda _: None,
     ) -> None:
         self.answer = answer
         self.publish = publish
@@ -106,30 +106,33 @@ class Server:
         if idle is not None and idle.idle_since < trio.current_time() - _SPARED_S:
             idle.drain()
 
-    async def _serve_client(self, stream: trio.SocketStream) -> None:
+    async def _serve_client(self, accepted: trio.SocketStream) -> None:
+        sock = socket.socket(fileno=accepted.socket.detach())
+        sock.setblocking(False)
+        stream = ByteStream(sock)
         client = _Client(self, stream)
         self._clients[client] = None
         try:
-            await client.run(self._why_not(stream))
+            await client.run(self._why_not(sock))
         except Exception as error:  # noqa: BLE001  # a bug ends this client, and nobody else
             if not _is_gone(error):
                 self.publish(ApiCrashed.because_of(error, request=client.doing))
         finally:
-            if client.wire.is_torn:  # what the client does not take is not kept for it
-                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            stream.socket.close()
+            if stream.is_torn:  # what the client does not take is not kept for it
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            sock.close()
             del self._clients[client]
             self._changed.unpark_all()
 
 
 class _Client:
-    """One client, from its first request to its end. Whoever made it closes the stream.
+    """One client, from its first request to its end. Whoever made it closes the socket.
 
     ``idle_since`` is when it was last answered; infinite while a request comes or is answered. ``doing`` is what it
     asks for.
     """
 
-    def __init__(self, server: Server, stream: trio.SocketStream) -> None:
+    def __init__(self, server: Server, stream: ByteStream) -> None:
         self.doing = "no request yet"
         self.idle_since = trio.current_time()
         self.wire = Wire(stream, server.bodies)
@@ -219,8 +222,8 @@ class _Client:
         await self.wire.end_stream()
 
     async def _end_when_gone(self, stream: trio.CancelScope) -> None:
-        with suppress(*_GONE):
-            await self.wire.wait_until_gone()
+        with suppress(Gone):
+            await self._stream.wait_until_gone()
         stream.cancel()
 
     async def _send_heartbeats(self) -> None:
@@ -230,14 +233,14 @@ class _Client:
 
     async def _linger(self) -> None:
         """Read on until the client has seen the last answer: a close with unread bytes would reset the connection."""
-        if not self._is_draining and not self.wire.is_torn:
+        if not self._is_draining and not self._stream.is_torn:
             with trio.move_on_after(_LINGER_S) as self._waiting:
-                await self._stream.send_eof()
-                await self.wire.wait_until_gone()
+                self._stream.send_fin()
+                await self._stream.wait_until_gone()
 
 
 def _is_gone(error: Exception) -> bool:
     """Whether nothing is wrong but that the client has gone, or does not read."""
     if isinstance(error, ExceptionGroup):
         return all(map(_is_gone, error.exceptions))
-    return isinstance(error, (*_GONE, TooSlow))
+    return isinstance(error, (Gone, TooSlow))

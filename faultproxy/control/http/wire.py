@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import h11
 import trio
 
+from faultproxy.control.http.byte_stream import ByteStream
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.security import HEADERS
 from faultproxy.version import __version__
@@ -24,9 +25,6 @@ LONGEST_BODY = 2**23
 LONGEST_BODIES = 4 * LONGEST_BODY
 """All bodies that are being read or answered at a time."""
 
-_SEND_S = 30.0  # for an answer, or a chunk of a stream, to be taken
-_LAST_SEND_S = 1.0  # the same, at the drain
-_READ = 2**16
 _PIECES = 100  # of a body that comes in tiny pieces so many are taken at once
 _EMPTY = frozenset({204, 304})
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -45,10 +43,6 @@ class Unanswerable(Exception):
         return cls(HttpProblem(status, HTTPStatus(status).phrase, detail))
 
 
-class TooSlow(Exception):
-    """The client does not take what is sent."""
-
-
 class Bodies:
     """How many bytes of bodies all connections hold."""
 
@@ -57,13 +51,9 @@ class Bodies:
 
 
 class Wire:
-    """One connection. Whoever made it closes the stream.
+    """One connection."""
 
-    ``is_torn``: something was sent in part, and nothing more can be.
-    """
-
-    def __init__(self, stream: trio.SocketStream, bodies: Bodies) -> None:
-        self.is_torn = False
+    def __init__(self, stream: ByteStream, bodies: Bodies) -> None:
         self._stream = stream
         self._bodies = bodies
         self._http = _reader(b"")
@@ -71,15 +61,12 @@ class Wire:
         self._is_last = False  # no request is read after this one
         self._is_chunked = True  # a stream's parts have their lengths, and it has an end
         self._held = 0
-        self._send_s = _SEND_S
-        self._sending = trio.CancelScope()
         self._turn = trio.Lock()
 
     def hurry(self) -> None:
         """What is being sent has a second left, and the next answer is the last."""
         self._is_last = True
-        self._send_s = _LAST_SEND_S
-        self._sending.deadline = min(self._sending.deadline, trio.current_time() + _LAST_SEND_S)
+        self._stream.hurry()
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -98,6 +85,8 @@ class Wire:
         head: h11.Request | None = None
         body = bytearray()
         pieces = 0
+        if self._http.trailing_data[0]:
+            await trio.lowlevel.checkpoint()  # connections do not wait for all that is pipelined
         while True:
             try:
                 event = self._http.next_event()
@@ -121,8 +110,8 @@ class Wire:
                 return request
             elif event is h11.NEED_DATA:
                 if self._http.they_are_waiting_for_100_continue:
-                    await self._send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
-                data = bytes(await self._stream.receive_some(_READ))
+                    await self._stream.send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
+                data = await self._stream.receive()
                 if data:
                     on_begin()
                 self._http.receive_data(data)
@@ -134,11 +123,6 @@ class Wire:
         self._bodies.held -= self._held
         self._held = 0
 
-    async def wait_until_gone(self) -> None:
-        """Read on, whatever it is, until the client goes. Raises BrokenResourceError."""
-        while await self._stream.receive_some(_READ):
-            pass
-
     def _hold(self, size: int) -> None:
         self._held += size
         self._bodies.held += size
@@ -147,12 +131,12 @@ class Wire:
         if self._bodies.held > LONGEST_BODIES:
             raise Unanswerable.because(503, "too much is being sent at the same time; try again")
 
-    # ---- sending: it raises TooSlow, and BrokenResourceError if the client has gone ---------------------------------
+    # ---- sending: it raises TooSlow, and Gone if the client has gone ------------------------------------------------
 
     async def refuse(self, response: Response) -> None:
         """Send the last answer, if there may still be one."""
         self.hurry()
-        if not self.is_torn:
+        if not self._stream.is_torn:
             await self.respond(response)
 
     async def respond(self, response: Response) -> None:
@@ -163,7 +147,7 @@ class Wire:
         if self._is_last:
             headers["connection"] = "close"
         head = _head(response.status, headers)
-        await self._send(head if self._is_head or response.status in _EMPTY else head + response.body)
+        await self._stream.send(head if self._is_head or response.status in _EMPTY else head + response.body)
 
     async def start_stream(self) -> bool:
         """Send what comes before a stream of events; whether it is to follow: not to HEAD."""
@@ -171,27 +155,19 @@ class Wire:
         headers = {"content-type": "text/event-stream", "connection": "close"}
         if self._is_chunked:
             headers["transfer-encoding"] = "chunked"
-        await self._send(_head(200, headers))
+        await self._stream.send(_head(200, headers))
         return not self._is_head
 
     async def send_chunk(self, chunk: bytes) -> None:
         """Send a part of a stream; those of several tasks one after the other."""
         async with self._turn:
             if chunk:  # an empty one would be the last
-                await self._send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._is_chunked else chunk)
+                await self._stream.send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._is_chunked else chunk)
 
     async def end_stream(self) -> None:
         """Say that it is whole."""
-        if self._is_chunked and not self.is_torn:
-            await self._send(_LAST_CHUNK)
-
-    async def _send(self, data: bytes) -> None:
-        with trio.move_on_after(self._send_s) as self._sending:
-            self.is_torn = True
-            await self._stream.send_all(data)
-            self.is_torn = False
-        if self._sending.cancelled_caught:
-            raise TooSlow
+        if self._is_chunked and not self._stream.is_torn:
+            await self._stream.send(_LAST_CHUNK)
 
 
 def _reader(received: bytes) -> h11.Connection:

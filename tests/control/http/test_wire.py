@@ -28,6 +28,27 @@ class TestHttp:
             answer = await talk(served.address, b"".join(requests) + LAST)
         assert [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:4]] == bodies
 
+    async def test_between_pipelined_requests_the_loop_turns(self) -> None:
+        """Whoever sends many in one write does not hold up what else the loop serves."""
+        turns, seen = 0, []
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async def note(_: Request) -> Response:
+            seen.append(turns)
+            return Response()
+
+        async with serving(note) as served, trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            await talk(served.address, GET * 20 + LAST)
+            nursery.cancel_scope.cancel()
+        assert len(seen) == 21
+        assert seen[-1] - seen[0] >= 19  # of two tasks that are both ready either may be first
+
     async def test_a_request_may_come_byte_by_byte(self) -> None:
         """Wherever TCP cuts it."""
         async with serving(echo) as served:
