@@ -10,11 +10,11 @@ TYPE_CHECKING = False  # as type checkers know it; importing typing would delay 
 
 if TYPE_CHECKING:
     from faultproxy.config.loader import ConfigError
-    from faultproxy.events.history import Fault
     from faultproxy.events.types import ConnectionClosed as Connection
     from faultproxy.failures import CannotListen
     from faultproxy.testing.async_proxy import AsyncProxy
     from faultproxy.testing.base import ExpectationUnmet, FaultNotSeen
+    from faultproxy.testing.history import Fault
     from faultproxy.testing.threaded import Proxy
 
 
@@ -36,7 +36,7 @@ if not TYPE_CHECKING:
         "ConfigError": "config.loader",
         "Connection": "events.types",
         "ExpectationUnmet": "testing.base",
-        "Fault": "events.history",
+        "Fault": "testing.history",
         "FaultNotSeen": "testing.base",
         "Proxy": "testing.threaded",
     }

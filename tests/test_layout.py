@@ -39,7 +39,7 @@ INTERFACES = {
     "HalfOpen": "what a connect fault asks of listener.syn_table's",
     "Peers": "what a triggered fault asks of connection.peers'",
 }
-PUBLIC = {"Fault": "in a test's words one that was injected: events.history has its record under the public name"}
+PUBLIC = {"Fault": "in a test's words one that was injected: testing.history has its record under the public name"}
 
 
 def test_the_installed_package_is_tested() -> None:

@@ -212,7 +212,7 @@ class _Builder:
         assert isinstance(event, yaml.NodeEvent)  # the grammar has nothing else here
         tag = getattr(event, "tag", None)
         if tag is not None:
-            self._problems.append(Problem(_place(event), path, f"tag {quote(tag)} is not supported; remove it"))
+            self._note(_place(event), path, f"tag {quote(tag)} is not supported; remove it")
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         node = self._content(event, path)
@@ -237,7 +237,7 @@ class _Builder:
         try:
             node.source = expand(written, self._environment)
         except CannotExpand as error:
-            self._problems.append(Problem(node.place, path, str(error)))
+            self._note(node.place, path, str(error))
             return
         self._expanded += len(node.source)
         if self._expanded > MOST_TEXT:
@@ -256,7 +256,7 @@ class _Builder:
             if key in children:
                 first = f"line {places[key].line}, column {places[key].column}"
                 text = f"{quote(key)} stands twice in one mapping, first at {first}; keep one"
-                self._problems.append(Problem(_place(event), (*path, key), text))
+                self._note(_place(event), (*path, key), text)
                 continue
             children[key], places[key] = child, _place(event)
         return Node(_place(start), children, keys=places)
@@ -267,19 +267,13 @@ class _Builder:
         if isinstance(node.value, str) and not (node.value == "<<" and _is_plain(event)):
             return node.value
         if node.value == "<<":
-            self._problems.append(
-                Problem(
-                    node.place, (*path, "<<"), "merge keys are not supported; write out the keys that it stands for"
-                )
-            )
-            return None
-        if isinstance(node.value, (list, dict)):
-            text = f"{quote(node.value)} cannot be a key; write text"
-            self._problems.append(Problem(node.place, path, text))
-            return None
-        text = f'{_kind(node)} cannot be a key; quote it: "{node.source}"'
-        self._problems.append(Problem(node.place, (*path, node.source), text))
-        return node.source
+            self._note(node.place, (*path, "<<"), "merge keys are not supported; write out the keys that it stands for")
+        elif isinstance(node.value, (list, dict)):
+            self._note(node.place, path, f"{quote(node.value)} cannot be a key; write text")
+        else:
+            self._note(node.place, (*path, node.source), f'{_kind(node)} cannot be a key; quote it: "{node.source}"')
+            return node.source
+        return None
 
     def _sequence(self, start: yaml.Event, path: Path) -> Node:
         items: list[Node] = []
@@ -305,6 +299,10 @@ class _Builder:
             count, height = count + 1, max(height, len(below))
         self._judge_size(event, count, height, path)
         return node
+
+    def _note(self, place: Place, path: Path, text: str) -> None:
+        """What is wrong, and does not keep the rest from being read."""
+        self._problems.append(Problem(place, path, text))
 
     def _judge_size(self, event: yaml.Event, count: int, height: int, path: Path) -> None:
         self._values += count

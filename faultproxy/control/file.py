@@ -3,16 +3,16 @@
 import math
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import trio
 
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.control.edits import rebase
 from faultproxy.control.manager import Manager
+from faultproxy.control.threads import in_thread
 from faultproxy.events.types import ConfigRejected
 from faultproxy.failures import CannotListen
 
@@ -20,7 +20,6 @@ _LOOK_EVERY_S = 0.25
 _AT_REST_WITHIN_S = 1.0  # a file that changes all the time is loaded as it is
 _TRY_AGAIN_S = 1.0
 
-_T = TypeVar("_T")
 Stamp = tuple[int, int, int, int] | None
 
 
@@ -47,7 +46,7 @@ class WatchedFile:
             with trio.move_on_after(_LOOK_EVERY_S):
                 await self._asked.wait()
             asked, self._asked = self._asked.is_set(), trio.Event()
-            before, seen = seen, await _in_thread(_stamp, self._path)
+            before, seen = seen, await in_thread(partial(_stamp, self._path))
             now = trio.current_time()
             has_changed = seen != self._loaded
             restless_since = min(restless_since, now) if has_changed else math.inf
@@ -64,7 +63,7 @@ class WatchedFile:
         ``quietly``: nothing is logged if it is what runs already. ``again``: a reason is not logged a second time.
         """
         try:
-            config = await _in_thread(partial(load, has_api=self._manager.api is not None), self._path)
+            config = await in_thread(partial(load, self._path, has_api=self._manager.api is not None))
             if quietly and config == self._manager.layers.base:
                 return False
             await self._manager.apply(rebase(config), source="file", file=str(self._path))
@@ -78,14 +77,6 @@ class WatchedFile:
 
     def _reject(self, errors: Sequence[str]) -> None:
         self._manager.bus.publish(ConfigRejected(source="file", file=str(self._path), errors=tuple(errors)))
-
-
-async def _in_thread(call: Callable[[Path], _T], path: Path) -> _T:
-    """Call it where it holds up nobody; here, if there is no other thread to be had (pthread_create(3), EAGAIN)."""
-    try:
-        return await trio.to_thread.run_sync(call, path)
-    except RuntimeError:
-        return call(path)
 
 
 def _stamp(path: Path) -> Stamp:

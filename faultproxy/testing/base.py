@@ -10,12 +10,12 @@ from faultproxy.config.loader import ConfigError, load
 from faultproxy.control.edits import rebase
 from faultproxy.control.manager import Draining, Manager
 from faultproxy.events.bus import Bus
-from faultproxy.events.history import Fault, History
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed
 from faultproxy.faults.base import Verdict
 from faultproxy.report.recorder import Recorder
 from faultproxy.report.report import RetryReport
+from faultproxy.testing.history import Fault, History
 from faultproxy.testing.runner import NOT_RUNNING, Runner
 from faultproxy.testing.settings import Changes, Options, Overrides, Rules, Settings
 from faultproxy.testing.waiting import News

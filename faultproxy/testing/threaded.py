@@ -4,9 +4,9 @@ from concurrent.futures import wait
 from types import TracebackType
 from typing import Self, Unpack
 
-from faultproxy.events.history import Fault
 from faultproxy.events.types import ConnectionClosed
 from faultproxy.testing.base import BaseProxy, no_end, no_fault
+from faultproxy.testing.history import Fault
 from faultproxy.testing.settings import Changes
 from faultproxy.testing.waiting import wait_until
 

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-import trio
-
 from faultproxy.config.loader import ConfigError
 from faultproxy.control.edits import Edit, NotFound
 from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Conflict, Draining, Manager
+from faultproxy.control.threads import in_thread
 from faultproxy.events.types import ConfigLoaded
 from faultproxy.failures import CannotListen
 
@@ -48,12 +47,7 @@ async def apply(manager: Manager, edit: Edit, request: Request) -> ConfigLoaded:
 
 async def offloaded(request: Request, call: Callable[[], _T]) -> _T:
     """What a call returns, or raises; if the body is large, from a thread, so that connections do not wait for it."""
-    if len(request.body) < _LARGE:
-        return call()
-    try:
-        return await trio.to_thread.run_sync(call)
-    except RuntimeError:  # no thread is to be had (pthread_create(3), EAGAIN)
-        return call()
+    return call() if len(request.body) < _LARGE else await in_thread(call)
 
 
 async def _ahead(edit: Edit, now: Layers, request: Request) -> Edit:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from faultproxy.control.http.bodies import body, is_yaml
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
+from faultproxy.control.threads import in_thread
 from faultproxy.rules.explain import forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule_set import RuleSet
@@ -186,7 +188,7 @@ async def _written(config: Config, request: Request, tag: str) -> Response:
     headers = {"etag": tag, "vary": "accept"}
     if "json" in request.headers.get("accept", ""):
         return Response.json(written, headers=headers)
-    text = to_yaml(written) if len(config.proxies) < _FEW else await trio.to_thread.run_sync(to_yaml, written)
+    text = to_yaml(written) if len(config.proxies) < _FEW else await in_thread(partial(to_yaml, written))
     return Response(200, text.encode(), {"content-type": _YAML, **headers})
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-
-import trio
 
 from faultproxy.control.http.messages import Request, Response
 from faultproxy.control.http.router import Route
 from faultproxy.control.manager import Manager
+from faultproxy.control.threads import in_thread
 from faultproxy.events.stats import Stats
 from faultproxy.events.totals import Totals
 from faultproxy.upstream.durations import Durations
@@ -44,7 +44,7 @@ def routes(manager: Manager, measured: Measurements) -> tuple[Route, ...]:
     """The routes of this module."""
 
     async def metrics(request: Request) -> Response:
-        exposition = await trio.to_thread.run_sync(import_module, _EXPOSITION)  # only who scrapes needs its library
+        exposition = await in_thread(partial(import_module, _EXPOSITION))  # only who scrapes needs its library
         accept = request.headers.get("accept", "")
         text, content_type = await exposition.render(manager, measured, accept)
         return Response(200, text, {"content-type": content_type})

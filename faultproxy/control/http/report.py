@@ -11,6 +11,7 @@ from faultproxy.connection.record import ConnectionRecord
 from faultproxy.control.http.feed import Entry, Feed
 from faultproxy.control.http.messages import ApiModel, Request, Response
 from faultproxy.control.http.router import Route
+from faultproxy.control.threads import in_thread
 from faultproxy.events.types import ConnectionClosed, ConnectionOpened, Event
 from faultproxy.proxy.registry import Registry
 from faultproxy.report.attempts import WANTED, Attempts, take_event
@@ -47,9 +48,9 @@ def routes(feed: Feed, registry: Registry) -> tuple[Route, ...]:
             return make_report(attempts, begins=begins, notes=notes)
 
         if "text/html" in request.headers.get("accept", ""):
-            page = await trio.to_thread.run_sync(lambda: as_html(make()).encode())
+            page = await in_thread(lambda: as_html(make()).encode())
             return Response(200, page, {"content-type": "text/html; charset=utf-8", "content-security-policy": _CSP})
-        return Response.json(await trio.to_thread.run_sync(lambda: as_json(make())))
+        return Response.json(await in_thread(lambda: as_json(make())))
 
     return (
         Route(

@@ -11,9 +11,9 @@ from faultproxy.control.http.toxiproxy.answers import Refused
 
 @dataclass(frozen=True, slots=True)
 class ProxyBody:
-    """What a body says of a proxy; None for what it does not say."""
+    """What a body says of a proxy; empty or None for what it does not say."""
 
-    name: str | None = None
+    name: str = ""
     listen: str | None = None
     upstream: str | None = None
     enabled: bool | None = None

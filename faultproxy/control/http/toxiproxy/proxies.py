@@ -19,6 +19,7 @@ from faultproxy.control.http.toxiproxy.proxy_toxics import ProxyToxics, read, wi
 from faultproxy.control.http.toxiproxy.toxics import to_rule
 from faultproxy.control.layers import Layers
 from faultproxy.control.manager import Manager, Source
+from faultproxy.control.threads import in_thread
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.upstream.resolver import resolve
 
@@ -74,7 +75,7 @@ class ToxicProxies:
 
     async def create(self, body: ProxyBody) -> Shown:
         """A new proxy."""
-        name = body.name or ""
+        name = body.name
         _, place = await _place(body.listen or "")
         value = _value(body)
 
@@ -152,8 +153,8 @@ class ToxicProxies:
                     await self._make(body)
                     done += 1
         except Refused as why:
-            raise PopulateStopped(why, [self.show(body.name or "") for body in bodies[:done]]) from None
-        return [self.show(body.name or "") for body in bodies]
+            raise PopulateStopped(why, [self.show(body.name) for body in bodies[:done]]) from None
+        return [self.show(body.name) for body in bodies]
 
     async def _make(self, *bodies: ProxyBody) -> None:
         if not bodies:
@@ -168,7 +169,7 @@ class ToxicProxies:
                 raise built
             proxies = dict(layers.config.proxies)
             for body, place, made in zip(bodies, places, built, strict=True):
-                name = body.name or ""
+                name = body.name
                 config = proxies.get(name)
                 if config is None or not self._is_the_same(name, config, place, body.upstream or ""):
                     proxies[name] = made
@@ -181,7 +182,7 @@ class ToxicProxies:
             self._note(body)
 
     def _note(self, body: ProxyBody) -> None:
-        name = body.name or ""
+        name = body.name
         self._notes.note_listen(name, body.listen or "")
         self._notes.note_upstream(name, body.upstream or "")
         self._notes.note_streams(name, read(body.toxics or ()))
@@ -227,16 +228,11 @@ async def _built(bodies: Sequence[ProxyBody]) -> Sequence[ProxyConfig] | ConfigE
 
     def build() -> Sequence[ProxyConfig] | ConfigError:
         try:
-            return [build_proxy(body.name or "", _value(body)) for body in bodies]
+            return [build_proxy(body.name, _value(body)) for body in bodies]
         except ConfigError as error:
             return error
 
-    if len(bodies) < _MANY:
-        return build()
-    try:
-        return await trio.to_thread.run_sync(build)
-    except RuntimeError:  # no thread is to be had (pthread_create(3), EAGAIN)
-        return build()
+    return build() if len(bodies) < _MANY else await in_thread(build)
 
 
 def _value(body: ProxyBody) -> Shown:

@@ -1,6 +1,6 @@
-"""What happened last, kept as values for whoever runs proxies from Python, and for the API."""
+"""What happened last, kept as values: what a test asks its proxy for."""
 
-import threading  # noqa: TID251  # events come in the proxy's thread, questions in the test's
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from faultproxy.events.bus import Bus
-from faultproxy.events.history import MOST_CONNECTIONS, MOST_FAULTS, History
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed, ConnectionCrashed, ConnectionOpened, Event, UpstreamFailed
+from faultproxy.testing.history import MOST_CONNECTIONS, MOST_FAULTS, History
 from tests.events.samples import DRY_RUN, FAULT, FIELDS, OPENED, OUTAGE
 
 CLOSED = ConnectionClosed(**FIELDS[ConnectionClosed])
