@@ -21,7 +21,7 @@ from faultproxy.cli.output import BAD_CONFIG, fail
 from faultproxy.ctl.tables import console
 from faultproxy.kernel.sockets import family_of
 from faultproxy.rules.conditions.base import Stage
-from faultproxy.rules.explain import Forecast, Reason, forecast
+from faultproxy.rules.explain import Forecast, forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule_set import RuleSet
 from faultproxy.units import format_duration, parse_duration, quote
@@ -146,13 +146,9 @@ def _forecast_table(title: str, forecasts: Iterable[Forecast]) -> Table:
     table.add_column("what happens", ratio=2)
     table.add_column("what the rules say", ratio=5)
     for each in forecasts:
-        reasons = Text("\n").join(
-            Text.assemble((reason.rule, "bold" if reason.holds else "dim"), (f": {reason.because}", _tone(reason)))
-            for reason in each.reasons
+        styles = ((reason, ("bold", "") if reason.holds else ("dim", "dim")) for reason in each.reasons)
+        lines = (Text.assemble((one.rule, rule), (f": {one.because}", why)) for one, (rule, why) in styles)
+        table.add_row(
+            str(each.connection), Text(each.text, "bold red" if each.faults else "green"), Text("\n").join(lines)
         )
-        table.add_row(str(each.connection), Text(each.text, "bold red" if each.faults else "green"), reasons)
     return table
-
-
-def _tone(reason: Reason) -> str:
-    return "" if reason.holds else "dim"

@@ -13,6 +13,7 @@ from faultproxy.config.json_schema import example, required_keys, takes, valid_k
 from faultproxy.config.yaml_tree import Node, Path, Problem
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Fault
+from faultproxy.rules.conditions.base import either
 from faultproxy.units import quote
 
 _LONGEST_TYPO = 40
@@ -102,18 +103,13 @@ def _where_it_belongs(key: str, value: Any, above: Path, root: Node) -> str | No
     if not faults:
         return None
     right = f"write it below the fault, such as {faults[0]}: {{{key}: {_short(value)}}}"
-    return f'"{key}" is an option of {_either(faults)}; {right}'
+    return f'"{key}" is an option of {either(faults)}; {right}'
 
 
 def _short(value: Any) -> str:
     """A value on one line, if it is short and plain."""
     text = _braces(value) if not isinstance(value, dict) else ""
     return text if 0 < len(text) <= _LONGEST_TYPO else "..."
-
-
-def _either(words: list[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _missing(error: ErrorDetails, _: Node, path: Path) -> str:

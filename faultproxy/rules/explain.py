@@ -75,7 +75,12 @@ def _judged(rules: RuleSet, facts: ConnectionFacts) -> Forecast:
     reading = Reading(rules.rules)
     plan = rules.decide(facts._replace(reading=reading))
     verdict = plan.verdict.rule if plan.verdict is not None else None
-    return Forecast(facts.number, tuple(_faults(plan)), _in_words(plan), tuple(reasons(reading, facts, verdict)))
+    coming = list(_to_come(plan))
+    faults = [
+        ExpectedFault(match.rule, fault.key, match.ordinal) for match, fault in coming if not isinstance(fault, Verdict)
+    ]
+    text = ", ".join(_in_words(fault) for _, fault in coming) or "nothing"
+    return Forecast(facts.number, tuple(faults), text, tuple(reasons(reading, facts, verdict)))
 
 
 def reasons(reading: Reading, facts: ConnectionFacts, verdict: str | None) -> Iterator[Reason]:
@@ -112,17 +117,7 @@ def _to_come(plan: Plan) -> Iterator[tuple[Match, Fault]]:
                 yield match, fault
 
 
-def _faults(plan: Plan) -> Iterator[ExpectedFault]:
-    for match, fault in _to_come(plan):
-        if not isinstance(fault, Verdict):
-            yield ExpectedFault(match.rule, fault.key, match.ordinal)
-
-
-def _in_words(plan: Plan) -> str:
-    return ", ".join(_fault_in_words(fault) for _, fault in _to_come(plan)) or "nothing"
-
-
-def _fault_in_words(fault: Fault) -> str:
+def _in_words(fault: Fault) -> str:
     given = fault.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"after"})
     options = "".join(f" {key} {value}" for key, value in given.items())
     when = f" {'' if fault.after.at_once else 'after '}{fault.after}" if isinstance(fault, TriggeredFault) else ""

@@ -25,7 +25,7 @@ def body(request: Request) -> Any:
         text = request.body.decode()
     except UnicodeDecodeError as error:
         raise _problem(f"{NAME}: byte {error.start + 1} is not UTF-8; send UTF-8") from None
-    return _read_yaml(text) if is_yaml(request.headers) else _read_json(text)
+    return _tree(text).plain() if is_yaml(request.headers) else _read_json(text)
 
 
 def tree(request: Request) -> Any:
@@ -34,10 +34,6 @@ def tree(request: Request) -> Any:
         return _tree(request.body.decode()) if is_yaml(request.headers) else body(request)
     except UnicodeDecodeError:
         return body(request)
-
-
-def _read_yaml(text: str) -> Any:
-    return _tree(text).plain()
 
 
 def _tree(text: str) -> Node:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Literal
@@ -105,7 +106,8 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
             raise HttpProblem(400, "Bad Request", f"limit: {quote(limit)} is not a number; write one such as 100")
         most = int(limit)
-        are_open = list(registry.open(proxy)) if state != "closed" else []
+        are_open = [one for one in registry.open(proxy) if state != "closed"]
+        are_open.sort(key=lambda one: one.facts.at_s, reverse=True)
         waiting = [
             (name, facts) for name, each in registry.proxies(proxy) for facts in each.undecided if state != "closed"
         ]
@@ -113,7 +115,7 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         found: list[dict[str, Any]] = []
         all_of_them: Iterator[dict[str, Any]] = chain(
             (_peeking(registry, name, facts) for name, facts in reversed(waiting)),
-            (_summary(registry, connection.record()) for connection in sorted(are_open, key=_opened_at, reverse=True)),
+            (_summary(registry, connection.record()) for connection in are_open),
             (_summary(registry, record) for record in closed),
         )
         for summary in islice(all_of_them, most):
@@ -170,10 +172,6 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         ),
         Route("DELETE", f"{one}/faults", let_go, "End what was injected by hand and still acts or waits."),
     )
-
-
-def _opened_at(connection: Connection) -> float:
-    return connection.facts.at_s
 
 
 def _name(request: Request) -> tuple[str, int]:
@@ -276,7 +274,7 @@ def _story(registry: Registry, record: ConnectionRecord) -> Mapping[str, Any]:
     said = reasons(reading, record.facts, record.verdict) if reading is not None else ()
     return {
         **_summary(registry, record),
-        "rules": [{"rule": one.rule, "holds": one.holds, "because": one.because} for one in said],
+        "rules": [asdict(one) for one in said],
         "injected": [
             {key: value for key, value in log_fields(fault).items() if key not in _OF_CONNECTION}
             for fault in record.injected

@@ -4,6 +4,7 @@ A condition is a frozen pydantic model: its value is what stands in YAML, its do
 does I/O, reads a clock or draws: all of it is handed in.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar, Literal
 
@@ -51,7 +52,7 @@ def nth(number: int) -> str:
     return f"{number}{suffix}"
 
 
-def either(items: tuple[object, ...]) -> str:
+def either(items: Iterable[object]) -> str:
     """``a, b or c``."""
     *most, last = map(str, items)
     return f"{', '.join(most)} or {last}" if most else last

@@ -45,7 +45,7 @@ class Nth(Condition, RootModel[Numbers]):
         return state.considered in self.root
 
     def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
-        return "as asked" if holds else f"not the {either(tuple(map(nth, self.root)))}"
+        return "as asked" if holds else f"not the {either(map(nth, self.root))}"
 
 
 class Every(Condition, RootModel[Count]):

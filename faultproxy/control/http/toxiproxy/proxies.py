@@ -171,7 +171,8 @@ class ToxicProxies:
             for body, place, made in zip(bodies, places, built, strict=True):
                 name = body.name
                 config = proxies.get(name)
-                if config is None or not self._is_the_same(name, config, place, body.upstream or ""):
+                dials = self._notes.upstream(name, config) if config is not None else None
+                if config is None or dials != (body.upstream or "") or not self._is_at(name, config, place):
                     proxies[name] = made
                     put[name] = body
                     replaced.extend([self._manager.proxies[name]] if name in self._manager.proxies else ())
@@ -203,9 +204,6 @@ class ToxicProxies:
 
     def _listen(self, name: str) -> str:
         return _written(self._manager.proxies[name].listener.address)
-
-    def _is_the_same(self, name: str, config: ProxyConfig, place: tuple[Address, str], upstream: str) -> bool:
-        return self._notes.upstream(name, config) == upstream and self._is_at(name, config, place)
 
     def _is_at(self, name: str, config: ProxyConfig, place: tuple[Address, str]) -> bool:
         """Whether a proxy has this address already; port 0 is another each time."""
