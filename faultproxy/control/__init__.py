@@ -1,1 +1,1 @@
-"""What runs is changed here, and nowhere else: by an edit of the file, from Python, and later through the API."""
+"""What runs is changed here, and nowhere else: by an edit of the file, from Python, or through the API."""

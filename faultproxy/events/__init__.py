@@ -1,1 +1,1 @@
-"""What happened, as frozen values, and its subscribers. Nothing here imports anything else of ours."""
+"""What happened, as frozen values, and its subscribers. Imports nothing of ours but text."""

@@ -1,4 +1,4 @@
-"""A proxy inside a test: in a thread of its own, or among the test's own trio tasks; and the plugin for pytest.
+"""A proxy inside a test, in a thread of its own: it blocks, or is awaited; and the plugin for pytest.
 
 Importing this package imports nothing else, as pytest loads the plugin in every run. Use what ``faultproxy`` exports.
 """

@@ -1,1 +1,1 @@
-"""Programs around the proxy: the demo, the doctor, and a log replayed."""
+"""Programs around the proxy: the demo, the doctor, a log replayed, and clients that are led to it."""
