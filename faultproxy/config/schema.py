@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -19,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.addresses import Listen, Upstream
-from faultproxy.faults.base import MODEL
+from faultproxy.faults.base import YamlModel
 from faultproxy.proxy_protocol import HeaderVersion
 from faultproxy.rules.conditions.counts import Count
 from faultproxy.rules.rule import Rule
@@ -92,10 +91,8 @@ MemorySize = Annotated[PositiveSize, AfterValidator(_enough), schema_of(POSITIVE
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 
 
-class LogOptions(BaseModel):
+class LogOptions(YamlModel):
     """How the log is written. Without a ``format`` it is console on a terminal, and JSON elsewhere."""
-
-    model_config = MODEL
 
     format: Literal["json", "console"] | None = None
     """How lines look: json for programs, console for people. Without it, console on a terminal, json elsewhere."""
@@ -103,10 +100,8 @@ class LogOptions(BaseModel):
     """From which level up lines are written; debug has one for each connection."""
 
 
-class ProxyConfig(BaseModel):
+class ProxyConfig(YamlModel):
     """One proxy: where it listens, what it dials, and its rules."""
-
-    model_config = MODEL
 
     listen: Listen
     """Where clients connect: HOST:PORT, "[IPV6]:PORT", :PORT (all addresses) or unix:/path; port 0 is any free port."""
@@ -148,11 +143,10 @@ class ProxyConfig(BaseModel):
         return {**settings, **({"rules": [rule.dump() for rule in self.rules]} if self.rules else {})}
 
 
-class Config(BaseModel):
+class Config(YamlModel):
     """A whole file. What rules and proxies must not be to one another is for the loader to see."""
 
     model_config = ConfigDict(
-        **MODEL,
         json_schema_extra={
             "if": {"not": {"required": ["api"]}},
             "then": {"required": ["proxies"], "properties": {"proxies": {"minProperties": 1}}},

@@ -4,10 +4,15 @@ A fault is a frozen pydantic model in a file of its own. Its fields are its opti
 docstring is its documentation. Nothing here does I/O: a fault is handed the peers that it acts on.
 """
 
+import ast
 import math
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, StrEnum
+from functools import cache
+from inspect import cleandoc, getsource
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StrictInt, model_validator
@@ -26,9 +31,6 @@ from faultproxy.units import (
     quote,
 )
 
-MODEL = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
-"""For what stands in YAML as a mapping. The docstring of a field is what editors and docs say of its key."""
-
 ClientSees = Literal[
     "ECONNREFUSED",
     "ECONNRESET",
@@ -43,6 +45,43 @@ ClientSees = Literal[
     "change",
     "nothing",
 ]
+
+
+class YamlModel(BaseModel):
+    """What stands in YAML as a mapping. The docstring of a field is what editors and docs say of its key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        models = (model for model in cls.__mro__[::-1] if issubclass(model, YamlModel))
+        texts = {name: text for model in models for name, text in _field_docs(model)}
+        for name, field in cls.model_fields.items():
+            if name in texts:
+                properties[field.alias or name]["description"] = texts[name]
+        return schema
+
+
+def _field_docs(model: type) -> Iterator[tuple[str, str]]:
+    """The docstring of each field of a class, from its source; a class that was made as the program runs has none.
+
+    pydantic can do that too, but for every class when it is made, which takes longer than all else that it does then.
+    """
+    body = _classes(model.__module__).get(model.__name__, [])
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            yield field.target.id, cleandoc(ast.literal_eval(text.value))
+
+
+@cache
+def _classes(module: str) -> Mapping[str, list[ast.stmt]]:
+    try:
+        tree = ast.parse(getsource(sys.modules[module]))
+    except OSError:  # a frozen program has no sources
+        return {}
+    return {each.name: each.body for each in tree.body if isinstance(each, ast.ClassDef)}
 
 
 class Need(StrEnum):
@@ -80,7 +119,7 @@ class Side(StrEnum):
 _KINDS = frozenset({"bytes", "time", "idle", "match"})
 
 
-class Trigger(BaseModel):
+class Trigger(YamlModel):
     """When a fault is injected: after so many bytes delivered in a direction, or so long after the accept.
 
     Written ``4KiB``, ``2s``, or a mapping with exactly one of ``bytes``, ``time``, ``idle`` and ``match``. ``idle``
@@ -89,8 +128,6 @@ class Trigger(BaseModel):
     the last byte of the first match of a regular expression; with ``nth: 3`` of the third. One match begins behind the
     end of the one before it. A ``live`` rule that reaches an open connection counts its bytes and its time from then.
     """
-
-    model_config = MODEL
 
     bytes: Size | None = None
     """Once so many bytes were delivered: the receiver has that many, no more, no fewer."""
@@ -153,7 +190,7 @@ class Trigger(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        mapping = handler.resolve_ref_schema(handler(core_schema)).copy()
+        mapping = handler.resolve_ref_schema(super().__get_pydantic_json_schema__(core_schema, handler)).copy()
         mapping["oneOf"] = [{"required": [key]} for key in sorted(_KINDS)]
         mapping["dependentRequired"] = {"nth": ["match"]}
         texts = ({"type": "string", "pattern": pattern} for pattern in (SIZE_PATTERN, DURATION_PATTERN))
@@ -234,10 +271,9 @@ class HalfOpen(Protocol):
         """Not at all."""
 
 
-class Connect(BaseModel):
+class Connect(YamlModel):
     """A fault that comes before the connection exists: the client's connect() itself fails."""
 
-    model_config = MODEL
     key: ClassVar[str]
     needs: ClassVar[Need] = Need.INTERCEPTION
     client_sees: ClassVar[ClientSees]
@@ -253,10 +289,9 @@ class Connect(BaseModel):
         raise NotImplementedError
 
 
-class ConnectDelay(BaseModel):
+class ConnectDelay(YamlModel):
     """A fault that delays the handshake, and ends nothing. Those of several rules add up."""
 
-    model_config = MODEL
     key: ClassVar[str]
     needs: ClassVar[Need] = Need.INTERCEPTION
     client_sees: ClassVar[ClientSees] = "delay"
@@ -265,10 +300,9 @@ class ConnectDelay(BaseModel):
     """How much later the handshake completes."""
 
 
-class TriggeredFault(BaseModel):
+class TriggeredFault(YamlModel):
     """A fault that is injected when its trigger is reached. Most end the connection, or a direction of it."""
 
-    model_config = MODEL
     key: ClassVar[str]
 
     after: Trigger = AT_ONCE
@@ -351,10 +385,9 @@ Join = Callable[[], Shaper]
 """A line that streams share: makes the shaper of one of them."""
 
 
-class Shape(BaseModel):
+class Shape(YamlModel):
     """A fault that changes how a connection fares, and ends nothing. Shapes of several rules add up."""
 
-    model_config = MODEL
     key: ClassVar[str]
     needs: ClassVar[Need] = Need.NOTHING
     client_sees: ClassVar[ClientSees] = "delay"
@@ -395,10 +428,9 @@ class StreamShape(Shape):
         raise NotImplementedError
 
 
-class Verdict(BaseModel):
+class Verdict(YamlModel):
     """Ends the reading of the rules and does nothing else."""
 
-    model_config = MODEL
     key: ClassVar[str]
     needs: ClassVar[Need] = Need.NOTHING
 

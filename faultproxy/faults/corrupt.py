@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import MAX_READ, MODEL, ClientSees, Draw, Segment, Shaper, StreamShape
+from faultproxy.faults.base import MAX_READ, ClientSees, Draw, Segment, Shaper, StreamShape
 from faultproxy.units import Chance
 
 _BLOCK = 4096
@@ -22,9 +22,7 @@ class Corrupt(StreamShape):
     connection, the direction and the offset, so that segmentation does not matter.
     """
 
-    model_config = ConfigDict(
-        **MODEL, json_schema_extra={"oneOf": [{"required": ["probability"]}, {"required": ["at"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["probability"]}, {"required": ["at"]}]})
     key: ClassVar[str] = "corrupt"
     client_sees: ClassVar[ClientSees] = "change"
 

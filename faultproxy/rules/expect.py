@@ -2,19 +2,17 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import MODEL
+from faultproxy.faults.base import YamlModel
 from faultproxy.report.backoff import Policy
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.units import Duration
 
 
-class Longest(BaseModel):
+class Longest(YamlModel):
     """A time of at most ``max``."""
-
-    model_config = ConfigDict(**MODEL)
 
     max: Duration
     """At most so long."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -19,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import MODEL, Connect, ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault, Verdict
+from faultproxy.faults.base import Connect, ConnectDelay, Fault, ListenerMode, Shape, TriggeredFault, Verdict, YamlModel
 from faultproxy.rules.conditions import PEEKED
 from faultproxy.rules.conditions.base import Condition, Stage
 from faultproxy.rules.conditions.chance import Limit
@@ -60,7 +59,7 @@ def _in_json_schema(schema: dict[str, Any]) -> None:
     }
 
 
-class BaseRule(BaseModel):
+class BaseRule(YamlModel):
     """What every rule has beside its faults.
 
     ``stop`` says whether the reading ends where the rule matches; by default a connect fault, a triggered fault and
@@ -69,7 +68,7 @@ class BaseRule(BaseModel):
     rule, what its shapes hold goes on at once; new conditions are put to open connections too.
     """
 
-    model_config = ConfigDict(**MODEL, json_schema_extra=_in_json_schema)
+    model_config = ConfigDict(json_schema_extra=_in_json_schema)
 
     name: Annotated[
         StrictStr,
@@ -197,7 +196,7 @@ def _nothing_is_defaults(value: object) -> object:
 _FIELDS: Mapping[str, Any] = {
     _field(kind): (Annotated[kind | None, BeforeValidator(_nothing_is_defaults)], Field(default=None, alias=kind.key))
     for kind in CATALOGUE
-} | {"when": (When, Field(default=When(), description=BaseRule.model_fields["when"].description))}
+} | {"when": (When, Field(default=When()))}
 if TYPE_CHECKING:
     Rule = BaseRule
 else:

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import Field, create_model
 
-from faultproxy.faults.base import MODEL
+from faultproxy.faults.base import YamlModel
 from faultproxy.rules.conditions import CONDITIONS
 from faultproxy.rules.conditions.base import Condition
 
 
-class BaseWhen(BaseModel):
+class BaseWhen(YamlModel):
     """Conditions; all that are given must hold. ``first`` to ``every`` and ``probability`` choose among the counted."""
-
-    model_config = MODEL
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:

@@ -2,10 +2,10 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, StrictInt, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import MODEL
+from faultproxy.faults.base import YamlModel
 from faultproxy.rules.conditions.base import Condition, either, one_or_list
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.units import one_or_many
@@ -22,10 +22,10 @@ Numbers = Annotated[
 ]
 
 
-class Bounds(BaseModel):
+class Bounds(YamlModel):
     """A count of at least ``min`` and at most ``max``."""
 
-    model_config = ConfigDict(**MODEL, json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     min: Annotated[StrictInt, Field(ge=0, le=LARGEST_COUNT)] | None = None
     """At least so many."""

@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import Annotated, ClassVar, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Field,
     GetJsonSchemaHandler,
@@ -17,7 +16,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from faultproxy.faults.base import MODEL
+from faultproxy.faults.base import YamlModel
 from faultproxy.faults.pattern import Pattern, Regex
 from faultproxy.rules.client_hello import NotYet, server_name
 from faultproxy.rules.conditions.base import Condition, Stage, one_or_list
@@ -28,10 +27,9 @@ _HEX_PATTERN = r"^(?:[0-9A-Fa-f]{2} ?)+$"
 _NAME_PATTERN = r"^[A-Za-z0-9_*?](?:[A-Za-z0-9_.*?-]{0,252})$"
 
 
-class StartsWith(Condition, BaseModel):
+class StartsWith(Condition, YamlModel):
     """Clients that begin with these bytes: text, which stands for its UTF-8, or ``{hex: "16 03"}``."""
 
-    model_config = MODEL
     key: ClassVar[str] = "starts_with"
     stage: ClassVar[Stage] = Stage.FIRST_BYTES
 

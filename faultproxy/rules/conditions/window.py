@@ -4,10 +4,10 @@ from functools import cached_property
 from math import inf
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from faultproxy.faults.base import MODEL
+from faultproxy.faults.base import YamlModel
 from faultproxy.rules.conditions.base import Condition
 from faultproxy.rules.facts import ConnectionFacts, RuleState
 from faultproxy.units import Duration, PositiveDuration, format_duration
@@ -16,10 +16,10 @@ _SHORTEST_PERIOD_S = 0.01
 _TICKS_PER_S = 1_000_000
 
 
-class Window(Condition, BaseModel):
+class Window(Condition, YamlModel):
     """Accept times in [from, to) since the rule took effect, again and again if ``every`` is given."""
 
-    model_config = ConfigDict(**MODEL, json_schema_extra={"anyOf": [{"required": ["from"]}, {"required": ["to"]}]})
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["from"]}, {"required": ["to"]}]})
     key: ClassVar[str] = "window"
 
     start: Duration = Field(default=0.0, alias="from")
