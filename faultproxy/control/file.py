@@ -11,8 +11,8 @@ import trio
 
 from faultproxy.config.loader import ConfigError, load
 from faultproxy.control.edits import rebase
+from faultproxy.control.loop import in_thread
 from faultproxy.control.manager import Manager
-from faultproxy.control.threads import in_thread
 from faultproxy.events.types import ConfigRejected
 from faultproxy.failures import CannotListen
 

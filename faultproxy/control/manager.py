@@ -1,7 +1,7 @@
 """The proxies that run, and the one way to change them."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from faultproxy.control.changes import Difference
 from faultproxy.control.edits import Edit
 from faultproxy.control.layers import Layers
 from faultproxy.control.listeners import make_listeners
+from faultproxy.control.loop import in_batches
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.failures import CannotListen
@@ -176,7 +177,8 @@ class Manager:
             check_together(config, self.api)
         if self._is_draining:
             raise Draining
-        dumps = await _dumps(config, changes.proxies)
+        changed = [(name, proxy) for name, proxy in config.proxies.items() if name in changes.proxies]
+        dumps = {name: proxy.dump() async for name, proxy in in_batches(changed, _BATCH)}
         kept, new = await make_listeners(config.proxies, self.proxies, self._syn_sockets, moving)
         if self._is_draining:
             for listener in new.values():
@@ -278,17 +280,6 @@ class Manager:
         self._services.circles.ports = frozenset(
             address.port for listener in listeners if isinstance(address := listener.address, TcpAddress)
         )
-
-
-async def _dumps(config: Config, names: Set[str]) -> dict[str, Mapping[str, object]]:
-    """The mappings of these proxies, in the order of the configuration."""
-    dumps: dict[str, Mapping[str, object]] = {}
-    for name, proxy in config.proxies.items():
-        if name in names:
-            dumps[name] = proxy.dump()
-            if len(dumps) % _BATCH == 0:
-                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
-    return dumps
 
 
 def _moves(before: ProxyConfig | None, after: ProxyConfig) -> bool:

@@ -9,8 +9,8 @@ from faultproxy.config.loader import ConfigError
 from faultproxy.control.edits import Edit, NotFound
 from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.control.layers import Layers
+from faultproxy.control.loop import in_thread
 from faultproxy.control.manager import Conflict, Draining, Manager
-from faultproxy.control.threads import in_thread
 from faultproxy.events.types import ConfigLoaded
 from faultproxy.failures import CannotListen
 

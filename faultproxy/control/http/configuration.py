@@ -19,8 +19,8 @@ from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import body, is_yaml
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
+from faultproxy.control.loop import in_batches, in_thread
 from faultproxy.control.manager import Manager
-from faultproxy.control.threads import in_thread
 from faultproxy.rules.explain import forecast
 from faultproxy.rules.facts import ConnectionFacts
 from faultproxy.rules.rule_set import RuleSet
@@ -28,7 +28,6 @@ from faultproxy.units import parse_duration, quote
 
 _YAML = "application/yaml"
 _MOST_FORECASTS = 10_000
-_BATCH = 20
 _FEW = 50
 _T = TypeVar("_T")
 
@@ -180,11 +179,8 @@ def _examine(request: Request) -> tuple[Config, list[str]]:
 
 async def _written(config: Config, request: Request, tag: str) -> Response:
     """A configuration as a file, in YAML; or as JSON, if that is asked for."""
-    written: dict[str, Any] = {**config.settings(), "proxies": {}}
-    for number, (name, proxy) in enumerate(config.proxies.items(), start=1):
-        written["proxies"][name] = proxy.written()
-        if number % _BATCH == 0:
-            await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
+    proxies = {name: proxy.written() async for name, proxy in in_batches(config.proxies.items())}
+    written = {**config.settings(), "proxies": proxies}
     headers = {"etag": tag, "vary": "accept"}
     if "json" in request.headers.get("accept", ""):
         return Response.json(written, headers=headers)

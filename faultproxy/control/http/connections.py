@@ -19,6 +19,7 @@ from faultproxy.control.edits import NAME
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
+from faultproxy.control.loop import in_batches
 from faultproxy.events.types import log_fields
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault, Verdict, options
@@ -112,16 +113,12 @@ def routes(registry: Registry) -> tuple[Route, ...]:
             (name, facts) for name, each in registry.proxies(proxy) for facts in each.undecided if state != "closed"
         ]
         closed = list(islice(registry.closed(proxy), most)) if state != "open" else []
-        found: list[dict[str, Any]] = []
         all_of_them: Iterator[dict[str, Any]] = chain(
             (_peeking(registry, name, facts) for name, facts in reversed(waiting)),
             (_summary(registry, connection.record()) for connection in are_open),
             (_summary(registry, record) for record in closed),
         )
-        for summary in islice(all_of_them, most):
-            found.append(summary)
-            if len(found) % _BATCH == 0:
-                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
+        found = [summary async for summary in in_batches(islice(all_of_them, most), _BATCH)]
         return Response.json({"open": len(are_open) + len(waiting), "connections": found})
 
     async def connection(request: Request) -> Response:

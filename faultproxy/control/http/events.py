@@ -4,11 +4,10 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import cast, get_args
 
-import trio
-
 from faultproxy.control.http.feed import MOST_EVENTS, Feed, Filter
 from faultproxy.control.http.messages import ApiModel, EventStream, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
+from faultproxy.control.loop import in_batches
 from faultproxy.events.types import EVENTS, Level
 from faultproxy.units import quote
 
@@ -44,11 +43,7 @@ def routes(feed: Feed) -> tuple[Route, ...]:
         is_cut = since is not None and entries and len(entries) == most
         last = entries[-1].id if is_cut else feed.last_id
         dropped = feed.missed(since) if since is not None else 0
-        found: list[bytes] = []
-        for entry in entries:
-            if len(found) % _BATCH == _BATCH - 1:
-                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
-            found.append(entry.json)
+        found = [entry.json async for entry in in_batches(entries, _BATCH)]
         head = b'{"last":%d,"dropped":%d,"events":[' % (last, dropped)
         return Response(200, head + b",".join(found) + b"]}", {"content-type": "application/json"})
 

@@ -7,8 +7,8 @@ from importlib import import_module
 
 from faultproxy.control.http.messages import Request, Response
 from faultproxy.control.http.router import Route
+from faultproxy.control.loop import in_thread
 from faultproxy.control.manager import Manager
-from faultproxy.control.threads import in_thread
 from faultproxy.events.stats import Stats
 from faultproxy.events.totals import Totals
 from faultproxy.upstream.durations import Durations

@@ -14,13 +14,12 @@ from faultproxy.control.http.applying import apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
+from faultproxy.control.loop import in_batches
 from faultproxy.control.manager import Manager
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.rules.conditions.counts import Bounds
 from faultproxy.rules.conditions.window import Window
 from faultproxy.rules.rule import BaseRule
-
-_BATCH = 20
 
 
 class ProxyPatch(ApiModel):
@@ -91,12 +90,8 @@ def routes(manager: Manager) -> tuple[Route, ...]:
     """The routes of this module."""
 
     async def proxies(_: Request) -> Response:
-        found = []
-        for name in list(manager.proxies):
-            if name in manager.proxies:  # it may be gone by now
-                found.append(_proxy(manager, name))
-            if len(found) % _BATCH == 0:
-                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
+        names = in_batches(tuple(manager.proxies))
+        found = [_proxy(manager, name) async for name in names if name in manager.proxies]  # it may be gone by now
         return Response.json({"proxies": found}, headers={"etag": etag(manager)})
 
     async def proxy(request: Request) -> Response:

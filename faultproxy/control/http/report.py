@@ -11,7 +11,7 @@ from faultproxy.connection.record import ConnectionRecord
 from faultproxy.control.http.feed import Entry, Feed
 from faultproxy.control.http.messages import ApiModel, Request, Response
 from faultproxy.control.http.router import Route
-from faultproxy.control.threads import in_thread
+from faultproxy.control.loop import in_thread
 from faultproxy.events.types import ConnectionClosed, ConnectionOpened, Event
 from faultproxy.proxy.registry import Registry
 from faultproxy.report.attempts import WANTED, Attempts, take_event

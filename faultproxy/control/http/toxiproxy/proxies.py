@@ -18,8 +18,8 @@ from faultproxy.control.http.toxiproxy.notes import Notes
 from faultproxy.control.http.toxiproxy.proxy_toxics import ProxyToxics, read, without_toxics
 from faultproxy.control.http.toxiproxy.toxics import to_rule
 from faultproxy.control.layers import Layers
+from faultproxy.control.loop import in_batches, in_thread
 from faultproxy.control.manager import Manager, Source
-from faultproxy.control.threads import in_thread
 from faultproxy.proxy.proxy import RunningProxy
 from faultproxy.upstream.resolver import resolve
 
@@ -65,13 +65,8 @@ class ToxicProxies:
 
     async def show_all(self) -> dict[str, Shown]:
         """All proxies by their names, in order."""
-        found = {}
-        for number, name in enumerate(sorted(self._manager.config.proxies), start=1):
-            if name in self._manager.config.proxies:  # it may be gone by now
-                found[name] = self.show(name)
-            if number % _MANY == 0:
-                await trio.lowlevel.checkpoint()  # connections do not wait meanwhile
-        return found
+        names = in_batches(sorted(self._manager.config.proxies))
+        return {name: self.show(name) async for name in names if name in self._manager.config.proxies}  # or it is gone
 
     async def create(self, body: ProxyBody) -> Shown:
         """A new proxy."""

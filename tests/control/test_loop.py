@@ -5,7 +5,7 @@ import threading
 import pytest
 import trio
 
-from faultproxy.control.threads import in_thread
+from faultproxy.control.loop import in_batches, in_thread
 
 
 def _fails() -> None:
@@ -27,3 +27,21 @@ async def test_without_a_thread_it_is_called_here(monkeypatch: pytest.MonkeyPatc
     """A process that may not have one more still does it."""
     monkeypatch.setattr(trio.to_thread, "run_sync", _no_thread)
     assert await in_thread(threading.current_thread) is threading.current_thread()
+
+
+async def test_the_loop_turns_between_batches() -> None:
+    """Another task gets its turn after each so many things, and all of them come, in order."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        seen = [(thing, turns) async for thing in in_batches(range(6), size=2)]
+        nursery.cancel_scope.cancel()
+    assert [thing for thing, _ in seen] == [*range(6)]
+    assert seen[0][1] == seen[1][1] < seen[2][1] == seen[3][1] < seen[4][1] == seen[5][1]
