@@ -8,7 +8,7 @@ import click
 
 from faultproxy.units import quote
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 FILE = click.Path(path_type=Path, readable=False)  # the loader says better why a file cannot be read
 
@@ -27,10 +27,10 @@ class Number(click.IntRange):
 seed_option = click.option("--seed", type=Number(0, 2**63 - 1), help="Draw from this seed, whatever the file says.")
 
 
-def parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+def parsed(parse: Callable[[str], _T]) -> Callable[[click.Context, click.Parameter, str | None], _T | None]:
     """The callback of an option: what ``parse`` makes of its text. A ValueError says what is wrong with it."""
 
-    def callback(_: click.Context, __: click.Parameter, text: str | None) -> T | None:
+    def callback(_: click.Context, __: click.Parameter, text: str | None) -> _T | None:
         try:
             return parse(text) if text is not None else None
         except ValueError as error:

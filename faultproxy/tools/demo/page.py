@@ -1,16 +1,11 @@
 """The demo's scenes again and again, with the page to look at."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable
 
 import trio
 
-from faultproxy import daemon
 from faultproxy.addresses import TcpAddress
 from faultproxy.control.manager import Manager
-from faultproxy.events.bus import Bus
-from faultproxy.events.stats import Stats
 from faultproxy.tools.demo import clients, scenes
 
 _PAUSE_S = 1.0
@@ -20,23 +15,11 @@ _API = TcpAddress("127.0.0.1", 0)
 async def run_page(announce: Callable[[str], object]) -> None:
     """Run every client against its fault until cancelled; ``announce`` is called with the page's address, once."""
     async with scenes.servers() as config:
-        stats = Stats()
-        manager = Manager(config, Bus(stats))
-        listening = trio.Event()
-        async with _never() as signals, trio.open_nursery() as running:
-            start = partial(daemon.run, manager, stats, signals, api=_API, announce=announce, ready=listening.set)
-            running.start_soon(start)
-            await listening.wait()
+        running = scenes.running(config, api=_API, announce=announce)
+        async with running as manager, trio.open_nursery() as playing:
             for name in manager.addresses:
-                running.start_soon(_play_on, manager, name)
-
-
-@asynccontextmanager
-async def _never() -> AsyncIterator[trio.MemoryReceiveChannel[int]]:
-    """Signals that do not come: who stops the demo cancels it."""
-    send, receive = trio.open_memory_channel[int](0)
-    async with send, receive:
-        yield receive
+                playing.start_soon(_play_on, manager, name)
+            await trio.sleep_forever()
 
 
 async def _play_on(manager: Manager, proxy: str) -> None:

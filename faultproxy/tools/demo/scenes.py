@@ -26,7 +26,7 @@ from faultproxy.addresses import TcpAddress
 from faultproxy.config.loader import parse
 from faultproxy.config.schema import Config
 from faultproxy.control.manager import Manager
-from faultproxy.events.bus import Bus
+from faultproxy.events.bus import Bus, Subscriber
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import ConnectionClosed, Event, FaultInjected, OutageStarted, UpstreamFailed
 from faultproxy.tools.demo import clients
@@ -94,6 +94,20 @@ def demo_file() -> Path:
     return installed if installed.exists() else package.parent / "config" / "demo.yaml"
 
 
+@asynccontextmanager
+async def running(config: Config, *subscribers: Subscriber, **options: Any) -> AsyncIterator[Manager]:
+    """What runs the proxies, which listen within the block. ``options`` are the daemon's."""
+    stats = Stats()
+    manager = Manager(config, Bus(stats, *subscribers))
+    stop, signals = trio.open_memory_channel[int](1)
+    listening = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(daemon.run, manager, stats, signals, ready=listening.set, **options))
+        await listening.wait()
+        yield manager
+        await stop.send(SIGTERM)
+
+
 # ---- the proxies --------------------------------------------------------------------------------------------------
 
 
@@ -120,19 +134,12 @@ class _Collected(list[Outcome]):
 
 async def _run_clients(config: Config) -> tuple[dict[str, list[Seen]], list[Outcome], list[str]]:
     """What the clients saw, what happened meanwhile, and which rules did not do as they should have."""
-    stats, events = Stats(), _Collected()
-    manager = Manager(config, Bus(stats, events))
-    stop, signals = trio.open_memory_channel[int](1)
-    listening = trio.Event()
+    events = _Collected()
     seen: dict[str, list[Seen]] = {}
-    async with trio.open_nursery() as running:
-        running.start_soon(partial(daemon.run, manager, stats, signals, ready=listening.set))
-        await listening.wait()
-        async with trio.open_nursery() as playing:
-            for name, address in manager.addresses.items():
-                assert isinstance(address, TcpAddress)  # all of config/demo.yaml
-                playing.start_soon(_run_client, name, (address.host, address.port), seen)
-        await stop.send(SIGTERM)
+    async with running(config, events) as manager, trio.open_nursery() as playing:
+        for name, address in manager.addresses.items():
+            assert isinstance(address, TcpAddress)  # all of config/demo.yaml
+            playing.start_soon(_run_client, name, (address.host, address.port), seen)
     return seen, events, manager.unmet()
 
 
