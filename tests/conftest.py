@@ -11,6 +11,13 @@ from tests.peers import Server, Upstream, echo
 settings.register_profile("faultproxy", deadline=None)
 settings.load_profile("faultproxy")
 
+_LONGEST = ("http/test_page.py", "tests/test_shapes.py", "test_matrix.py", "test_editing.py", "test_lifecycle.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: where several files run at a time, none of them is left for the end."""
+    items.sort(key=lambda item: not str(item.path).endswith(_LONGEST))
+
 
 @pytest.fixture
 def server() -> Iterator[str]:
