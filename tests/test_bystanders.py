@@ -19,6 +19,7 @@ def devour(sock: socket.socket) -> None:
             sock.sendall(b"!")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("text", "fed"), [("(a+)+b", b"a"), (r"\w+@example", b"a"), ("<a.*>", b"<a"), ("a[ab]{200}c", b"abbabaaab")]
 )

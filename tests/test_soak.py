@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.alone
 def test_nothing_is_wrong() -> None:
     """What clients saw is what the log says, nobody waits, nothing is left, and it ends well."""
     command = [sys.executable, "-m", "tests.soak", "--minutes", "1", "--seed", "1"]

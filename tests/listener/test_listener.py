@@ -165,6 +165,7 @@ def test_a_client_is_joined_to_its_syn(scene: Scene) -> None:
     assert scene.listener.on_the_way == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("modes", [[OPEN, INTERCEPTING], [OPEN, CLOSED], [OPEN, INTERCEPTING, CLOSED, INTERCEPTING]])
 def test_clients_without_a_pause_while_the_mode_changes(scene: Scene, modes: list[ListenerMode]) -> None:
     """Each is accepted once, or refused while it is closed; none is reset, none is judged twice.

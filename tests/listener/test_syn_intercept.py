@@ -240,6 +240,7 @@ def test_client_conditions(stage: Stage) -> None:
     assert connect_error(address) is None
 
 
+@pytest.mark.alone
 def test_interception_costs_an_accepted_client_less_than_a_millisecond(stage: Stage) -> None:
     """The median of connect() to a proxy that intercepts SYNs, against one that does not intercept."""
 
@@ -289,6 +290,7 @@ def test_across_network_namespaces(tmp_path: Path) -> None:
         assert reported["fidelity"] == "exact"
 
 
+@pytest.mark.alone
 def test_forged_syns_use_bounded_memory(tmp_path: Path) -> None:
     """A flood from clients that do not exist: real ones still get in, and memory stays within a few dozen MiB."""
     ignore = rule("ignored", when={"client": "127.7.0.0/16"}, connect_timeout=None)
@@ -306,6 +308,7 @@ def test_forged_syns_use_bounded_memory(tmp_path: Path) -> None:
         assert proxy.resident_bytes() - before < 32 * 2**20
 
 
+@pytest.mark.alone
 def test_who_is_not_held_is_reported_as_degraded(tmp_path: Path) -> None:
     """Forged SYNs use up what may be held: a client that comes then is accepted at once, and the log does not say otherwise."""
     slow = rule("slow", slow_connect={"delay": "1m"})
@@ -325,6 +328,7 @@ def test_who_is_not_held_is_reported_as_degraded(tmp_path: Path) -> None:
         proxy.signal(signal.SIGTERM)
 
 
+@pytest.mark.alone
 def test_a_listener_changes_hands_under_load(tmp_path: Path, echoing: str) -> None:
     """Two proxies, again and again with other names: each client is judged once, by the proxy that serves it."""
     refuse = rule("half", when={"every": 2}, refuse=None)
@@ -363,6 +367,7 @@ def test_a_listener_changes_hands_under_load(tmp_path: Path, echoing: str) -> No
         assert {line["fidelity"] for line in reported} == {"exact"}
 
 
+@pytest.mark.alone
 def test_edits_turn_it_on_and_off_under_load(tmp_path: Path, echoing: str) -> None:
     """While clients come without a pause, none is refused, reset or kept waiting but by the rule, and each has a number."""
     off = one(echoing)
@@ -457,6 +462,7 @@ def test_a_burst_at_the_start_is_judged_from_the_first_client_on(tmp_path: Path,
         assert {line["fidelity"] for line in proxy.seen("fault.injected")} == {"exact"}
 
 
+@pytest.mark.alone
 def test_a_flood_of_forged_syns_stops_nobody_else(tmp_path: Path, echoing: str) -> None:
     """20,000 a second at one listener, and edits meanwhile: connections, and clients of others, go on within seconds.
 
@@ -503,6 +509,7 @@ def test_a_flood_of_forged_syns_stops_nobody_else(tmp_path: Path, echoing: str) 
     assert max(slowest_s.values()) < 3, slowest_s
 
 
+@pytest.mark.alone
 def test_forged_syns_that_carry_much_use_no_memory(tmp_path: Path) -> None:
     """60 KB each: they are not worth keeping; a client that carries so much sends its SYN again without."""
     ignore = rule("ignored", when={"client": "127.7.0.0/16"}, connect_timeout=None)
