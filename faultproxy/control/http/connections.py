@@ -107,7 +107,7 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
             raise HttpProblem(400, "Bad Request", f"limit: {quote(limit)} is not a number; write one such as 100")
         most = int(limit)
-        are_open = [one for one in registry.open(proxy) if state != "closed"]
+        are_open = list(registry.open(proxy)) if state != "closed" else []
         are_open.sort(key=lambda one: one.facts.at_s, reverse=True)
         waiting = [
             (name, facts) for name, each in registry.proxies(proxy) for facts in each.undecided if state != "closed"
