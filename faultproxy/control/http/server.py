@@ -168,7 +168,7 @@ class _Client:
         """The next request; None if there is none any more. Raises Unanswerable."""
         self.idle_since = trio.current_time()
         request: Request | None = None
-        with trio.move_on_after(_IDLE_S) as self._waiting:
+        with trio.CancelScope(deadline=self.idle_since + _IDLE_S) as self._waiting:
             request = await self.wire.receive(self._begin)
         has_begun, self.idle_since = self.idle_since == math.inf, math.inf
         if self._waiting.cancelled_caught and has_begun and not self._is_draining:

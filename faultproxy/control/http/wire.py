@@ -78,15 +78,17 @@ class Wire:
         return not self._is_last
 
     async def receive(self, on_begin: Callable[[], object]) -> Request | None:
-        """The next request; None if the client has gone. ``on_begin`` is called when the first of it comes.
+        """The next request; None if the client has gone. ``on_begin`` is called when a part of it is there.
 
         Raises Unanswerable. Its body is counted until release().
         """
+        if self._http.trailing_data[0]:
+            await trio.lowlevel.checkpoint()  # connections do not wait for all that is pipelined
+        else:
+            self._http.receive_data(await self._stream.receive())
         head: h11.Request | None = None
         body = bytearray()
         pieces = 0
-        if self._http.trailing_data[0]:
-            await trio.lowlevel.checkpoint()  # connections do not wait for all that is pipelined
         while True:
             try:
                 event = self._http.next_event()
@@ -94,7 +96,6 @@ class Wire:
                 raise _unanswerable(error, head) from None
             if isinstance(event, h11.Request):
                 head = event
-                on_begin()
                 self._is_head = head.method == b"HEAD"
                 _check(head)
                 self._is_chunked = head.http_version != b"1.0"
@@ -111,10 +112,8 @@ class Wire:
             elif event is h11.NEED_DATA:
                 if self._http.they_are_waiting_for_100_continue:
                     await self._stream.send(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
-                data = await self._stream.receive()
-                if data:
-                    on_begin()
-                self._http.receive_data(data)
+                on_begin()
+                self._http.receive_data(await self._stream.receive())
             else:
                 return None
 
