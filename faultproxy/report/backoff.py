@@ -1,16 +1,17 @@
 """Backoff: from the waits between attempts to the policy that made them, or why that cannot be told. Pure.
 
-A wait that grows by a factor is a straight line over the attempt's number once its logarithm is taken; a cap is where
-the line ends in a level one. What the waits deviate from the line is jitter, or noise. Waits that fit no line, or fit
-one only by chance, are unclear: several clients behind one address look like that.
+What one client may do, and two clients behind one address, explain the waits more or less well. A policy is recognised
+if it is more probable than all else together, and two clients, or no policy at all, are improbable.
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from faultproxy.report.policies import LEAST_S, Explanation, explanations, log_sum
+from faultproxy.report.two_clients import two_clients
 
 Policy = Literal["none", "immediate", "constant", "exponential"]
 BackoffKind = Policy | Literal["unclear"]
@@ -19,19 +20,12 @@ Jitter = Literal["none", "some", "unclear"]
 _AT_ONCE_S, _LATE_S = 0.008, 0.06  # what a client takes to come back, and on a loaded machine
 _SAME_TIME_S = 0.002
 _SLACK_S = 0.003  # a loaded machine wakes a client so late
-_MOST_IN_EPISODE, _MOST_POINTS = 30, 300
-_LATEST_CAP = 15
-_LEAST_GAPS = 3
-_FEW_GAPS = 5
-_CAPPED_GAPS = 8
-_MANY_GAPS, _SEVERAL_EPISODES = 24, 3
-_GROWS = math.log(1.25)
-_SIGNIFICANT = 2.5
-_NO_JITTER, _SOME_JITTER, WIDE = 0.06, 0.18, 0.45
-_SAME, _AGREE = 0.06, 0.2
-_LINEAR = 0.06
-_LEAST_ALTERNATING = 5
-_LONGEST_JITTER, _LONGEST_OF_MANY = 1.5, 2.0  # full jitter makes e times the geometric mean; the line may be low
+_MOST_IN_EPISODE, _MOST_EPISODES = 20, 50
+_LEAST_WAITS, _FEW_WAITS = 3, 5
+_PROBABLE, _IN_DOUBT = 0.5, 0.25
+_NO_JITTER, _SOME_JITTER, WIDE = 0.06, 0.15, 0.45
+_LEAST_ALTERNATING, _AGREE = 6, 0.2
+_LEAST_REPEATED = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +65,20 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff
     first_at_once = all(map(_begins_at_once, episodes))
     if first_at_once:
         episodes = [gaps[1:] for gaps in episodes if len(gaps) > 1]
-    points = [_Point(number, gap) for gaps in episodes for number, gap in enumerate(gaps[:_MOST_IN_EPISODE])]
-    points = points[:_MOST_POINTS]
-    if sum(point.gap_s <= _SAME_TIME_S for point in points) > 0.2 * len(points):
+    judged = [gaps[:_MOST_IN_EPISODE] for gaps in episodes[:_MOST_EPISODES]]
+    every = [gap_s for gaps in judged for gap_s in gaps]
+    if sum(gap_s <= _SAME_TIME_S for gap_s in every) > 0.2 * len(every):
         return _unclear(waits, f"some attempts come at once and others do not: {_SEVERAL}")
-    if len(points) < _LEAST_GAPS:
-        few = f"one wait, of {points[0].gap_s:.3g} s," if len(points) == 1 else f"{len(points)} waits"
+    if len(every) < _LEAST_WAITS:
+        few = f"one wait, of {every[0]:.3g} s," if len(every) == 1 else f"{len(every)} waits"
         after = " after a first attempt that came at once" if first_at_once else ""
-        what = "is too little" if len(points) == 1 else "are too few"
+        what = "is too little" if len(every) == 1 else "are too few"
         return _unclear(waits, f"{few}{after} {what} to tell; let it fail more often", first_at_once)
-    why_not, fit = _judge(points, episodes)
+    why_not, likely = _judge(judged)
     if why_not is not None:
-        return _unclear(waits, why_not, first_at_once, fit.spread)
-    spread = fit.spread
+        return _unclear(waits, why_not, first_at_once)
+    fit = _mean(likely)
+    spread = _spread(judged, fit)
     jitter: Jitter = "none" if spread <= _NO_JITTER else "some" if spread >= _SOME_JITTER else "unclear"
     return Backoff(
         kind="exponential" if fit.slope else "constant",
@@ -100,31 +95,6 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff
 _SEVERAL = "several clients behind one address, or one with several connections"
 
 
-class _Point(NamedTuple):
-    """A wait, and its number in its episode, from 0."""
-
-    number: int
-    gap_s: float
-
-
-class _Fit(NamedTuple):
-    """A line through the logarithms of waits: its value at 0, its slope, the level at which it ends, if it does.
-
-    ``spread`` is the standard deviation from it, ``slope_error`` that of the slope.
-    """
-
-    level: float
-    slope: float
-    cap: float | None
-    spread: float
-    slope_error: float
-    residuals: tuple[float, ...]
-
-    def at(self, number: int) -> float:
-        value = self.level + self.slope * number
-        return value if self.cap is None else min(value, self.cap)
-
-
 def _is_immediate(gaps: Sequence[float]) -> bool:
     """Whether these waits, in the order of their lengths, are only what it takes to connect again."""
     return gaps[len(gaps) // 2] <= _AT_ONCE_S and gaps[len(gaps) * 9 // 10] <= _LATE_S
@@ -135,159 +105,94 @@ def _begins_at_once(gaps: Sequence[float]) -> bool:
     return gaps[0] <= (_AT_ONCE_S if len(gaps) == 1 else max(_AT_ONCE_S, min(_LATE_S, 0.15 * gaps[1])))
 
 
-def _judge(points: Sequence[_Point], episodes: Sequence[Sequence[float]]) -> tuple[str | None, _Fit]:
-    """The best line, and why it says nothing; None if it does."""
-    constant = _constant(points)
-    rising = _best_rising(points)
-    fit = constant
-    if rising is not None and rising.slope >= _GROWS:
-        is_steep = rising.slope >= _SIGNIFICANT * max(rising.slope_error, 0.02)
-        is_closer = rising.cap is not None and len(points) >= _CAPPED_GAPS and rising.spread < 0.75 * constant.spread
-        if (is_steep and rising.spread < 0.95 * constant.spread) or is_closer:
-            fit = rising
-    if rising is not None and rising.slope <= -_GROWS and rising.slope <= -_SIGNIFICANT * max(rising.slope_error, 0.02):
-        return "its waits become shorter", rising
-    n = len(points)
-    if any(_sums_agree(gaps) for gaps in episodes[:_MOST_POINTS]):
-        return f"two waits alternate: {_SEVERAL}", fit
-    if fit.spread > _SOME_JITTER and _repeats(points, fit):
-        return f"some waits are all the same, and others differ: {_SEVERAL}", fit
-    has_many = n >= _MANY_GAPS and len(episodes) >= _SEVERAL_EPISODES
-    if fit.spread > _SOME_JITTER and max(fit.residuals) > (_LONGEST_OF_MANY if has_many else _LONGEST_JITTER):
-        return f"some waits are much longer than jitter makes them: {_SEVERAL}", fit
-    if n < _FEW_GAPS and fit.spread > _SOME_JITTER:
-        return f"{n} waits vary too much to tell; let it fail more often", fit
-    if fit.spread > WIDE and not has_many:
-        return f"{n} waits vary as by full jitter, or as those of {_SEVERAL}; let it fail in several episodes", fit
-    if fit.slope and n > _LEAST_GAPS and fit.spread > 0.02 and _is_linear(points, fit):
-        return "its waits grow by the same amount each time, not by a factor", fit
-    return None, fit
+def _judge(episodes: Sequence[Sequence[float]]) -> tuple[str | None, list[Explanation]]:
+    """Why the waits cannot be explained, or None; and the most probable explanations, of one growth and spread."""
+    if all(map(_alternate, episodes)):
+        return f"two waits alternate: {_SEVERAL}", []
+    if any(map(_repeats, episodes)):
+        return f"some waits are all the same, and others differ: {_SEVERAL}", []
+    found = explanations(episodes)
+    best = max(found, key=lambda its: its.evidence)
+    waits = sum(map(len, episodes))
+    evidence = {
+        growth: log_sum(its.evidence for its in found if its.growth == growth)
+        for growth in dict.fromkeys(its.growth for its in found)
+    }
+    two = -math.inf
+    if best.spread >= _NO_JITTER:
+        two, of_waits = two_clients(episodes)
+        two += best.evidence * (1 - of_waits / waits)
+    every = log_sum([two, *evidence.values()])
+    growth = max(evidence, key=lambda its: evidence[its])
+    is_probable = evidence[growth] - every > math.log(_PROBABLE)
+    if two >= evidence[growth]:
+        return f"some waits are much longer than jitter makes them: {_SEVERAL}", []
+    if is_probable and growth == "shorter":
+        return "its waits become shorter", []
+    if is_probable and growth == "linear":
+        return "its waits grow by the same amount each time, not by a factor", []
+    doubts = [two, evidence["random"]] if growth == "exponential" else [two]
+    if growth == "random" or not is_probable or log_sum(doubts) - every > math.log(_IN_DOUBT):
+        if waits < _FEW_WAITS:
+            return f"{waits} waits vary too much to tell; let it fail more often", []
+        return f"{waits} waits vary as by full jitter, or as those of {_SEVERAL}; let it fail in several episodes", []
+    best = max((its for its in found if its.growth == growth), key=lambda its: its.evidence)
+    return None, [its for its in found if its.growth == growth and its.spread == best.spread]
 
 
-def _constant(points: Sequence[_Point]) -> _Fit:
-    logs = [math.log(point.gap_s) for point in map(_floored, points)]
-    level = sum(logs) / len(logs)
-    return _measured(points, level, 0.0, None, 1)
+def _mean(likely: Sequence[Explanation]) -> Explanation:
+    """The mean of these, each by its probability; with a cap if that is probable, and two waits are at it."""
+    every = log_sum(its.evidence for its in likely)
+    shares = [math.exp(its.evidence - every) for its in likely]
+    level = sum(share * its.level for share, its in zip(shares, likely, strict=True))
+    slope = sum(share * its.slope for share, its in zip(shares, likely, strict=True))
+    caps = [
+        (share, its.cap) for share, its in zip(shares, likely, strict=True) if its.cap is not None and its.at_cap > 1
+    ]
+    capped = sum(share for share, _ in caps)
+    cap = sum(share * cap for share, cap in caps) / capped if capped > _PROBABLE else None
+    return Explanation(likely[0].growth, every, 0.0, level, slope, cap)
 
 
-def _best_rising(points: Sequence[_Point]) -> _Fit | None:
-    """The line that fits best, with a cap or without; None if all waits have the same number."""
-    last = max(point.number for point in points)
-    if last == 0:
-        return None
-    best = _line(points, points, None)
-    best_score = _score(best, len(points), 2)
-    for knee in range(1, min(last - 1, _LATEST_CAP)):
-        rising = [point for point in points if point.number <= knee]
-        level = [point for point in points if point.number > knee]
-        cap = sum(math.log(_floored(point).gap_s) for point in level) / len(level)
-        fit = _line(points, rising, cap)
-        is_joined = fit.level + fit.slope * knee <= cap + 0.25 and fit.level + fit.slope * (knee + 1) >= cap - 0.25
-        score = _score(fit, len(points), 3)
-        if is_joined and fit.slope >= _GROWS and score < best_score:
-            best, best_score = fit, score
-    return best
+def _spread(episodes: Sequence[Sequence[float]], fit: Explanation) -> float:
+    """The standard deviation of the logarithms of waits from what is expected."""
+    squares: list[float] = []
+    for gaps in episodes:
+        for number, gap_s in enumerate(gaps):
+            expected = min(fit.level + fit.slope * number, fit.cap if fit.cap is not None else math.inf)
+            is_exact = abs(gap_s - math.exp(expected)) <= _SLACK_S
+            squares.append(0.0 if is_exact else (math.log(max(gap_s, LEAST_S)) - expected) ** 2)
+    parameters = 1 + bool(fit.slope) + (fit.cap is not None)
+    return math.sqrt(sum(squares) / max(1, len(squares) - parameters))
 
 
-def _line(points: Sequence[_Point], rising: Sequence[_Point], cap: float | None) -> _Fit:
-    """The straight line through the rising points, and what all points deviate from it."""
-    mean_number = sum(point.number for point in rising) / len(rising)
-    logs = [math.log(_floored(point).gap_s) for point in rising]
-    mean = sum(logs) / len(logs)
-    variation = sum((point.number - mean_number) ** 2 for point in rising)
-    slope = (
-        sum((point.number - mean_number) * log for point, log in zip(rising, logs, strict=True)) / variation
-        if variation
-        else 0.0
-    )
-    return _measured(points, mean - slope * mean_number, slope, cap, 2 if cap is None else 3, variation)
-
-
-def _measured(
-    points: Sequence[_Point],
-    level: float,
-    slope: float,
-    cap: float | None,
-    parameters: int,
-    variation: float = math.inf,
-) -> _Fit:
-    line = _Fit(level, slope, cap, 0.0, 0.0, ())
-    residuals = []
-    for point in points:
-        expected_s = math.exp(line.at(point.number))
-        if abs(point.gap_s - expected_s) <= _SLACK_S:
-            residuals.append(0.0)
-        else:
-            residuals.append(math.log(_floored(point).gap_s / expected_s))
-    freedom = max(1, len(points) - parameters)
-    spread = math.sqrt(sum(residual**2 for residual in residuals) / freedom)
-    error = spread / math.sqrt(variation) if variation else math.inf
-    return _Fit(level, slope, cap, spread, error, tuple(residuals))
-
-
-def _score(fit: _Fit, n: int, parameters: int) -> float:
-    """Schwarz's criterion: the smaller, the better; a fit within 2 % is as good as any."""
-    mean_square = sum(residual**2 for residual in fit.residuals) / n
-    return n * math.log(mean_square + 0.02**2) + 2 * parameters * math.log(n)
-
-
-def _sums_agree(gaps: Sequence[float]) -> bool:
+def _alternate(gaps: Sequence[float]) -> bool:
     """Whether each two neighbours make the same sum, and they are no equals: two clients of one constant wait."""
-    gaps = gaps[:_MOST_IN_EPISODE]
     if len(gaps) < _LEAST_ALTERNATING:
         return False
-    mean_s = sum(gaps) / len(gaps)
-    stray = max(abs(gap - mean_s) for gap in gaps)
-    sums = [(a + b) / 2 for a, b in pairwise(gaps)]
-    stray_of_sums = max(abs(its - sum(sums) / len(sums)) for its in sums)
-    return stray > max(_SAME * mean_s, _SLACK_S) and stray_of_sums < _AGREE * stray
+    stray_s = _deviation(gaps)
+    if stray_s <= _NO_JITTER * sum(gaps) / len(gaps):
+        return False
+    return _deviation([(a + b) / 2 for a, b in pairwise(gaps)]) < _AGREE * stray_s
 
 
-def _repeats(points: Sequence[_Point], fit: _Fit) -> bool:
-    """Whether many waits are the same, which jitter would not make; those at the cap are meant to be."""
-    gaps = sorted(point.gap_s for point in points)
-    least = max(4, 0.3 * len(gaps))
-    for index, gap_s in enumerate(gaps):
-        is_capped = fit.cap is not None and gap_s > math.exp(fit.cap) * 0.9
-        same = bisect_right(gaps, gap_s * 1.02) - index
-        if same >= least and not is_capped:
-            return True
-    return False
-
-
-def _is_linear(points: Sequence[_Point], fit: _Fit) -> bool:
-    """Whether the waits themselves are on a rising straight line, and much closer to it than to this fit.
-
-    The line is that of the least relative deviations: each wait weighs as much as any other.
-    """
-    weights = [1 / _floored(point).gap_s ** 2 for point in points]
-    whole = sum(weights)
-    mean_number = sum(weight * point.number for weight, point in zip(weights, points, strict=True)) / whole
-    mean_s = sum(weight * point.gap_s for weight, point in zip(weights, points, strict=True)) / whole
-    by_number = [weight * (point.number - mean_number) for weight, point in zip(weights, points, strict=True)]
-    slope_s = sum(by * point.gap_s for by, point in zip(by_number, points, strict=True)) / sum(
-        by * point.number for by, point in zip(by_number, points, strict=True)
+def _repeats(gaps: Sequence[float]) -> bool:
+    """Whether many waits are the same, as no jitter makes them, and others are longer, as after no cap."""
+    ordered = sorted(gaps)
+    least = max(_LEAST_REPEATED, math.ceil(0.3 * len(ordered)))
+    return any(
+        last <= first * 1.02 and ordered[-2] > last * 1.25
+        for first, last in zip(ordered, ordered[least - 1 :], strict=False)
     )
-    strays = 0.0
-    for point in points:
-        stray_s = abs(point.gap_s - mean_s - slope_s * (point.number - mean_number))
-        strays += (stray_s / _floored(point).gap_s) ** 2 if stray_s > _SLACK_S else 0.0
-    spread = math.sqrt(strays / (len(points) - 2))
-    return spread < _LINEAR and spread < 0.5 * fit.spread
 
 
-def _floored(point: _Point) -> _Point:
-    return point if point.gap_s >= 0.0005 else _Point(point.number, 0.0005)
+def _deviation(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
 
 
-def _unclear(waits: int, why: str, first_at_once: bool = False, spread: float | None = None) -> Backoff:
-    return Backoff(
-        kind="unclear",
-        waits=waits,
-        why=why,
-        first_at_once=first_at_once,
-        spread=_rounded(spread) if spread is not None else None,
-    )
+def _unclear(waits: int, why: str, first_at_once: bool = False) -> Backoff:
+    return Backoff(kind="unclear", waits=waits, why=why, first_at_once=first_at_once)
 
 
 def _rounded(number: float) -> float:

@@ -52,6 +52,7 @@ def test_a_first_retry_at_once() -> None:
         ([0.112, 0.224, 0.314, 0.427, 0.501, 0.601], "grow by the same amount each time"),
         ([0.3, 0.7, 0.3, 0.7, 0.3, 0.7], "two waits alternate: several clients behind one address"),
         ([0.45, 0.39, 0.45, 0.38, 0.46, 0.38, 0.46], "two waits alternate: several clients behind one address"),
+        ([1.0, 3.0, 1.0, 1.0, 3.0, 1.0, 1.0, 2.2], "some waits are all the same, and others differ"),
         ([0.0, 0.1, 0.0, 0.1, 0.2, 0.0], "some attempts come at once and others do not"),
     ],
 )
@@ -126,24 +127,27 @@ class Policy:
     [
         ("constant", 0.0, False, 6, 1),
         ("exponential", 0.0, False, 6, 1),
-        ("exponential", 0.0, True, 7, 1),
+        ("exponential", 0.0, True, 6, 1),
         ("constant", 0.25, False, 6, 1),
         ("exponential", 0.25, False, 6, 1),
+        ("exponential", 0.25, True, 6, 3),
         ("constant", 0.5, False, 11, 1),
         ("exponential", 0.5, False, 11, 1),
-        ("exponential", 1.0, False, 12, 6),
+        ("exponential", 0.5, True, 9, 5),
+        ("exponential", 1.0, False, 17, 1),
+        ("exponential", 1.0, False, 9, 3),
     ],
 )
 def test_noise_of_a_fifth_does_not_hide_a_policy(
     kind: str, jitter: float, is_capped: bool, attempts: int, episodes: int
 ) -> None:
-    """Of 400 clients 95 in 100 are recognised, with their factor; from six attempts on, with much jitter from more."""
+    """Of 200 clients 95 in 100 are recognised, with their factor; from six attempts on, with much jitter from more."""
     draw = random.Random(f"{kind} {jitter} {is_capped}")
     right = 0
-    for _ in range(400):
+    for _ in range(200):
         policy = Policy.draw(draw, kind, jitter, is_capped=is_capped)
         right += policy.is_recognised(recognise([policy.waits(draw, attempts - 1) for _ in range(episodes)]))
-    assert right >= 380
+    assert right >= 190
 
 
 def test_jitter_is_told_from_none() -> None:
@@ -158,26 +162,30 @@ def test_jitter_is_told_from_none() -> None:
     assert sum(without) == 0
 
 
-def test_two_clients_that_overlap_are_unclear() -> None:
-    """Their attempts come in one sequence, and nothing tells which is whose: of 400 such pairs 95 in 100 are not guessed.
-
-    What cannot be told at all is left out: two clients of the same constant wait, one half a wait behind the other.
-    """
+@pytest.mark.parametrize("noise", [0.01, 0.2])
+@pytest.mark.parametrize("kinds", [("constant", "exponential"), ("exponential", "exponential")])
+def test_two_clients_that_overlap_are_unclear(kinds: tuple[str, str], noise: float) -> None:
+    """Their attempts come in one sequence, and nothing tells whose each is: of 200 such pairs 95 in 100 are not guessed."""
     draw = random.Random(2)
     unclear = pairs = 0
-    while pairs < 400:
-        kinds = [draw.choice(["constant", "exponential", "exponential"]) for _ in range(2)]
-        if kinds == ["constant", "constant"]:
-            continue
+    while pairs < 200:
         starts = []
         for kind in kinds:
-            policy = Policy(kind, draw.uniform(0.1, 1), draw.uniform(1.5, 3), None, 0.0, noise=0.01)
+            policy = Policy(kind, draw.uniform(0.1, 1), draw.uniform(1.5, 3), None, 0.0, noise)
             start_s = draw.uniform(0, 1.5 * policy.first_s)
-            starts.append([start_s, *accumulate(policy.waits(draw, draw.randint(5, 9)), initial=start_s)][1:])
+            starts.append([start_s, *accumulate(policy.waits(draw, draw.randint(6, 9)), initial=start_s)][1:])
         end_s = min(times[-1] for times in starts)
         merged = sorted(time_s for times in starts for time_s in times if time_s <= end_s)
         if min(sum(time_s <= end_s for time_s in times) for times in starts) < 3:
             continue  # one of them had recovered before the other was well under way
         pairs += 1
         unclear += recognise([[b - a for a, b in pairwise(merged)]]).kind == "unclear"
-    assert unclear >= 380
+    assert unclear >= 190
+
+
+@pytest.mark.parametrize("waits", [5, 10])
+def test_waits_without_a_policy_are_not_exponential(waits: int) -> None:
+    """Of 200 persons who try again when they like 95 in 100 are not said to have a backoff."""
+    draw = random.Random(3)
+    found = [recognise([[draw.lognormvariate(0, 0.8) for _ in range(waits)]]).kind for _ in range(200)]
+    assert found.count("exponential") <= 10
