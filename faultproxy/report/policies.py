@@ -60,7 +60,7 @@ def log_sum(logs: Iterable[float]) -> float:
     """The logarithm of the sum of what these are the logarithms of."""
     logs = tuple(logs)
     most = max(logs)
-    return most + math.log(sum(math.exp(log - most) for log in logs)) if most > -math.inf else most
+    return most + math.log(sum([math.exp(log - most) for log in logs])) if most > -math.inf else most
 
 
 def below(deviations: float) -> float:

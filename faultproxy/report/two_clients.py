@@ -14,7 +14,8 @@ _PRIOR = 0.16
 _SPREADS = (0.04, 0.12, 0.25)
 _SEARCH = 0.12**2  # the variance by which ways are compared
 _MOST_WAITS, _MOST_WAYS = 24, 16
-_SLOPE, _SLOPES = 0.7, 0.07**0.5
+_SLOPE, _KNOWN = 0.7, 1 / 0.07  # the logarithm of a factor: its expected value, and one by its variance
+_LOG_2, _LOG_LEVELS = math.log(2), math.log(LEVELS)
 _SECOND_LEVELS = 4.0  # the other's first wait is not as free as the one's,
 _STARTS = 3.0  # nor its first attempt,
 _LATE = 0.7  # and it is less likely after each attempt of the other
@@ -83,15 +84,15 @@ def _evidence(n: int, x: float, xx: float, y: float, yy: float, xy: float, varia
     if not n:
         return 0.0
     misfit = (yy - y * y / n) / variance
-    level = 0.5 * (LOG_2_PI + math.log(variance / n)) - 0.5 * n * (LOG_2_PI + math.log(variance)) - math.log(LEVELS)
+    density = LOG_2_PI + math.log(variance)
+    level = 0.5 * (density - math.log(n)) - 0.5 * n * density - _LOG_LEVELS
     varied = (xx - x * x / n) / variance
     if varied < 1e-9:
         return level - 0.5 * misfit
-    known = 1 / _SLOPES**2
-    weight = varied + known
-    slope = ((xy - x * y / n) / variance + _SLOPE * known) / weight
-    gain = 0.5 * (weight * slope**2 - _SLOPE**2 * known + math.log(known / weight))
-    return level - 0.5 * misfit + log_sum((0.0, gain)) - math.log(2)
+    weight = varied + _KNOWN
+    slope = ((xy - x * y / n) / variance + _SLOPE * _KNOWN) / weight
+    gain = 0.5 * (weight * slope**2 - _SLOPE**2 * _KNOWN + math.log(_KNOWN / weight))
+    return level - 0.5 * misfit + max(gain, 0.0) + math.log1p(math.exp(-abs(gain))) - _LOG_2
 
 
 class _Way(NamedTuple):
