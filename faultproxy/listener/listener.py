@@ -8,6 +8,7 @@ judged by the rules as they are before the change.
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from time import sleep  # noqa: TID251  # for a tenth of a millisecond, when a listener closes
 from types import MappingProxyType
 
 from faultproxy.addresses import TcpAddress
@@ -19,6 +20,7 @@ from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
 
 _EXPIRE_EVERY_S = 30.0
+_HANDSHAKE_S = 0.00005  # twice what one takes on loopback
 _ALL = frozenset({"", "0.0.0.0", "::"})
 
 CLOSED, OPEN, SILENT, INTERCEPTING = ListenerMode
@@ -228,6 +230,14 @@ def _answer_syns(state: _Socket) -> None:
     state.interceptor.drops_syns = False
 
 
+def _finish_handshakes(_: _Socket) -> None:
+    """Those that have begun on this host end: who is accepted after the queue was drained is reset.
+
+    A loaded kernel handles a SYN and what follows it in a thread, ksoftirqd, which may wait for our processor.
+    """
+    sleep(_HANDSHAKE_S)
+
+
 def _drain_queue(state: _Socket) -> None:
     """Whom the kernel has accepted has had an answer."""
     state.drain_queue()
@@ -277,7 +287,7 @@ STEPS: Mapping[tuple[ListenerMode, ListenerMode], tuple[Step, ...]] = MappingPro
         (CLOSED, OPEN): (_answer_syns, _listen),
         (CLOSED, SILENT): (_drop_syns, _listen),
         (CLOSED, INTERCEPTING): (_intercept, _forget_syns, _listen),
-        (OPEN, CLOSED): (_try_to_drop_syns, _drain_queue, _shut_down),
+        (OPEN, CLOSED): (_try_to_drop_syns, _finish_handshakes, _drain_queue, _shut_down),
         (OPEN, OPEN): (),
         (OPEN, SILENT): (_drop_syns, _drain_queue),
         (OPEN, INTERCEPTING): (_intercept_while_open, _hear_syns),
@@ -290,6 +300,7 @@ STEPS: Mapping[tuple[ListenerMode, ListenerMode], tuple[Step, ...]] = MappingPro
             _refuse_held,
             _try_to_drop_syns,
             _stop_intercepting,
+            _finish_handshakes,
             _drain_queue,
             _shut_down,
         ),
