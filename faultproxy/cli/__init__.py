@@ -1,6 +1,8 @@
 """The commands. Only they run trio and end the process. Each is loaded when it is asked for."""
 
+import os
 import signal
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -38,6 +40,8 @@ class _Commands(click.Group):
         return name, command.load() if isinstance(command, _Command) else command, rest
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        if sys.stdin is None:  # whoever runs this has closed it
+            sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115  # it stays open, and is the descriptor 0
         try:
             return super().main(*args, **kwargs)
         except Exception as error:

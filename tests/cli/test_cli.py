@@ -34,6 +34,16 @@ def test_a_process(files: Path) -> None:
     assert ran_outside("run").code == 2
 
 
+@pytest.mark.parametrize("command", ["run -", "check -", "explain -", "replay -", "report -", "ctl rule add p r -"])
+def test_without_standard_input(command: str) -> None:
+    """One that was closed is as good as an empty one: the command says what is missing."""
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-P", "-m", "faultproxy", *command.split()]
+    done = subprocess.run(shell, env={"PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1, 2}
+    assert "Traceback" not in done.stderr
+    assert done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "command", [[], ["run"], ["check"], ["explain"], ["replay"], ["intercept"], ["schema"], ["demo"], ["doctor"]]
 )
