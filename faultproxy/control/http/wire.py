@@ -104,6 +104,7 @@ class Wire:
                 body += event.data
                 pieces += 1
                 if pieces % _PIECES == 0:
+                    on_begin()
                     await trio.lowlevel.checkpoint()
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 request = _request(head, bytes(body))
