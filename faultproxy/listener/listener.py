@@ -20,7 +20,7 @@ from faultproxy.listener.syn_table import HalfOpen, SynTable
 from faultproxy.relay import Poller
 
 _EXPIRE_EVERY_S = 30.0
-_HANDSHAKE_S = 0.00005  # twice what one takes on loopback
+_HANDSHAKE_S = 0.00005  # connect() takes about 30 us on loopback
 _ALL = frozenset({"", "0.0.0.0", "::"})
 
 CLOSED, OPEN, SILENT, INTERCEPTING = ListenerMode

@@ -222,6 +222,24 @@ def test_clients_without_a_pause_while_the_mode_changes(scene: Scene, modes: lis
     assert max(Counter((half_open.key, half_open.sequence) for half_open in scene.judged).values(), default=1) == 1
 
 
+def test_a_handshake_that_ends_while_the_listener_closes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client is accepted, and not reset. Where SYNs cannot be dropped, one may even begin in that moment."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    clients: list[socket.socket] = []
+    monkeypatch.setattr(socket_filter, "attach", fail)
+    monkeypatch.setattr("faultproxy.listener.listener.sleep", lambda _: clients.append(scene.connect()))
+    scene.listener.set_mode(OPEN)
+    scene.listener.set_mode(CLOSED)
+    scene.accept()
+    (client,) = clients
+    (accepted,) = scene.accepted
+    accepted.sock.send(b"x")
+    assert client.recv(1) == b"x"
+
+
 def test_where_it_may_not_intercept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is open, or silent if that is asked for and allowed, and says why; once it may, it does."""
 

@@ -1,9 +1,12 @@
 """Requests are read and answered as HTTP has it, over real sockets; what is malformed or too large is told so."""
 
+import socket
+
 import pytest
 import trio
 
 from faultproxy.control.http import wire
+from faultproxy.control.http.byte_stream import ByteStream
 from faultproxy.control.http.messages import HttpProblem, Request, Response
 from faultproxy.control.http.security import HEADERS
 from faultproxy.events.types import ApiCrashed
@@ -15,6 +18,21 @@ POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 
 async def echo(request: Request) -> Response:
     return Response(200, request.body, {"x-method": request.method, "x-query": request.query.get("q", "")})
+
+
+async def test_a_body_in_tiny_pieces_has_begun() -> None:
+    """Before the loop turns, so that nobody takes the client for an idle one; a request that is there at once has not."""
+    ours, client = socket.socketpair()
+    ours.setblocking(False)
+    with ours, client:
+        reader, begun = wire.Wire(ByteStream(ours), wire.Bodies()), []
+        client.sendall(GET)
+        assert await reader.receive(lambda: begun.append("GET")) is not None
+        assert reader.next_request()
+        client.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 150 + b"0\r\n\r\n")
+        request = await reader.receive(lambda: begun.append("POST"))
+        assert request is not None
+        assert (request.body, begun) == (b"x" * 150, ["POST"])
 
 
 class TestHttp:
