@@ -35,7 +35,7 @@ class Window(Condition, YamlModel):
     def explain(self, facts: ConnectionFacts, state: RuleState, *, holds: bool) -> str:
         end = "on" if self.end_s == inf else f"to {format_duration(self.end_s)}"
         every = f" of every {format_duration(self.every)}" if self.every is not None else ""
-        at = format_duration(facts.at_s - state.since_s)
+        at = format_duration(_ticks(facts.at_s - state.since_s) / _TICKS_PER_S)  # as it is judged
         return (
             f"at {at} its window, from {format_duration(self.start)} {end}{every}, is {'open' if holds else 'closed'}"
         )

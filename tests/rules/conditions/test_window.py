@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from faultproxy.rules.conditions.window import Window
+from faultproxy.rules.facts import ConnectionFacts, RuleState
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=200)
 TICKS_PER_S = 1_000_000
@@ -22,6 +23,13 @@ def test_a_window_includes_its_beginning_only() -> None:
     thirty = Window.model_validate({"from": "30s", "to": "45s"})
     holding = {0.0: False, 29.999999: False, 30.0: True, 44.999999: True, 45.0: False, 90.0: False}
     assert {at: thirty.is_open(at) for at in holding} == holding
+
+
+def test_it_says_when_in_whole_microseconds() -> None:
+    """As it is judged; the clock of a running proxy has more digits."""
+    facts, state = ConnectionFacts(1, "10.0.0.7", 1103.6187510489836, 1), RuleState((0, "p", "r"), 1000.0)
+    said = window(2_000_000, 5_000_000).explain(facts, state, holds=False)
+    assert said == "at 103.618751s its window, from 2s to 5s, is closed"
 
 
 def test_a_window_repeats() -> None:
