@@ -70,7 +70,14 @@ ROWS = (
         steps="connect send shut read",
         request=f"LATER {SIZE}",
     ),
-    Row("the server resets", "[]", ("4096 bytes, ECONNRESET",), client_sees=None, request="RESET 4096"),
+    Row(
+        "the server resets",
+        "[]",
+        ("4096 bytes, ECONNRESET",),
+        client_sees=None,
+        request="RESET 4096",
+        attempts=NODE_MISSES_RESETS,
+    ),
     Row("the upstream refuses", "[]", ("ECONNRESET",), client_sees=None, steps=LISTEN, nobody_upstream=True),
     Row("a disabled proxy", "[]", ("ECONNREFUSED",), client_sees=None, steps=CONNECT, settings="{enabled: false}"),
     Row(
