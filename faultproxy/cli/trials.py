@@ -1,7 +1,9 @@
 """demo and doctor: every fault, tried on this host."""
 
+import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import click
 import trio
@@ -24,8 +26,9 @@ def demo(*, page: bool) -> None:
         _show(run_demo, console(_DEMO_WIDTH))
         return
     try:
-        trio.run(run_page, lambda url: click.echo(f"{url} shows what happens. Ctrl-C ends it."))
-    except* KeyboardInterrupt:
+        show = partial(run_page, lambda url: click.echo(f"{url} shows what happens. Ctrl-C ends it."))
+        trio.run(_until_interrupted, show)
+    except* KeyboardInterrupt:  # before anybody waited for it, or once more
         pass
 
 
@@ -33,6 +36,15 @@ def demo(*, page: bool) -> None:
 def doctor() -> None:
     """Try every fault on this host: which are exact, which are degraded and why, and what would make them exact."""
     _show(run_doctor, console(_WIDTH))
+
+
+async def _until_interrupted(play: Callable[[], Awaitable[object]]) -> None:
+    """Run it until SIGINT, waited for here: as KeyboardInterrupt it would be raised wherever it meets the program."""
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(play)
+            await anext(signals)
+            nursery.cancel_scope.cancel()
 
 
 def _show(play: Callable[[Console], Awaitable[bool]], output: Console) -> None:
