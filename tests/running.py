@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,13 +218,13 @@ def _is_verdict(line: Mapping[str, object]) -> bool:
 class Scene:
     """One proxy of a stage: its rules, its other settings, and how large its peers' receive buffers are.
 
-    ``upstream`` is an address where the stage has nobody, or a listener other than the usual, which the stage closes.
+    ``upstream`` is an address where the stage has nobody, or makes a listener other than the usual.
     """
 
     rules: Sequence[Settings] = ()
     settings: Settings = field(default_factory=dict)
     receive_buffer: int | None = None
-    upstream: str | Upstream | None = None
+    upstream: str | Callable[[], Upstream] | None = None
 
 
 class Stage:
@@ -234,7 +234,9 @@ class Stage:
         self.scenes = scenes
         self._stack = ExitStack()
         self.upstreams = {
-            name: self._stack.enter_context(scene.upstream or Upstream(receive_buffer=scene.receive_buffer))
+            name: self._stack.enter_context(
+                scene.upstream() if scene.upstream is not None else Upstream(receive_buffer=scene.receive_buffer)
+            )
             for name, scene in scenes.items()
             if not isinstance(scene.upstream, str)
         }

@@ -48,7 +48,7 @@ SCENES = {
     "beside": Scene([rule("never", loss={"probability": "0%"}), rule("some", loss=SOME)]),
     "none": Scene([rule(loss={"probability": "0%"})]),
     "all": Scene([rule(loss={"probability": "100%", "direction": "upstream"})]),
-    "late": Scene([rule(loss=SOME)], upstream=SilentUpstream()),
+    "late": Scene([rule(loss=SOME)], upstream=SilentUpstream),
     "dry_run": Scene([rule(dry_run=True, loss=SOME)]),
     "window": Scene([rule(when={"window": {"to": "1h"}}, loss=SOME)]),
     "partition": Scene([rule(hang={"after": "100kB", "acks": False})], receive_buffer=16_384),

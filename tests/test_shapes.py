@@ -61,7 +61,7 @@ SCENES = {
     "hang_for_slow": Scene([rule(hang={"after": "100kB", "for": "300ms"})], receive_buffer=SMALL),
     "hang_shaped": Scene([rule(hang={"after": "100kB", "for": "300ms"}, latency={"delay": "30ms"})]),
     "hang_time": Scene([rule(hang={"after": "200ms"})]),
-    "hang_in_dial": Scene([rule(hang={"after": "100ms"})], upstream=SilentUpstream()),
+    "hang_in_dial": Scene([rule(hang={"after": "100ms"})], upstream=SilentUpstream),
     "hang_then_reset": Scene([rule(hang={"after": "4B"}, reset={"after": "400ms"})]),
     "pipe": Scene([rule(broken_pipe={"after": "100B"})]),
     "pipe_at_once": Scene([rule(broken_pipe=None)]),

@@ -6,6 +6,7 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -62,11 +63,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             "no_such_file": Scene(upstream=f"unix:{folder}/none.sock"),
             "no_route": Scene(upstream="255.255.255.255:80"),
             "no_name": Scene(upstream="nobody.invalid:80"),
-            "given_up": Scene(upstream=SilentUpstream(), settings={"dial_timeout": "300ms"}),
-            "answers_late": Scene(upstream=SilentUpstream(), settings={"dial_timeout": "15s"}),
-            "to_ipv6": Scene(upstream=Upstream("::1")),
-            "to_unix": Scene(upstream=Upstream(f"{folder}/u.sock")),
-            "to_unix_in_bulk": Scene(upstream=Upstream(f"{folder}/bulk.sock")),
+            "given_up": Scene(upstream=SilentUpstream, settings={"dial_timeout": "300ms"}),
+            "answers_late": Scene(upstream=SilentUpstream, settings={"dial_timeout": "15s"}),
+            "to_ipv6": Scene(upstream=partial(Upstream, "::1")),
+            "to_unix": Scene(upstream=partial(Upstream, f"{folder}/u.sock")),
+            "to_unix_in_bulk": Scene(upstream=partial(Upstream, f"{folder}/bulk.sock")),
         }
         with Stage(folder, scenes) as stage:
             yield stage

@@ -4,6 +4,7 @@ import select
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -62,7 +63,7 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
     "time_close": Scene([rule(close={"after": "200ms"})]),
     "time_half_close": Scene([rule(half_close={"after": "200ms"})]),
     "time_drops": Scene([rule(reset={"after": "400ms"})]),
-    "time_in_dial": Scene([rule(reset={"after": "200ms", "to": "client"})], upstream=SilentUpstream()),
+    "time_in_dial": Scene([rule(reset={"after": "200ms", "to": "client"})], upstream=SilentUpstream),
     "to_client": Scene([rule(reset={"after": "1000B", "to": "client"})]),
     "to_server": Scene([rule(reset={"after": "1000B", "to": "server"})]),
     "close_chatty": Scene([rule(close={"after": "150000B"})], receive_buffer=SMALL),
@@ -96,7 +97,7 @@ SCENES = {exact_name(*case): exact_scene(*case) for case in EXACT} | {
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("triggered")
-    scenes = SCENES | {"unix": Scene([rule(reset={"after": "1000B"})], upstream=Upstream(f"{folder}/u.sock"))}
+    scenes = SCENES | {"unix": Scene([rule(reset={"after": "1000B"})], upstream=partial(Upstream, f"{folder}/u.sock"))}
     with Stage(folder, scenes) as stage:
         yield stage
 
