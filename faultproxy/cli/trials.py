@@ -2,8 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import click
 import trio
@@ -17,19 +18,17 @@ from faultproxy.tools.doctor import run_doctor
 
 _WIDTH, _DEMO_WIDTH = 120, 110  # the demo is as wide as a screenshot
 
+_T = TypeVar("_T")
+
 
 @click.command
 @click.option("--page", is_flag=True, help="Show them again and again, with a page to look at, until Ctrl-C.")
 def demo(*, page: bool) -> None:
     """Show every fault once, with nothing to set up: for each a proxy, a real client, and what the client caught."""
-    if not page:
+    if page:
+        _run(partial(run_page, lambda url: click.echo(f"{url} shows what happens. Ctrl-C ends it.")))
+    else:
         _show(run_demo, console(_DEMO_WIDTH))
-        return
-    try:
-        show = partial(run_page, lambda url: click.echo(f"{url} shows what happens. Ctrl-C ends it."))
-        trio.run(_until_interrupted, show)
-    except* KeyboardInterrupt:  # before anybody waited for it, or once more
-        pass
 
 
 @click.command
@@ -38,20 +37,36 @@ def doctor() -> None:
     _show(run_doctor, console(_WIDTH))
 
 
-async def _until_interrupted(play: Callable[[], Awaitable[object]]) -> None:
-    """Run it until SIGINT, waited for here: as KeyboardInterrupt it would be raised wherever it meets the program."""
-    with trio.open_signal_receiver(signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(play)
-            await anext(signals)
-            nursery.cancel_scope.cancel()
-
-
 def _show(play: Callable[[Console], Awaitable[bool]], output: Console) -> None:
-    is_right = False
-    try:
-        is_right = trio.run(play, output)
-    except* KeyboardInterrupt:
+    is_right = _run(partial(play, output))
+    if is_right is None:
         click.echo("Aborted!", err=True)
     if not is_right:
         sys.exit(COULD_NOT_RUN)
+
+
+def _run(play: Callable[[], Awaitable[_T]]) -> _T | None:
+    """What it returns; None if SIGINT came before.
+
+    SIGINT is waited for: a KeyboardInterrupt may be raised in a function that pydantic calls, and is lost there.
+    """
+    result: _T | None = None
+
+    async def run() -> None:
+        nonlocal result
+        with trio.open_signal_receiver(signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_at_signal, nursery.cancel_scope, signals)
+                result = await play()
+                nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(run)
+    except* KeyboardInterrupt:  # before anybody waited for it
+        pass
+    return result
+
+
+async def _cancel_at_signal(scope: trio.CancelScope, signals: AsyncIterator[int]) -> None:
+    await anext(signals)
+    scope.cancel()

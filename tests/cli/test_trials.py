@@ -1,8 +1,10 @@
 """The demo and the doctor as commands; what they show is tested with tools."""
 
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
+import trio
 from rich.console import Console
 
 from tests.commands import Run
@@ -21,7 +23,9 @@ def test_what_went_wrong_is_an_exit_code(ran: Run, monkeypatch: pytest.MonkeyPat
         return False
 
     async def is_interrupted(_: Console) -> bool:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
+        await trio.sleep_forever()
+        return True
 
     def ran_with(play: Play) -> tuple[int, str, str]:
         monkeypatch.setattr(f"faultproxy.cli.trials.{played}", play)
