@@ -30,8 +30,8 @@ from faultproxy.ctl.client import (
 _WIDTH = 160
 _COMPLETE_S = 0.5
 _FAULTS = (
-    *("abort", "bandwidth", "broken_pipe", "close", "corrupt", "half_close", "hang", "latency", "loss", "reset"),
-    *("slice", "slow_close"),
+    *("abort", "bandwidth", "blackhole", "broken_pipe", "close", "corrupt", "half_close", "hang", "latency", "loss"),
+    *("noop", "reset", "slice", "slow_close"),
 )
 _YAML = "application/yaml"
 

@@ -20,6 +20,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from faultproxy.cli import main
+from faultproxy.control.http.connections import FaultsByHand
 from faultproxy.ctl.commands import ctl
 from tests.peers import PATIENCE_S, Upstream, connect, nobody, read_exactly, read_to_the_end
 from tests.running import Faultproxy, one
@@ -163,7 +164,7 @@ class TestChanging:
         with connect(scene.proxy.address("p")), scene.upstream.accept():
             (seen,) = scene.json("connections", "--state", "open")["connections"]
             inject = ("inject", seen["connection"])
-            assert "not a key here" in scene.run(*inject, "rset", code=2).stderr
+            assert "not a fault here" in scene.run(*inject, "rset", code=2).stderr
             assert (
                 "is neither a size nor a duration; write 4KiB or 2s"
                 in scene.run(*inject, "reset", "--after", "4", code=2).stderr
@@ -317,6 +318,12 @@ class TestCompletion:
         count = len(words.split()) - (begun != "")
         found = complete(f"{shell}_complete", words, begun if shell == "fish" else str(count), scene.socket)
         assert [name for name in completed if name in re.split("[,\\n\\t]", found)] == completed
+
+    def test_every_fault_by_hand_is_completed(self, scene: Scene) -> None:
+        """Those that the API takes, and no other."""
+        found = complete("bash_complete", "faultproxy ctl inject x ", "4", scene.socket)
+        completed = {line.partition(",")[2] for line in found.splitlines()}
+        assert completed == {field.alias for field in FaultsByHand.model_fields.values()}
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_the_shell_takes_the_script(self, shell: str) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -11,8 +12,9 @@ import trio
 from pydantic import ConfigDict, Field, create_model
 
 from faultproxy.addresses import host_port
+from faultproxy.config.json_schema import valid_keys
 from faultproxy.config.loader import ConfigError, build_proxy
-from faultproxy.config.yaml_tree import Node, plant
+from faultproxy.config.yaml_tree import Node, Place, plant
 from faultproxy.connection.connection import Connection
 from faultproxy.connection.record import ConnectionRecord
 from faultproxy.control.edits import NAME
@@ -22,7 +24,7 @@ from faultproxy.control.http.router import Route
 from faultproxy.control.loop import in_batches
 from faultproxy.events.types import log_fields
 from faultproxy.faults import CATALOGUE
-from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault, Verdict, options
+from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault, options
 from faultproxy.proxy.registry import Registry
 from faultproxy.rules.explain import reasons
 from faultproxy.rules.facts import ConnectionFacts
@@ -30,6 +32,8 @@ from faultproxy.units import quote
 
 _MOST = 1_000
 _BATCH = 256
+_LONGEST_TYPO = 40
+_RULE = ("proxies", "p", "rules", 0)
 _OF_RULE = re.compile(r"proxies\.p\.rules\[0\](\.|: )")
 _OF_CONNECTION = frozenset({"proxy", "connection", "client", "upstream", "injected"})
 
@@ -81,10 +85,9 @@ class _FaultsByHand(ApiModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
+_BY_HAND = {kind.key: kind for kind in CATALOGUE if issubclass(kind, TriggeredFault | Shape)}
 _FIELDS: Mapping[str, Any] = {
-    f"fault_{kind.key}": (kind | None, Field(default=None, alias=kind.key))
-    for kind in CATALOGUE
-    if issubclass(kind, TriggeredFault | Shape)
+    f"fault_{key}": (kind | None, Field(default=None, alias=key)) for key, kind in _BY_HAND.items()
 }
 FaultsByHand = create_model("FaultsByHand", __base__=_FaultsByHand, __doc__=_FaultsByHand.__doc__, **_FIELDS)
 
@@ -210,22 +213,43 @@ def _faults(request: Request) -> Sequence[Fault]:
     given = plant(tree(request))
     if not isinstance(given.value, dict):
         raise _no_fault('the body is not a mapping; write {"reset": {"to": "client"}}')
-    rule = Node(given.place, {"name": plant("by hand"), **given.value}, keys=given.keys)
-    proxy = {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}
-    try:
-        faults = build_proxy("p", proxy, name=NAME).rules[0].faults
-    except ConfigError as error:
-        raise _no_fault(*(_OF_RULE.sub("", text, 1) for text in error.errors)) from None
-    others = sorted(given.value.keys() - {fault.key for fault in faults})
-    wrong = [f"{key} is of a rule, and this is a fault by hand; remove it" for key in others]
-    for fault in faults:
-        if isinstance(fault, Connect | ConnectDelay):
-            wrong.append(f"{fault.key} comes before there is a connection, and this one is open; inject reset, or hang")
-        elif isinstance(fault, Verdict):
-            wrong.append(f"{fault.key} does nothing to a connection that is open; remove it")
-    if wrong:
-        raise _no_fault(*wrong)
+    if not given.value:
+        raise _no_fault(f"has no fault; add one of {', '.join(_BY_HAND)}")
+    wrong = {key: text for key in given.value if (text := _why_not_by_hand(key)) is not None}
+    errors = [f"{_place(given.keys[key])}{text}" for key, text in wrong.items()]
+    rest = {key: value for key, value in given.value.items() if key not in wrong}
+    faults: Sequence[Fault] = ()
+    if rest:
+        rule = Node(given.place, {"name": plant("by hand"), **rest}, keys=given.keys)
+        proxy = {"listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "rules": [rule]}
+        try:
+            faults = build_proxy("p", proxy, name=NAME).rules[0].faults
+        except ConfigError as error:
+            errors += [_OF_RULE.sub("", text, 1) for text in error.errors]
+    if errors:
+        raise _no_fault(*errors)
     return faults
+
+
+def _why_not_by_hand(key: str) -> str | None:
+    """What is wrong with a key beside those of faults by hand; None if it is one of those, or an option of one."""
+    if key in _BY_HAND:
+        return None
+    kind = next((kind for kind in CATALOGUE if kind.key == key), None)
+    if kind is not None and issubclass(kind, Connect | ConnectDelay):
+        return f"{key} comes before there is a connection, and this one is open; inject reset, or hang"
+    if kind is not None:
+        return f"{key} does nothing to a connection that is open; remove it"
+    if key in valid_keys(_RULE) or key in valid_keys((*_RULE, "when")):
+        return f"{key} is of a rule, and this is a fault by hand; remove it"
+    if any(key in valid_keys((*_RULE, fault)) for fault in _BY_HAND):
+        return None
+    near = get_close_matches(key[:_LONGEST_TYPO].lower(), _BY_HAND, 1)
+    return f"{quote(key)} is not a fault here; write {near[0] if near else 'one of ' + ', '.join(_BY_HAND)}"
+
+
+def _place(place: Place) -> str:
+    return f"{NAME}:{place.line}:{place.column}: " if place.line else ""
 
 
 def _no_fault(*errors: str) -> HttpProblem:

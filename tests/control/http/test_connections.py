@@ -221,11 +221,16 @@ async def test_a_shape_by_hand() -> None:
         ({"refuse": None}, "refuse comes before there is a connection"),
         ({"slow_connect": {"delay": "1s"}}, "slow_connect comes before there is a connection"),
         ({"pass": None}, "pass does nothing"),
-        ({"rset": None}, 'rset: "rset" is not a key here; write reset'),
+        ({"rset": None}, '"rset" is not a fault here; write reset'),
+        ({"foo": None}, '"foo" is not a fault here; write one of reset, broken_pipe, abort, half_close, close, hang, '),
+        ({"whem": None}, '"whem" is not a fault here; write one of reset, '),
         ({"reset": {"after": 4}}, 'reset.after: "4" has no unit'),
         ({"reset": None, "when": {"first": 1}}, "when is of a rule"),
         ({"reset": None, "name": "x"}, "name is of a rule"),
-        ({}, "has no fault"),
+        ({"when": None}, "when is of a rule"),
+        ({"reset": None, "first": 1}, "first is of a rule"),
+        ({"reset": None, "to": "client"}, 'to: "to" is an option of reset'),
+        ({}, "has no fault; add one of reset, "),
         ([], "the body is not a mapping"),
     ],
 )
@@ -236,6 +241,7 @@ async def test_what_is_no_fault_by_hand(body: object, error: str) -> None:
         answer = await inject(it, 1, body)
         assert answer.status_code == 422
         assert answer.json()["errors"][0].startswith(error)
+        assert "refuse," not in answer.text  # what may be written is a fault by hand
         await talk(client)
 
 
@@ -247,8 +253,13 @@ async def test_what_is_wrong_in_yaml_has_its_place() -> None:
         assert answer.json()["errors"] == [
             'body:1:13: reset.to: "moon" is not one of the choices; write client, server or both'
         ]
+        answer = await it.api.post("/v1/connections/p%231/faults", content="{pass: , reset: {to: moon}}", headers=YAML)
+        assert answer.json()["errors"] == [
+            "body:1:2: pass does nothing to a connection that is open; remove it",
+            'body:1:22: reset.to: "moon" is not one of the choices; write client, server or both',
+        ]
         answer = await it.api.post("/v1/connections/p%231/faults", content="rset:", headers=YAML)
-        assert answer.json()["errors"] == ['body:1:1: rset: "rset" is not a key here; write reset']
+        assert answer.json()["errors"] == ['body:1:1: "rset" is not a fault here; write reset']
 
 
 async def test_a_proxy_that_is_gone() -> None:
