@@ -4,6 +4,7 @@ The streams of trio go through its scheduler once for each call, even for one th
 does.
 """
 
+import math
 import socket
 
 import trio
@@ -24,11 +25,13 @@ class TooSlow(Exception):
 class ByteStream:
     """A socket that does not block. Whoever made it closes it.
 
-    ``is_torn``: something was sent in part, and nothing more can be.
+    ``is_torn``: something was sent in part, and nothing more can be. ``blocked_since`` is when the sending began of
+    what there is no room for; infinite if nothing waits.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.is_torn = False
+        self.blocked_since = math.inf
         self._sock = sock
         self._send_s = _SEND_S
         self._sending = trio.CancelScope()
@@ -59,10 +62,12 @@ class ByteStream:
         self.is_torn = True
         sent = self._send_some(data)
         if sent < len(data):
+            self.blocked_since = trio.current_time()
             with memoryview(data) as view, trio.move_on_after(self._send_s) as self._sending:
                 while sent < len(data):
                     await trio.lowlevel.wait_writable(self._sock)
                     sent += self._send_some(view[sent:])
+            self.blocked_since = math.inf
             if self._sending.cancelled_caught:
                 raise TooSlow
         self.is_torn = False

@@ -28,6 +28,7 @@ _LINGER_S = 5.0  # what is sent behind the last answer is read so long, or the c
 _HEARTBEAT_S = 15.0
 _ACCEPT_AGAIN_S = 0.1
 _SPARED_S = 1.0  # who has said nothing for so long makes room for another client
+_SLOW_S = 5.0  # and if there is nobody like that, who has not ended a request, or taken an answer, for so long
 
 _HEARTBEAT = b": \n\n"
 _ABORTED = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
@@ -84,7 +85,7 @@ class Server:
                 self.publish(ApiResumed(open=len(self._clients)))
             try:
                 while len(self._clients) >= MOST_CLIENTS:
-                    self._end_an_idle_client()
+                    self._make_room()
                     with trio.move_on_after(_ACCEPT_AGAIN_S):
                         await self._changed.park()
             except trio.Cancelled:
@@ -98,13 +99,18 @@ class Server:
         if not self._is_short:
             self._is_short = True
             self.publish(ApiPaused(error=errno.errorcode.get(error.errno or 0, "error"), open=len(self._clients)))
-        self._end_an_idle_client()
+        self._make_room()
         await trio.sleep(_ACCEPT_AGAIN_S)
 
-    def _end_an_idle_client(self) -> None:
+    def _make_room(self) -> None:
+        now = trio.current_time()
         idle = min(self._clients, key=lambda client: client.idle_since, default=None)
-        if idle is not None and idle.idle_since < trio.current_time() - _SPARED_S:
+        if idle is not None and idle.idle_since < now - _SPARED_S:
             idle.drain()
+            return
+        slow = min(self._clients, key=lambda client: client.slow_since, default=None)
+        if slow is not None and slow.slow_since < now - _SLOW_S and not any(each.is_over for each in self._clients):
+            slow.give_up()
 
     async def _serve_client(self, accepted: trio.SocketStream) -> None:
         sock = socket.socket(fileno=accepted.socket.detach())
@@ -128,18 +134,32 @@ class Server:
 class _Client:
     """One client, from its first request to its end. Whoever made it closes the socket.
 
-    ``idle_since`` is when it was last answered; infinite while a request comes or is answered. ``doing`` is what it
-    asks for.
+    ``idle_since`` is when it was last answered; infinite while a request comes or is answered. ``is_over``: it has had
+    its last answer. ``doing`` is what it asks for.
     """
 
     def __init__(self, server: Server, stream: ByteStream) -> None:
         self.doing = "no request yet"
         self.idle_since = trio.current_time()
+        self.is_over = False
         self.wire = Wire(stream, server.bodies)
         self._server = server
         self._stream = stream
+        self._begun_at = math.inf
         self._is_draining = False
         self._waiting = trio.CancelScope()
+
+    @property
+    def slow_since(self) -> float:
+        """When the request began that is not complete, or the answer that is not taken; else infinite."""
+        return min(self._begun_at, self._stream.blocked_since)
+
+    def give_up(self) -> None:
+        """Wait no longer for its request, which it is told; or for it to take an answer, as drain() does."""
+        if self._begun_at < math.inf:
+            self._waiting.cancel()
+        else:
+            self.drain()
 
     def drain(self) -> None:
         """End at once, or as soon as the request that is being answered has its answer."""
@@ -170,15 +190,16 @@ class _Client:
         request: Request | None = None
         with trio.CancelScope(deadline=self.idle_since + _IDLE_S) as self._waiting:
             request = await self.wire.receive(self._begin)
-        has_begun, self.idle_since = self.idle_since == math.inf, math.inf
-        if self._waiting.cancelled_caught and has_begun and not self._is_draining:
-            raise Unanswerable.because(408, f"the request was not complete within {_REQUEST_S:g} s")
+        began_at, self.idle_since, self._begun_at = self._begun_at, math.inf, math.inf
+        if self._waiting.cancelled_caught and began_at < math.inf and not self._is_draining:
+            took_s = trio.current_time() - began_at
+            raise Unanswerable.because(408, f"the request was not complete within {took_s:.0f} s")
         return request
 
     def _begin(self) -> None:
-        if self.idle_since < math.inf:
-            self.idle_since = math.inf
-            self._waiting.deadline = trio.current_time() + _REQUEST_S
+        if self._begun_at == math.inf:
+            self.idle_since, self._begun_at = math.inf, trio.current_time()
+            self._waiting.deadline = self._begun_at + _REQUEST_S
 
     async def _answer(self, request: Request) -> None:
         self.doing = f"{request.method} {request.path}"[:200]
@@ -234,6 +255,7 @@ class _Client:
     async def _linger(self) -> None:
         """Read on until the client has seen the last answer: a close with unread bytes would reset the connection."""
         if not self._is_draining and not self._stream.is_torn:
+            self.idle_since, self._begun_at, self.is_over = trio.current_time(), math.inf, True
             with trio.move_on_after(_LINGER_S) as self._waiting:
                 self._stream.send_fin()
                 await self._stream.wait_until_gone()

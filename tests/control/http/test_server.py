@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from faultproxy.control.http import server
 from faultproxy.control.http.messages import EventStream, Request, Response
@@ -115,6 +115,61 @@ class TestTime:
             for client in busy:
                 nursery.start_soon(until, client, b"hello")
         for client in [*busy, idle]:
+            await client.aclose()
+
+    async def test_half_requests_keep_nobody_out(self, autojump_clock: MockClock) -> None:
+        """The oldest of 64 makes room after 5 s, and is told; the others may go on."""
+        del autojump_clock
+        async with serving() as served:
+            oldest, *others = clients = [await connect(served.address) for _ in range(server.MOST_CLIENTS)]
+            for client in clients:
+                await client.send_all(GET[:-2])
+                await trio.sleep(0.001)
+            began = trio.current_time()
+            assert status(await talk(served.address, LAST)) == 200
+            assert 4 < trio.current_time() - began < 7
+            assert status(await rest(oldest)) == 408
+            for client in others:
+                await client.send_all(GET[-2:])
+                assert status(await until(client, b"hello")) == 200
+        for client in clients:
+            await client.aclose()
+
+    async def test_answers_that_are_not_taken_keep_nobody_out(
+        self, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They have 30 s, but only while there is room."""
+        del autojump_clock
+        monkeypatch.setattr(server, "MOST_CLIENTS", 2)
+
+        async def much(request: Request) -> Response:
+            return Response(200, bytes(2**26 if request.query else 1))
+
+        async with serving(much) as served:
+            clients = [await connect(served.address) for _ in range(server.MOST_CLIENTS)]
+            for client in clients:
+                await client.send_all(GET.replace(b"/ ", b"/?much=1 ", 1))
+                await until(client, b"200 OK")
+            began = trio.current_time()
+            assert status(await talk(served.address, LAST)) == 200
+            assert trio.current_time() - began < 8
+        for client in clients:
+            await client.aclose()
+
+    async def test_garbage_keeps_nobody_out(self, autojump_clock: MockClock) -> None:
+        """Who has had its last answer, and does not go, makes room after a second."""
+        del autojump_clock
+        async with serving() as served:
+            clients = [await connect(served.address) for _ in range(server.MOST_CLIENTS)]
+            for client in clients:
+                await client.send_all(b"GET / HTTP/1.1\r\n")
+                await wait_all_tasks_blocked()
+                await client.send_all(b"\0\r\n\r\n")
+                await until(client, b"400")
+            began = trio.current_time()
+            assert status(await talk(served.address, LAST)) == 200
+            assert trio.current_time() - began < 2
+        for client in clients:
             await client.aclose()
 
     async def test_too_few_descriptors_are_waited_out(self) -> None:
@@ -280,7 +335,7 @@ class TestDrain:
             await clients[0].send_all(GET)
             await until(clients[0], b"\r\n\r\n")
             await clients[1].send_all(b"GET /")
-            await trio.testing.wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
             served.drain()
             with trio.fail_after(10):
                 assert await rest(clients[0]) == b"0\r\n\r\n"
@@ -302,7 +357,7 @@ class TestDrain:
             await client.send_all(GET)
             await asked.wait()
             served.drain()
-            await trio.testing.wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
             go.set()
             answer = await rest(client)
         assert b"connection: close" in answer
