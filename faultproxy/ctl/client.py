@@ -17,6 +17,7 @@ _CONNECT_S = 5.0
 _ANSWER_S = 60.0
 _EVENT_S = 60.0  # a stream that is alive says something every 15 s
 _LONGEST = 1 << 28
+_PIECE = 1 << 16
 
 
 class BadAddress(Exception):
@@ -99,17 +100,27 @@ class ApiClient:
             if answer.status >= 300:
                 raise self._refusal(answer.status, answer.read(_LONGEST), "body")
             kind, data = "message", list[str]()
-            while line := answer.readline(_LONGEST):
+            for line in self._lines(answer):
                 field, _, value = line.decode(errors="replace").rstrip("\r\n").partition(":")
                 value = value.removeprefix(" ")
                 if field == "data":
                     data.append(value)
                 elif field == "event":
                     kind = value
-                elif not field and not value and line.strip() == b"":
+                elif not line.strip():
                     if data:
                         yield kind, "\n".join(data)
                     kind, data = "message", []
+
+    def _lines(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        """The lines of a stream as they come, until its end; readline() would take for one that the API has died."""
+        rest = b""
+        try:
+            while piece := answer.read1(_PIECE):
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from lines
+        except http.client.IncompleteRead:
+            raise CannotReach(f"the API at {self.address} has gone") from None
 
     @contextmanager
     def _answer(
@@ -145,7 +156,8 @@ class ApiClient:
             lines, text = [], ""
         named = [f"{name}{line.removeprefix('body')}" if line.startswith("body:") else line for line in lines]
         otherwise = f"{self.address} answers {status}, and not as the API of faultproxy does"
-        return ApiRefused(status, named or [text or otherwise])
+        hint = "; say where it is with --token-file" if status == http.HTTPStatus.UNAUTHORIZED and text else ""
+        return ApiRefused(status, named or [f"{text}{hint}" or otherwise])
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):

@@ -171,3 +171,39 @@ def test_events_are_read_as_they_are_framed() -> None:
     )
     with Server(answering("200 OK", stream, "Content-Type: text/event-stream")) as server:
         assert list(client_of(server.address).events({})) == [("a.b", '{"x":\n1}'), ("message", "plain")]
+
+
+@pytest.mark.parametrize("end", [b"", b"5", b"5\r\nda"])
+def test_events_that_break_off_are_no_end(end: bytes) -> None:
+    """Who waits for an event of an API that was killed is told; of one that stops, they just end."""
+
+    def answer(sock: socket.socket) -> None:
+        sock.recv(65536)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sock.sendall(head + b"9\r\ndata: 1\n\n\r\n" + end)
+
+    with Server(answer) as server:
+        events = client_of(server.address).events({})
+        assert next(events) == ("message", "1")
+        with pytest.raises(CannotReach, match=f"the API at {server.address} has gone"):
+            next(events)
+
+
+def test_events_that_end_end() -> None:
+    """With the last chunk."""
+
+    def answer(sock: socket.socket) -> None:
+        sock.recv(65536)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sock.sendall(head + b"9\r\ndata: 1\n\n\r\n0\r\n\r\n")
+
+    with Server(answer) as server:
+        assert list(client_of(server.address).events({})) == [("message", "1")]
+
+
+def test_who_needs_a_token_is_told_how_to_give_it() -> None:
+    """The option of ctl, beside what the API says."""
+    body = json.dumps({"title": "Unauthorized", "detail": "a token is due"}).encode()
+    with Server(answering("401 Unauthorized", body)) as server, pytest.raises(ApiRefused) as refused:
+        client_of(server.address).ask("GET", "/")
+    assert refused.value.lines == ["a token is due; say where it is with --token-file"]
