@@ -1,4 +1,4 @@
-"""What takes a while, while connections go on: in a thread, or a little at a time."""
+"""What takes a while, while connections go on: in a thread, a little at a time, or by tasks of their own."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TypeVar
@@ -22,3 +22,9 @@ async def in_batches(things: Iterable[_T], size: int = 20) -> AsyncIterator[_T]:
         yield thing
         if number % size == 0:
             await trio.lowlevel.checkpoint()
+
+
+async def let_begin() -> None:
+    """Go on once each task that was started or woken until now has taken its first step; it is not cancelled."""
+    for _ in range(2):
+        await trio.lowlevel.cancel_shielded_checkpoint()

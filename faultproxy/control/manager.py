@@ -15,7 +15,7 @@ from faultproxy.control.changes import Difference
 from faultproxy.control.edits import Edit
 from faultproxy.control.layers import Layers
 from faultproxy.control.listeners import make_listeners
-from faultproxy.control.loop import in_batches
+from faultproxy.control.loop import in_batches, let_begin
 from faultproxy.events.bus import Bus
 from faultproxy.events.types import ConfigLoaded, ConfigRejected, ProxyStarted
 from faultproxy.failures import CannotListen
@@ -204,8 +204,7 @@ class Manager:
         texts = (*changes.texts, *moved)
         loaded = ConfigLoaded(source=source, file=file, changes=texts, config=dumps, unaffected=unaffected)
         self.bus.publish(loaded)
-        for _ in range(2):  # by then the task of each connection that a live rule reaches has taken its first step
-            await trio.lowlevel.cancel_shielded_checkpoint()
+        await let_begin()  # the tasks of connections that a live rule reaches
         return loaded
 
     def drain(self) -> None:

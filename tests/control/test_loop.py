@@ -4,9 +4,9 @@ import threading
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints, assert_no_checkpoints
+from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
-from faultproxy.control.loop import in_batches, in_thread
+from faultproxy.control.loop import in_batches, in_thread, let_begin
 
 
 def _fails() -> None:
@@ -37,3 +37,24 @@ async def test_the_loop_turns_between_batches() -> None:
         with assert_checkpoints() if turns else assert_no_checkpoints():
             assert await anext(things) == expected
     assert [thing async for thing in things] == []
+
+
+async def test_tasks_are_let_begin() -> None:
+    """Those that were started, and those that were woken, have taken a step."""
+    steps = []
+    woken = trio.Event()
+
+    async def wait() -> None:
+        await woken.wait()
+        steps.append("woken")
+
+    async def start() -> None:
+        steps.append("started")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        woken.set()
+        nursery.start_soon(start)
+        await let_begin()
+        assert sorted(steps) == ["started", "woken"]

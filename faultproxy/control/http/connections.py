@@ -21,7 +21,7 @@ from faultproxy.control.edits import NAME
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
-from faultproxy.control.loop import in_batches
+from faultproxy.control.loop import in_batches, let_begin
 from faultproxy.events.types import log_fields
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, TriggeredFault, options
@@ -138,12 +138,14 @@ def routes(registry: Registry) -> tuple[Route, ...]:
         faults = _faults(request)
         one = _to_inject(registry, name, number)
         one.inject_by_hand(faults)
+        await let_begin()
         said = [{"fault": fault.key, "options": options(fault), "trigger": _trigger(fault)} for fault in faults]
         return Response.json({"connection": f"{name}#{number}", "faults": said})
 
     async def let_go(request: Request) -> Response:
         one = _to_inject(registry, *_name(request))
         one.let_go_by_hand()
+        await let_begin()
         return Response(204)
 
     one = "/v1/connections/{connection}"

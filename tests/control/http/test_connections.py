@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 
+from faultproxy.control.http.byte_stream import ByteStream
 from faultproxy.control.http.connections import Story, Summaries
 from faultproxy.events.types import ConnectionClosed, FaultInjected, ProxyStopped
 from tests.control.http.asking import YAML, Asking, asking
@@ -182,6 +183,23 @@ async def test_a_hang_by_hand() -> None:
         assert (await it.get("/v1/connections/p%231"))["bytes_upstream"] == 5
         assert (await it.api.delete("/v1/connections/p%231/faults")).status_code == 204
         assert await read_exactly(client, 4) == b"held"
+
+
+@pytest.mark.parametrize("fault", ["hang", "half_close", "blackhole"])
+async def test_it_is_in_force_when_it_is_answered(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """What is sent after the answer meets it."""
+    at_answers = []
+    send = ByteStream.send
+
+    async def note(stream: ByteStream, data: bytes) -> None:
+        at_answers.append(len(it.its.record.of(FaultInjected)))
+        await send(stream, data)
+
+    monkeypatch.setattr(ByteStream, "send", note)
+    async with asking() as it, await it.its.connect("p") as client:
+        await talk(client)
+        assert (await inject(it, 1, {fault: None})).status_code == 200
+        assert at_answers == [1]
 
 
 async def test_no_call_waits_for_a_peer() -> None:
