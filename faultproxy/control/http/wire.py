@@ -4,6 +4,7 @@ h11 reads only, a connection of it for each request: to check and write an answe
 of an error repeats the client's bytes: neither is it sent nor logged.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
@@ -25,6 +26,8 @@ LONGEST_BODY = 2**23
 LONGEST_BODIES = 4 * LONGEST_BODY
 """All bodies that are being read or answered at a time."""
 
+_ABSOLUTE = re.compile(r"https?://([^/]*)(/.*)?", re.IGNORECASE)
+_LINE_ENDS = b"\r\n"
 _PIECES = 100  # of a body that comes in tiny pieces so many are taken at once
 _EMPTY = frozenset({204, 304})
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -85,7 +88,7 @@ class Wire:
         if self._http.trailing_data[0]:
             await trio.lowlevel.checkpoint()  # connections do not wait for all that is pipelined
         else:
-            self._http.receive_data(await self._stream.receive())
+            self._http.receive_data(await self._first_bytes())
         head: h11.Request | None = None
         body = bytearray()
         pieces = 0
@@ -117,6 +120,13 @@ class Wire:
                 self._http.receive_data(await self._stream.receive())
             else:
                 return None
+
+    async def _first_bytes(self) -> bytes:
+        """What a request begins with. Old clients send an empty line behind a body (RFC 9112, section 2.2)."""
+        while data := await self._stream.receive():
+            if begun := data.lstrip(_LINE_ENDS):
+                return begun
+        return data
 
     def release(self) -> None:
         """The body is not needed any more."""
@@ -173,8 +183,8 @@ class Wire:
 def _reader(received: bytes) -> h11.Connection:
     """What reads one request, of which so much has come."""
     reader = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
-    if received:
-        reader.receive_data(received)
+    if begun := received.lstrip(_LINE_ENDS):
+        reader.receive_data(begun)
     return reader
 
 
@@ -206,6 +216,8 @@ def _request(head: h11.Request, body: bytes) -> Request:
     for name, value in head.headers:
         key, text = name.decode("ascii"), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    if absolute := _ABSOLUTE.fullmatch(target):  # as proxies are asked: it is the host that counts
+        headers["host"], target = absolute[1], absolute[2] or "/"
     pairs = dict(parse_qsl(query, keep_blank_values=True))
     return Request(head.method.decode("ascii"), target, {}, pairs, headers, body)
 

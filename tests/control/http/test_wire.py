@@ -4,6 +4,7 @@ import socket
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from faultproxy.control.http import wire
 from faultproxy.control.http.byte_stream import ByteStream
@@ -88,6 +89,44 @@ class TestHttp:
             assert await until(client, b"\r\n\r\n") == b"HTTP/1.1 100 \r\n\r\n"
             await client.send_all(b"hi")
             assert status(await until(client, b"hi")) == 200
+
+    @pytest.mark.parametrize("line", [b"\r\n", b"\n", b"\r\n\r\n"])
+    async def test_an_empty_line_before_a_request_is_passed_over(self, line: bytes) -> None:
+        """As old clients send one behind a body: in the same write, or in one of its own."""
+        post = POST + b"Content-Length: 2\r\n\r\nhi"
+        async with serving(echo) as served:
+            assert (await talk(served.address, post + line + LAST)).count(b"200 OK") == 2
+            async with await connect(served.address) as client:
+                await client.send_all(line)
+                await wait_all_tasks_blocked()
+                await client.send_all(post)
+                await until(client, b"hi")
+                await client.send_all(line)
+                await wait_all_tasks_blocked()
+                await client.send_all(LAST)
+                assert status(await rest(client)) == 200
+
+    @pytest.mark.parametrize(
+        ("target", "path", "host"),
+        [
+            (b"http://here.example:1/a?q=b", "/a", "here.example:1"),
+            (b"HTTPS://here/", "/", "here"),
+            (b"http://here", "/", "here"),
+            (b"/http://here/", "/http://here/", "localhost"),
+            (b"*", "*", "localhost"),
+        ],
+    )
+    async def test_a_whole_url_is_its_path_and_its_host(self, target: bytes, path: str, host: str) -> None:
+        """Whatever Host says: so says RFC 9112, section 3.2.2."""
+        seen: list[Request] = []
+
+        async def note(request: Request) -> Response:
+            seen.append(request)
+            return Response.text("")
+
+        async with serving(note) as served:
+            assert status(await talk(served.address, LAST.replace(b"/ ", target + b" ", 1))) == 200
+        assert [(request.path, request.headers["host"]) for request in seen] == [(path, host)]
 
     async def test_head_has_the_length_and_no_body(self) -> None:
         """And the connection can be used again."""
