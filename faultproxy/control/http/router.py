@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote
@@ -10,9 +11,11 @@ from pydantic import BaseModel
 
 from faultproxy.control.http.messages import EventStream, Handler, HttpProblem, Request, Response
 from faultproxy.control.http.security import ANYBODY, Access
+from faultproxy.units import quote
 
 Dialect = Literal["native", "toxiproxy"]
 Renderer = Callable[[HttpProblem], Response]
+_LONGEST_TYPO = 40
 _NATIVE_ONLY: Mapping[Dialect, Renderer] = MappingProxyType({})
 
 
@@ -22,7 +25,7 @@ class Route:
 
     ``summary`` is one sentence; ``body`` and ``answer`` are the models of what comes in and goes out. ``dialect`` is
     how its problems are told. ``is_public``: it is answered without a token, as it tells nothing and changes nothing.
-    ``query`` has a sentence for each name that the query may have.
+    ``query`` has a sentence for each name that the query may have; below /v1/ any other is 400.
     """
 
     method: str
@@ -71,6 +74,8 @@ class Router:
             self._access.check(request, needs_token=found is None or not found[0].is_public)
             if found is not None:
                 route, parameters = found
+                if request.query and route.template.startswith("/v1/"):
+                    _check_query(request.query, route)
                 return await route.handler(replace(request, parameters=parameters) if parameters else request)
             raise _nothing_there(request, [route for route, _ in matching])
         except HttpProblem as problem:
@@ -99,6 +104,15 @@ def _nothing_there(request: Request, routes: Sequence[Route]) -> HttpProblem:
         return HttpProblem(404, "Not Found", f"there is nothing at {request.path[:200]}; GET /v1/openapi.json has all")
     allowed = ", ".join(sorted({method for route in routes for method in route.methods}))
     return HttpProblem(405, "Method Not Allowed", f"{request.path[:200]} takes {allowed}", headers={"allow": allowed})
+
+
+def _check_query(query: Mapping[str, str], route: Route) -> None:
+    """Refuse a name that the query may not have: a typo of proxy= would mean all of them. Raises HttpProblem (400)."""
+    for name in query:
+        if name not in route.query:
+            near = get_close_matches(name[:_LONGEST_TYPO].lower(), route.query, 1)
+            right = f"write {near[0]}" if near else f"it may have {', '.join(route.query) or 'none'}"
+            raise HttpProblem(400, "Bad Request", f"{quote(name)} is not a name of this query; {right}")
 
 
 def _match(segments: Sequence[str], sent: Sequence[str]) -> Mapping[str, str] | None:

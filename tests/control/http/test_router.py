@@ -32,6 +32,7 @@ ROUTER = Router(
         Route("PUT", "/v1/proxies/{name}/rules/{rule}", show, "One."),
         Route("DELETE", "/v1/proxies/{name}/rules/{rule}", show, "One."),
         Route("GET", "/v1/proxies/all", fixed, "All."),
+        Route("POST", "/v1/reset", fixed, "Reset.", query={"proxy": "Of this one.", "rule": "Of this one."}),
         Route("GET", "/", fixed, "The page."),
         Route("GET", "/proxies/{name}", refuse, "One.", dialect="toxiproxy"),
     ],
@@ -96,6 +97,24 @@ async def test_what_is_nowhere_is_told_in_the_other_dialect(path: str) -> None:
     """Outside /v1/ and /page/ whoever asks takes us for Toxiproxy."""
     answer = await ask("PUT", path)
     assert (answer.status, answer.body) == (404, b"NOT FOUND")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "right"),
+    [
+        ("POST", "/v1/reset", "prox", '"prox" is not a name of this query; write proxy'),
+        ("POST", "/v1/reset", "x" * 1000, "it may have proxy, rule"),
+        ("GET", "/v1/proxies/all", "proxy", '"proxy" is not a name of this query; it may have none'),
+        ("POST", "/v1/reset", "proxy", None),
+        ("GET", "/", "anything", None),
+    ],
+)
+async def test_a_name_that_a_query_may_not_have_is_400(method: str, path: str, query: str, right: str | None) -> None:
+    """It says which may be; of the page and of Toxiproxy's routes, whatever is there is passed over."""
+    answer = await ROUTER.answer(Request(method, path, query={query: "redis"}, headers=HOST))
+    assert isinstance(answer, Response)
+    assert answer.status == (200 if right is None else 400)
+    assert right is None or right in json.loads(answer.body)["detail"]
 
 
 async def test_a_dialect_tells_its_own_problems() -> None:
