@@ -1,6 +1,7 @@
 """The body of a request: JSON, or YAML where its Content-Type says so, as plain mappings, lists and scalars."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from faultproxy.config.yaml_tree import DEEPEST, MOST_VALUES, Node, Problem, Unr
 from faultproxy.control.edits import NAME
 from faultproxy.control.http.messages import HttpProblem, Request
 from faultproxy.units import quote
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def is_yaml(headers: Mapping[str, str]) -> bool:
@@ -66,6 +69,8 @@ def _read_json(text: str) -> Any:
     except ValueError:  # int() reads no more digits than 4,300
         raise _problem(f"{NAME}: holds a number that is too long; write a shorter one") from None
     _check_size(value)
+    if _SURROGATE.search(text):
+        _check_text(value)
     return value
 
 
@@ -93,6 +98,15 @@ def _check_size(value: Any) -> None:
         if not level:
             return
     raise _problem(_TOO_DEEP)
+
+
+def _check_text(value: Any) -> None:
+    """Refuse half a pair of surrogates, which JSON can write and UTF-8 cannot: no answer could hold it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = quote(error.object[error.start : error.end])
+        raise _problem(f"{NAME}: {half} is half of a pair of surrogates; write the whole character") from None
 
 
 def _children(value: dict[str, Any] | list[Any]) -> Any:

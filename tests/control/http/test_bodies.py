@@ -30,6 +30,7 @@ def test_yaml_is_read_as_a_file_is(kind: str) -> None:
 def test_all_else_is_json(kind: str | None) -> None:
     """Also what curl sends without a Content-Type of one's own."""
     assert of(b'{"a": {"b": [1, 2.5, "\\u00e9", null, true]}}', kind) == {"a": {"b": [1, 2.5, "é", None, True]}}
+    assert of(b'"\\ud83d\\ude00 \\\\ud83d"', kind) == "\U0001f600 \\ud83d"
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,10 @@ def test_all_else_is_json(kind: str | None) -> None:
         (b"a: " + b"b" * 2**20, YAML, "body: is larger than 1 MiB of YAML; send less, or JSON"),
         (b"[" + b"0," * 200_000 + b"0]", None, "body: holds more than 200000 values; send fewer"),
         (b"[" + b"9" * 5000 + b"]", None, "body: holds a number that is too long; write a shorter one"),
+        (b'{"a": "x\\uD83d"}', None, 'body: "\\ud83d" is half of a pair of surrogates; write the whole character'),
+        (b'{"\\ude00": 1}', None, 'body: "\\ude00" is half of a pair of surrogates; write the whole character'),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_what_cannot_be_read_says_where(data: bytes, kind: str | None, error: str) -> None:
     """And what would be right."""
