@@ -18,6 +18,7 @@ _ANSWER_S = 60.0
 _EVENT_S = 60.0  # a stream that is alive says something every 15 s
 _LONGEST = 1 << 28
 _PIECE = 1 << 16
+_AS_GIVEN = "surrogateescape"  # an argument that is not UTF-8 is sent as it is
 
 
 class BadAddress(Exception):
@@ -133,7 +134,7 @@ class ApiClient:
         timeout_s: float,
     ) -> Iterator[http.client.HTTPResponse]:
         given = {key: value for key, value in (query or {}).items() if value is not None}
-        target = f"{path}?{urlencode(given)}" if given else path
+        target = f"{path}?{urlencode(given, errors=_AS_GIVEN)}" if given else path
         sent = {**headers, **({"authorization": f"Bearer {self.token}"} if self.token is not None else {})}
         connection = _Connection(self.address, min(_CONNECT_S, timeout_s))
         try:
@@ -194,4 +195,4 @@ class _Connection(http.client.HTTPConnection):
 
 def segment(name: str) -> str:
     """A name as a part of a path."""
-    return quote(name, safe="")
+    return quote(name, safe="", errors=_AS_GIVEN)

@@ -1,6 +1,7 @@
 """Where the API is, and what becomes of answers that are none."""
 
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,7 @@ def test_an_address_is_written_as_it_is_read() -> None:
 def test_a_name_is_one_segment() -> None:
     """Whatever stands in it."""
     assert segment("redis#17 a/b?é") == "redis%2317%20a%2Fb%3F%C3%A9"
+    assert segment(os.fsdecode(b"\xff")) == "%FF"
 
 
 def answering(status: str, body: bytes, *headers: str) -> Callable[[socket.socket], None]:
@@ -86,8 +88,8 @@ class TestAnswers:
 
             with Server(note, upstream) as server:
                 client = ApiClient(parse_address(server.address), "s3cret")
-                client.ask("PUT", "/x", b"{}", query={"before": "a b", "none": None})
-        assert seen[0].startswith(b"PUT /x?before=a+b HTTP/1.1\r\n")
+                client.ask("PUT", "/x", b"{}", query={"before": os.fsdecode(b"a b\xff"), "none": None})
+        assert seen[0].startswith(b"PUT /x?before=a+b%FF HTTP/1.1\r\n")
         assert b"authorization: Bearer s3cret\r\n" in seen[0]
         assert b"content-type: application/json\r\n" in seen[0]
 
