@@ -1,8 +1,11 @@
 """What cannot be printed does no harm."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from faultproxy.text import one_line
+from faultproxy.text import one_line, to_json
 
 
 @pytest.mark.parametrize(
@@ -12,3 +15,12 @@ from faultproxy.text import one_line
 def test_one_line(text: str, shown: str) -> None:
     """Line ends, escapes and halves of characters are written as Python writes them; all else stays as it is."""
     assert one_line(text) == shown
+
+
+def test_json_of_what_json_has_no_form_for() -> None:
+    """It is there as text; all else is as it would be without it."""
+    value = {"\udcff": ["\udc80é", 2**70, None, 1.5, True, {2: b"secret"}, Path("/x"), float("inf"), ("a",)]}
+    assert json.loads(to_json(value)) == {
+        "\\udcff": ["\\udc80é", 2**70, None, 1.5, True, {"2": "6 bytes"}, "/x", "inf", ["a"]]
+    }
+    assert to_json({"a": ["é", Path("/x")]}) == '{"a":["é","/x"]}'.encode()

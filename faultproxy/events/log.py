@@ -6,24 +6,22 @@ lines are dropped and counted, and when writing works again ``log.dropped`` says
 """
 
 import errno
-import json
 import os
 import select
 import threading  # noqa: TID251  # a write that blocks must end with the process, which a trio worker would hold up
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import isfinite
 from types import MappingProxyType, SimpleNamespace
 from typing import Literal
 
-import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from faultproxy.events.console import console_line
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import EVENTS, Event, Level, LogDropped, log_fields
+from faultproxy.text import plain, to_json
 
 Format = Literal["json", "console"]
 
@@ -93,8 +91,7 @@ class LogWriter:
                 self._dropped += 1
                 self.dropped += 1
             else:
-                # A copy: orjson's own bytes hold on to the 4 KiB that they were written into.
-                self._queue.append(bytes(memoryview(line)))
+                self._queue.append(line)
                 self._queued_bytes += len(line)
             if self._idle:
                 self._idle = False
@@ -188,35 +185,14 @@ def _head(_: WrappedLogger, level: str, fields: EventDict) -> EventDict:
 
 
 def _json_line(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
-    try:
-        return orjson.dumps(fields, default=_as_text, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # half a surrogate pair, an integer over 64 bits, a key that is no text
-        return json.dumps(_plain(fields), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return to_json(fields) + b"\n"  # a copy: orjson's own bytes hold on to the 4 KiB that they were written into
 
 
 def _console_line(colours: bool) -> Callable[[WrappedLogger, str, EventDict], bytes]:
     def line(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
-        return console_line({key: _plain(value) for key, value in fields.items()}, colours=colours).encode() + b"\n"
+        return console_line({key: plain(value) for key, value in fields.items()}, colours=colours).encode() + b"\n"
 
     return line
-
-
-def _as_text(value: object) -> str:
-    """What JSON has no form for. Payload is never shown, only how much of it there is."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"{memoryview(value).nbytes} bytes"
-    return str(value)
-
-
-def _plain(value: object) -> object:
-    """The same value in what JSON can say."""
-    if isinstance(value, dict):
-        return {_plain(_as_text(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
-        return value
-    return _as_text(value).encode(errors="backslashreplace").decode()
 
 
 def _duplicate(fd: int) -> int:

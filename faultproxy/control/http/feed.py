@@ -12,12 +12,12 @@ from itertools import islice
 from time import time_ns
 from typing import get_args
 
-import orjson
 import trio
 
 from faultproxy.events.bus import Bus
 from faultproxy.events.stats import Stats
 from faultproxy.events.types import EVENTS, Event, Level, log_fields
+from faultproxy.text import to_json
 
 MOST_EVENTS = 10_000
 _MOST_AT_ONCE = 256
@@ -51,7 +51,7 @@ class Entry:
             at = datetime.fromtimestamp(self._at_ns / 1e9, UTC).isoformat(timespec="microseconds")
             head = {"id": self.id, "timestamp": at.replace("+00:00", "Z"), "level": self.event.level}
             line = {**head, "event": self.event.name, **log_fields(self.event, self._injected)}
-            name, data = self.event.name.encode(), orjson.dumps(line, default=str)
+            name, data = self.event.name.encode(), to_json(line)
             self._frame = b"id: %d\nevent: %b\n%b%b\n\n" % (self.id, name, _DATA, data)
         return self._frame
 

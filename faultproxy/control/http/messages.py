@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import orjson
 from pydantic import BaseModel, ConfigDict
+
+from faultproxy.text import to_json
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -38,7 +39,7 @@ class Response:
     @classmethod
     def json(cls, value: object, status: int = 200, headers: Mapping[str, str] = _NONE) -> "Response":
         """An answer in JSON."""
-        return cls(status, orjson.dumps(value), {"content-type": "application/json", **headers})
+        return cls(status, to_json(value), {"content-type": "application/json", **headers})
 
     @classmethod
     def text(cls, text: str, status: int = 200, headers: Mapping[str, str] = _NONE) -> "Response":
@@ -88,4 +89,4 @@ class HttpProblem(Exception):
         said: dict[str, Any] = {"title": self.title, "status": self.status}
         said |= {"detail": self.detail} if self.detail else {}
         said |= {"errors": self.errors} if self.errors else {}
-        return Response(self.status, orjson.dumps(said), {**self.headers, "content-type": "application/problem+json"})
+        return Response(self.status, to_json(said), {**self.headers, "content-type": "application/problem+json"})

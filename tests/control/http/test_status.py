@@ -1,11 +1,13 @@
 """How the whole stands, for people and for probes."""
 
+import os
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from faultproxy.events.types import ConfigRejected
 from faultproxy.version import __version__
 from tests.control.http.asking import asked
 from tests.managing import at
@@ -38,6 +40,18 @@ async def test_how_the_whole_stands(server: str, tmp_path: Path) -> None:
         await client.patch("/v1/proxies/p", json={"enabled": False})
         answer = (await client.get("/v1/status")).json()
         assert (answer["revision"], answer["overlay"]) == (1, True)
+
+
+async def test_a_file_whose_name_is_not_utf_8(server: str, tmp_path: Path) -> None:
+    """It is told with escapes, by what runs and by its events."""
+    file = tmp_path / os.fsdecode(b"\xff.yaml")
+    file.write_text(f"drain: 0s\nproxies:\n  p: {{listen: 127.0.0.1:0, upstream: '{server}'}}\n")
+    async with asked({"proxies": {"p": at(server)}}, file=file) as (its, client):
+        assert (await client.get("/v1/status")).json()["file"] == f"{tmp_path}/\\udcff.yaml"
+        file.write_text("proxies: 1")
+        await its.record.wait_for(ConfigRejected)
+        (event,) = (await client.get("/v1/events?event=config.rejected")).json()["events"]
+        assert event["file"] == f"{tmp_path}/\\udcff.yaml"
 
 
 async def test_what_is_degraded(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
