@@ -1,5 +1,6 @@
 """The commands. Only they run trio and end the process. Each is loaded when it is asked for."""
 
+import io
 import os
 import signal
 import sys
@@ -42,6 +43,8 @@ class _Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if sys.stdin is None:  # whoever runs this has closed it
             sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115  # it stays open, and is the descriptor 0
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a character that a terminal's encoding lacks is escaped
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().main(*args, **kwargs)
         except Exception as error:

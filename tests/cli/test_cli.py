@@ -44,6 +44,17 @@ def test_without_standard_input(command: str) -> None:
     assert done.stdout + done.stderr
 
 
+def test_a_terminal_that_has_not_every_character(tmp_path: Path) -> None:
+    """It shows those that it lacks with escapes."""
+    file = tmp_path / "f.yaml"
+    file.write_text("proxies:\n  é日: {listen: ':0', upstream: 'a:1'}\n", "utf-8")
+    words = [sys.executable, "-P", "-m", "faultproxy", "explain", str(file), "--connections", "1"]
+    environment = {"PYTHONPATH": str(PACKAGE), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\xe9\\u65e5" in done.stdout
+
+
 @pytest.mark.parametrize(
     "command", [[], ["run"], ["check"], ["explain"], ["replay"], ["intercept"], ["schema"], ["demo"], ["doctor"]]
 )
