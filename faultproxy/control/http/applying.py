@@ -1,8 +1,9 @@
 """Edits that requests ask for: the conditions that they name, and what is answered where one is refused."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 from faultproxy.config.loader import ConfigError
@@ -13,6 +14,11 @@ from faultproxy.control.loop import in_thread
 from faultproxy.control.manager import Conflict, Draining, Manager
 from faultproxy.events.types import ConfigLoaded
 from faultproxy.failures import CannotListen
+
+IF_MATCH: Mapping[str, str] = MappingProxyType(
+    {"If-Match": "Take effect only if the ETag of what runs is still one of these; else 412."}
+)
+"""For the description of a route that calls apply()."""
 
 _LARGE = 2**14
 _TAG = re.compile(r'"([0-9a-f]+)-([0-9]+)"')

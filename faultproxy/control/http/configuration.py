@@ -15,7 +15,7 @@ from faultproxy.config.loader import ConfigError, build, examine_text, examine_v
 from faultproxy.config.schema import Config, ProxyConfig
 from faultproxy.config.writing import to_yaml
 from faultproxy.control.edits import NAME, Edit, drop_overlay
-from faultproxy.control.http.applying import apply, etag, offloaded
+from faultproxy.control.http.applying import IF_MATCH, apply, etag, offloaded
 from faultproxy.control.http.bodies import body, is_yaml
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
@@ -137,8 +137,15 @@ def routes(manager: Manager) -> tuple[Route, ...]:
     layer = {"layer": "base for the file without the overlay; sum by default."}
     return (
         Route("GET", "/v1/config", config, "What runs, ready to be saved as a file.", answer=Config, query=layer),
-        Route("PUT", "/v1/config", put, "Run this instead.", body=Config, answer=Applied),
-        Route("DELETE", "/v1/overlay", drop, "Drop what the API has changed: back to the file.", answer=Applied),
+        Route("PUT", "/v1/config", put, "Run this instead.", body=Config, answer=Applied, headers=IF_MATCH),
+        Route(
+            "DELETE",
+            "/v1/overlay",
+            drop,
+            "Drop what the API has changed: back to the file.",
+            answer=Applied,
+            headers=IF_MATCH,
+        ),
         Route(
             "POST", "/v1/check", check, "Whether a configuration is valid, and warnings.", body=Config, answer=Checked
         ),

@@ -62,6 +62,7 @@ def routes(feed: Feed) -> tuple[Route, ...]:
                 "since": "Those after this id.",
                 "limit": "The last so many; with since, the first so many after it.",
             },
+            headers={"Last-Event-ID": "Of a stream: those after this id, as browsers ask that come back."},
         ),
     )
 

@@ -44,7 +44,8 @@ def describe(routes: Sequence[Route]) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "faultproxy", "version": __version__, "license": {"name": "MIT", "identifier": "MIT"}},
         "paths": paths,
-        "components": {"schemas": _schemas(routes)},
+        "security": [{}, {"token": []}],
+        "components": {"schemas": _schemas(routes), "securitySchemes": {"token": _TOKEN}},
     }
 
 
@@ -53,12 +54,15 @@ def _operation(route: Route) -> Schema:
     text = {"schema": {"type": "string"}}
     parameters = [{"name": name, "in": "path", "required": True, **text} for name in names]
     parameters += [{"name": name, "in": "query", "description": says, **text} for name, says in route.query.items()]
+    parameters += [{"name": name, "in": "header", "description": says, **text} for name, says in route.headers.items()]
     operation: Schema = {
         "operationId": "_".join([route.method.lower(), *re.findall(r"\w+", route.template)]),
         "summary": route.summary,
         "tags": [route.dialect],
         "responses": {"2XX": _success(route), "default": _PROBLEM if route.dialect == "native" else _OF_DIALECT},
     }
+    if route.is_public:
+        operation["security"] = []
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -130,4 +134,8 @@ _PROBLEM: Schema = {
     "description": "Refused, and nothing has changed.",
     "content": {"application/problem+json": {"schema": {"$ref": _REFERENCE + "Problem"}}},
 }
-_OF_DIALECT: Schema = {"description": "Refused, and nothing has changed.", "content": {"application/json": {}}}
+_OF_DIALECT: Schema = {
+    "description": "Refused, as Toxiproxy does: in JSON, which it calls text.",
+    "content": {"text/plain": {}, "application/json": {}},
+}
+_TOKEN: Schema = {"type": "http", "scheme": "bearer", "description": "Due where --api-token-file asks for one."}

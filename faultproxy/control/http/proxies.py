@@ -10,7 +10,7 @@ from pydantic import Field
 
 from faultproxy.config.schema import ProxyConfig
 from faultproxy.control.edits import NotFound, delete_proxy, patch_proxy, put_proxy
-from faultproxy.control.http.applying import apply, etag, offloaded
+from faultproxy.control.http.applying import IF_MATCH, apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.router import Route
@@ -116,9 +116,19 @@ def routes(manager: Manager) -> tuple[Route, ...]:
     return (
         Route("GET", "/v1/proxies", proxies, "All proxies, and how they stand.", answer=ProxiesAnswer),
         Route("GET", one, proxy, "A proxy, and how it stands.", answer=ProxyAnswer),
-        Route("PUT", one, put, "Make a proxy, or make one what the body says.", body=ProxyConfig, answer=ProxyAnswer),
-        Route("PATCH", one, patch, "Change some keys of a proxy.", body=ProxyPatch, answer=ProxyAnswer),
-        Route("DELETE", one, delete, "Remove a proxy; its open connections go on until they end."),
+        Route(
+            "PUT",
+            one,
+            put,
+            "Make a proxy, or make one what the body says.",
+            body=ProxyConfig,
+            answer=ProxyAnswer,
+            headers=IF_MATCH,
+        ),
+        Route(
+            "PATCH", one, patch, "Change some keys of a proxy.", body=ProxyPatch, answer=ProxyAnswer, headers=IF_MATCH
+        ),
+        Route("DELETE", one, delete, "Remove a proxy; its open connections go on until they end.", headers=IF_MATCH),
     )
 
 

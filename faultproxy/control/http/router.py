@@ -25,7 +25,8 @@ class Route:
 
     ``summary`` is one sentence; ``body`` and ``answer`` are the models of what comes in and goes out. ``dialect`` is
     how its problems are told. ``is_public``: it is answered without a token, as it tells nothing and changes nothing.
-    ``query`` has a sentence for each name that the query may have; below /v1/ any other is 400.
+    ``query`` has a sentence for each name that the query may have; below /v1/ any other is 400. ``headers`` has one for
+    each header that the handler heeds.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Route:
     dialect: Dialect = "native"
     is_public: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> Sequence[str]:

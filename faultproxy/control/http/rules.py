@@ -4,7 +4,7 @@ from functools import partial
 
 from faultproxy.config.yaml_tree import Node, plant
 from faultproxy.control.edits import delete_rule, put_rule
-from faultproxy.control.http.applying import apply, etag, offloaded
+from faultproxy.control.http.applying import IF_MATCH, apply, etag, offloaded
 from faultproxy.control.http.bodies import tree
 from faultproxy.control.http.messages import ApiModel, HttpProblem, Request, Response
 from faultproxy.control.http.proxies import RuleWithCounts, rule_answers, running
@@ -45,8 +45,9 @@ def routes(manager: Manager) -> tuple[Route, ...]:
             body=NamedRule,
             answer=RuleWithCounts,
             query={"before": "The name of the rule before which this one is to stand."},
+            headers=IF_MATCH,
         ),
-        Route("DELETE", one, delete, "Take a rule away."),
+        Route("DELETE", one, delete, "Take a rule away.", headers=IF_MATCH),
     )
 
 

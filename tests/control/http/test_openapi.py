@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "NamedRule": {"reset": {"after": "1B"}},
     "FaultsByHand": {"reset": {"to": "client"}},
 }
+PUBLIC = {"/live", "/ready", "/", "/page/{file}", "/page/vendor/{file}"}
 WRONG: tuple[Any, ...] = ([], "x", 7, None, {"nothing": 1}, {"rules": 7}, {"reset": {"after": 4}}, {"proxies": []})
 
 
@@ -101,7 +102,25 @@ async def test_every_route_answers_as_described(server: str) -> None:
                 assert answer.headers["content-type"] == "application/problem+json"
                 problem = document["components"]["schemas"]["Problem"]
                 assert validator(document, problem).is_valid(answer.json())
+            if answer.status_code >= 400:
+                assert answer.headers["content-type"].partition(";")[0] in operation["responses"]["default"]["content"]
     assert {"Config", "Applied", "Checked", "Forecasts", "ProxiesAnswer", "ProxyAnswer", "RuleWithCounts"} <= seen
+
+
+async def test_the_headers_that_are_heeded_are_described(server: str) -> None:
+    """If-Match by each edit and by nothing else, Last-Event-ID by streams, and the token, but by what is public."""
+    async with asked({"proxies": {"p": {**PROXY, "upstream": server}}}) as (_, client):
+        document = (await client.get("/v1/openapi.json")).json()
+        for template, method, operation in operations(document):
+            heeded = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "header"}
+            if method != "get" and operation["tags"] == ["native"]:
+                headers = {"if-match": '"0-0"', "content-type": "application/json"}
+                answer = await client.request(method, template.format(**PARAMETERS), content="{}", headers=headers)
+                assert (answer.status_code == 412) == ("If-Match" in heeded), (method, template)
+            assert ("Last-Event-ID" in heeded) == (template == "/v1/events")
+            assert (operation.get("security") == []) == (template in PUBLIC), template
+    assert document["security"] == [{}, {"token": []}]
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
 def wrong_ones(valid: Any) -> Iterator[Any]:
