@@ -1,11 +1,12 @@
 """What proxies must not be to one another, and to the API: at one place, or one another's server in a circle."""
 
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
+from posixpath import normpath
 from types import MappingProxyType
 from typing import NamedTuple
 
-from faultproxy.addresses import Address, OriginalDestination, TcpAddress
+from faultproxy.addresses import Address, OriginalDestination, TcpAddress, UnixAddress
 
 _LOOPBACK = MappingProxyType({"localhost": ("127.0.0.1", "::1"), "0.0.0.0": ("127.0.0.1",), "::": ("::1",)})
 """What is dialled by a name, and by the address that means all of this host's."""
@@ -84,6 +85,8 @@ def _circles(listens: Mapping[str, Address | None], upstreams: Mapping[str, AnyU
 
 def _end(address: AnyUpstream) -> object:
     """What two addresses have in common if one leads to the other: the port, or the whole path."""
+    if isinstance(address, UnixAddress):
+        return normpath(address.path)
     return address.port if isinstance(address, TcpAddress) else address
 
 
@@ -107,12 +110,22 @@ def _way_back(start: str, nexts: Mapping[str, list[str]]) -> list[str]:
 def reaches(upstream: AnyUpstream, listen: Address) -> bool:
     """Whether what is dialled is, as far as can be seen, where somebody listens."""
     if not isinstance(upstream, TcpAddress) or not isinstance(listen, TcpAddress):
-        return upstream == listen
+        return _end(upstream) == _end(listen)
     if upstream.port != listen.port:
         return False
-    dialled = _LOOPBACK.get(upstream.host.lower(), (upstream.host.lower(),))
+    host = _unmapped(upstream.host.lower())
+    dialled = _LOOPBACK.get(host, (host,))
     listening = ("127.0.0.1", "::1") if listen.host.lower() == "localhost" else (listen.host.lower(),)
     return any(host in listening or (_is_loopback(host) and listen.host in _wider(host)) for host in dialled)
+
+
+def _unmapped(host: str) -> str:
+    """An IPv4-mapped address of IPv6 as IPv4, which is what it dials; any other host as it is."""
+    try:
+        mapped = IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return host if mapped is None else str(mapped)
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 
-from faultproxy.kernel.sockets import SockAddress
+from faultproxy.kernel.sockets import SockAddress, unmapped
 
 Note = Callable[[socket.socket, SockAddress], None]
 _FEW = 1000
@@ -52,12 +52,13 @@ class Circles:
         return None
 
     def _note(self, through: tuple[str, ...], sock: socket.socket, address: SockAddress) -> None:
-        own, peer = sock.getsockname()[:2], address[0]
-        if own[0] == peer or peer.startswith("127."):
+        own, peer = unmapped(sock.getsockname()[0]), unmapped(address[0])
+        if own == peer or peer.startswith("127."):
             self._keep(through, sock, address)
 
     def _keep(self, through: tuple[str, ...], sock: socket.socket, _address: SockAddress) -> None:
-        self._dialled[sock.getsockname()[:2]] = weakref.ref(sock), through
+        host, port = sock.getsockname()[:2]
+        self._dialled[unmapped(host), port] = weakref.ref(sock), through  # a listener of IPv4 sees it so
         if len(self._dialled) > self._tidy_at:
             self._dialled = {key: value for key, value in self._dialled.items() if _is_open(value[0])}
             self._tidy_at = max(_FEW, 2 * len(self._dialled))

@@ -32,6 +32,21 @@ def test_a_proxy_that_dials_the_api(upstream: str, api: str) -> None:
     assert caught.value.errors == (reason,)
 
 
+@pytest.mark.parametrize(
+    ("upstream", "api"),
+    [
+        ("[::ffff:127.0.0.1]:8474", "127.0.0.1:8474"),
+        ("[::ffff:7f00:1]:8474", ":8474"),
+        ("unix:/run/./x/..//api", "unix:/run/api"),
+    ],
+)
+def test_an_address_that_is_written_in_another_way(upstream: str, api: str) -> None:
+    """It is the same, of the API and of a proxy."""
+    for listens, at in (({"p": parse_listen(":9")}, parse_listen(api)), ({"p": parse_listen(api)}, None)):
+        (clash,) = clashes(listens, {"p": parse_upstream(upstream)}, at)
+        assert (clash.key, "listens; write the address of the server" in clash.text) == ("upstream", True)
+
+
 def test_a_proxy_where_the_api_listens() -> None:
     """It cannot have the address."""
     file = b"api: 127.0.0.1:1\nproxies:\n  p: {listen: ':1', upstream: 'a:2'}\n"

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import socket
 
 import pytest
 
@@ -24,6 +25,19 @@ def test_who_was_dialled_from_here(host: str) -> None:
         assert circles.through(client[0], client[1] - 1) == ()
         sock.close()
         assert circles.through(*client) == ()
+
+
+def test_who_was_dialled_by_a_mapped_address() -> None:
+    """::ffff:127.0.0.1 is 127.0.0.1, to whoever accepts."""
+    circles = Circles()
+    with Upstream() as listener, socket.socket(socket.AF_INET6) as sock:
+        sock.connect(("::ffff:127.0.0.1", listener.port))
+        with listener.accept() as accepted:
+            circles.ports = frozenset({listener.port})
+            note = circles.enter("a", listener.port, ())
+            assert note is not None
+            note(sock, ("::ffff:127.0.0.1", listener.port))
+            assert circles.through(*accepted.getpeername()) == ("a",)
 
 
 def test_who_dialled_somebody_else() -> None:
