@@ -172,12 +172,12 @@ def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _names(path: str, key: str, name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
-    """What the shell completes: names that the API has, if it answers at once."""
+    """What the shell completes: names that the API has, if it answers at once. The path may have ``{proxy}`` in it."""
 
     def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
-            client = _session(context).client
-            found = client.ask("GET", path, timeout_s=_COMPLETE_S)[key]
+            proxy = segment(context.params.get("proxy") or "")
+            found = _session(context).client.ask("GET", path.format(proxy=proxy), timeout_s=_COMPLETE_S)[key]
             names = [str(each[name]) for each in found]
         except (CannotReach, ApiRefused, KeyError, TypeError):
             return []
@@ -192,6 +192,7 @@ def _fault_names(_: click.Context, __: click.Parameter, incomplete: str) -> list
 
 _proxy_names = _names("/v1/proxies", "proxies", "name")
 _connection_names = _names("/v1/connections?state=open", "connections", "connection")
+_rule_names = _names("/v1/proxies/{proxy}", "rules", "name")
 _PROXY = click.argument("proxy", shell_complete=_proxy_names)
 _CONNECTION = click.argument("connection", shell_complete=_connection_names)
 
@@ -234,7 +235,7 @@ def rule() -> None:
 
 @_command(rule, "add", "Add a rule, or change one.")
 @_PROXY
-@click.argument("name")
+@click.argument("name", shell_complete=_rule_names)
 @click.argument("yaml")
 @click.option("--before", metavar="RULE", help="Put it before this rule; else a new rule stands first.")
 def _rule_add(session: Session, proxy: str, name: str, yaml: str, before: str | None) -> None:
@@ -250,7 +251,7 @@ def _rule_add(session: Session, proxy: str, name: str, yaml: str, before: str | 
 
 @_command(rule, "remove", "Take a rule away.", has_json=False)
 @_PROXY
-@click.argument("name")
+@click.argument("name", shell_complete=_rule_names)
 def _rule_remove(session: Session, proxy: str, name: str) -> None:
     """Take the rule of this NAME away from PROXY."""
     session.client.ask("DELETE", f"/v1/proxies/{segment(proxy)}/rules/{segment(name)}")

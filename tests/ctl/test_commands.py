@@ -304,6 +304,7 @@ class TestCompletion:
             ("bash", "ctl st", ["status"]),
             ("bash", "ctl rule ", ["add", "remove"]),
             ("bash", "ctl enable ", ["p"]),
+            ("bash", "ctl rule remove p ", ["cut"]),
             ("bash", "ctl inject x half", ["half_close"]),
             ("zsh", "ctl config p", ["put"]),
             ("zsh", "ctl proxies ", ["p"]),
