@@ -122,8 +122,11 @@ def _not_mapping(error: ErrorDetails, _: Node, path: Path) -> str:
     match path:
         case ("proxies", _, "rules", int(), str(key)) if key in FAULTS:
             return _not_options(error["input"], path, keys)
+    given = error["input"]
+    if isinstance(given, str) and given in keys:
+        return f'{quote(given)} is not a mapping; write "{given}:", with a colon'
     right = f"write any of {', '.join(keys)} below it" if keys else f"write {_flow(_example(path))}"
-    return f"{quote(error['input'])} is not a mapping; {right}"
+    return f"{quote(given)} is not a mapping; {right}"
 
 
 def _not_options(value: Any, path: Path, options: list[str]) -> str:

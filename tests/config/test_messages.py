@@ -21,6 +21,7 @@ def error_of(rule: str) -> str:
         ("{name: r, latancy: {delay: 1s}}", '"latancy" is not a key here; write latency'),
         (f"{{name: r, {'l' * 50}: }}", '" is not a key here; write one of name, when, limit'),
         ("{name: r, latency: }", "delay is missing; add delay: 10s"),
+        ("reset", '"reset" is not a mapping; write "reset:", with a colon'),
         ("{name: r, reset: [a]}", "a list is not a mapping; write any of after, to below it"),
         ("{name: r, stop: 'yes', reset: }", '"yes" is not true or false; write true'),
         ("{name: r, first: 3, close: }", '"first" is a condition; write it in when, such as when: {first: 3}'),

@@ -230,7 +230,7 @@ class TestRefusals:
         size = wire.LONGEST_BODY + 2**20
         async with serving(echo) as served:
             answer = await talk(served.address, POST + b"Content-Length: %d\r\n\r\n" % size, bytes(size))
-        assert problem(answer)["detail"] == "the body is larger than 8 MiB"
+        assert problem(answer)["detail"] == "the body is larger than 2 MiB"
         assert status(answer) == 413
 
     async def test_head_is_refused_without_a_body(self) -> None:
