@@ -43,12 +43,13 @@ class Episode:
 
 
 def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float, *, sees_all: bool = True) -> Iterator[Episode]:
-    """The episodes of one client, whose attempts come by when they started.
+    """The episodes of one client.
 
+    A connection that began before a failure is not a retry after it, whenever it fails itself: a pool has many.
     Unless connections without a fault are seen too (``sees_all``), how an episode ended is not.
     """
     failed: list[ClientAttempt] = []
-    for attempt in attempts:
+    for attempt in sorted(attempts, key=_known):
         if attempt.cause is not None:
             failed.append(attempt)
         elif failed:
@@ -57,6 +58,13 @@ def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float, *, sees_
     if failed:
         episode = _episode(failed, None, log_ends_s)
         yield episode if sees_all else replace(episode, end="not seen")
+
+
+def _known(attempt: ClientAttempt) -> float:
+    """When it was decided whether this one is served: at its start, or when it failed."""
+    if attempt.failed_s is None:
+        return attempt.started_s
+    return max(attempt.started_s, attempt.failed_s - _OVERLAP_S)
 
 
 def _episode(failed: Sequence[ClientAttempt], served: ClientAttempt | None, log_ends_s: float) -> Episode:

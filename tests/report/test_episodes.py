@@ -42,6 +42,23 @@ def test_a_client_that_does_not_come_back(log_ends_s: float, end: str) -> None:
     assert (episode.end, episode.recovery_s) == (end, None)
 
 
+def test_what_began_before_the_failure_is_no_retry() -> None:
+    """A connection of a pool breaks long after the others were opened: they are served, and no recovery."""
+    pool = [failed(0.0, 50.0), ClientAttempt(0.1), ClientAttempt(0.2), failed(50.2), failed(50.6), ClientAttempt(51.4)]
+    (episode,) = episodes(*pool)
+    assert (episode.gaps_s, episode.overlaps, episode.recovery_s) == ((0.2, 0.4, 0.8), 0, 1.4)
+    (alone,) = episodes(*pool[:3])
+    assert (alone.attempts, alone.end) == (1, "never came back")
+
+
+def test_what_is_stamped_a_little_early_is_a_retry() -> None:
+    """The next connection may be written down just before the failure that it follows."""
+    (episode,) = episodes(failed(1.0, 0.5), ClientAttempt(1.4995))
+    assert (episode.gaps_s, episode.end) == ((0.0,), "recovered")
+    (after,) = episodes(ClientAttempt(0.9995), failed(1.0, 0.0003), ClientAttempt(1.2))
+    assert after.recovery_s == 0.1997
+
+
 def test_attempts_that_overlap_are_counted() -> None:
     """One that begins before the one before it has failed is not this one's retry."""
     (episode,) = episodes(failed(1.0, 2.0), failed(1.5), failed(3.0))
