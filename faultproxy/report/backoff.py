@@ -49,17 +49,21 @@ class Backoff:
     why: str = ""
 
 
-def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0) -> Backoff:
+def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0, *, sees_all: bool = True) -> Backoff:
     """The policy behind the waits, in seconds, of one client's episodes.
 
-    ``overlaps`` is how many attempts began before the one before them had failed.
+    ``overlaps`` is how many attempts began before the one before them had failed; ``sees_all`` says that a client that
+    did not wait did not try again either.
     """
     episodes = [gaps for gaps in episodes if gaps]
     waits = sum(map(len, episodes))
-    if not waits:
+    if not waits and sees_all:
         return Backoff(kind="none", why="it did not try again")
+    if not waits:
+        return _unclear(waits, "what it did in an outage is not seen")
     if overlaps > waits * 0.1:
-        return _unclear(waits, f"{overlaps} attempts began before the one before had failed: {_SEVERAL}")
+        attempts = "1 attempt" if overlaps == 1 else f"{overlaps} attempts"
+        return _unclear(waits, f"{attempts} began before the one before had failed: {_SEVERAL}")
     if _is_immediate(sorted(gap for gaps in episodes for gap in gaps)):
         return Backoff(kind="immediate", waits=waits, jitter="none")
     first_at_once = all(map(_begins_at_once, episodes))

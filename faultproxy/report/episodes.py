@@ -1,5 +1,6 @@
 """Episodes: from a client's first failure to its first connection that is served, or without one. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,7 +23,9 @@ class Episode:
     ``started_s`` is its first failure, ``failed_until_s`` its last. ``gaps_s`` are the waits from each failure to the
     next attempt, the last of them before the attempt that was served; the first 200. ``recovery_s`` is from the
     first failure to that attempt; None if there was none. ``overlaps`` counts attempts that began before the one before
-    them had failed, ``unseen`` failures whose time was not seen: the gap after such a one is counted from its start.
+    them had failed, and have no gap; ``unseen`` failures whose time was not seen: the gap after such a one is counted
+    from its start. ``gaps_before_outage`` is how many gaps are before one that holds an outage in which attempts are
+    not seen; None if there is no such gap, and every attempt was seen.
     """
 
     started_s: float
@@ -35,6 +38,12 @@ class Episode:
     causes: tuple[Cause, ...]
     overlaps: int = 0
     unseen: int = 0
+    gaps_before_outage: int | None = None
+
+    @property
+    def waits_s(self) -> tuple[float, ...]:
+        """The gaps that are waits: those before any attempt that was not seen."""
+        return self.gaps_s[: self.gaps_before_outage]
 
     @property
     def rules(self) -> frozenset[str]:
@@ -42,21 +51,28 @@ class Episode:
         return frozenset(cause.rule for cause in self.causes if cause.rule is not None)
 
 
-def find_episodes(attempts: Sequence[ClientAttempt], log_ends_s: float, *, sees_all: bool = True) -> Iterator[Episode]:
+def find_episodes(
+    attempts: Sequence[ClientAttempt],
+    log_ends_s: float,
+    *,
+    sees_all: bool = True,
+    outages: Sequence[tuple[float, float]] = (),
+) -> Iterator[Episode]:
     """The episodes of one client.
 
     A connection that began before a failure is not a retry after it, whenever it fails itself: a pool has many.
-    Unless connections without a fault are seen too (``sees_all``), how an episode ended is not.
+    Unless connections without a fault are seen too (``sees_all``), how an episode ended is not. ``outages`` are times,
+    in order and apart, in which attempts are not seen.
     """
     failed: list[ClientAttempt] = []
     for attempt in sorted(attempts, key=_known):
         if attempt.cause is not None:
             failed.append(attempt)
         elif failed:
-            yield _episode(failed, attempt, log_ends_s)
+            yield _episode(failed, attempt, log_ends_s, outages)
             failed = []
     if failed:
-        episode = _episode(failed, None, log_ends_s)
+        episode = _episode(failed, None, log_ends_s, outages)
         yield episode if sees_all else replace(episode, end="not seen")
 
 
@@ -67,24 +83,45 @@ def _known(attempt: ClientAttempt) -> float:
     return max(attempt.started_s, attempt.failed_s - _OVERLAP_S)
 
 
-def _episode(failed: Sequence[ClientAttempt], served: ClientAttempt | None, log_ends_s: float) -> Episode:
+def _outage_between(outages: Sequence[tuple[float, float]], from_s: float, to_s: float) -> tuple[float, float] | None:
+    """The last outage in this time, if there is one."""
+    index = bisect_left(outages, (to_s, to_s)) - 1
+    return outages[index] if index >= 0 and outages[index][1] > from_s else None
+
+
+def _episode(
+    failed: Sequence[ClientAttempt],
+    served: ClientAttempt | None,
+    log_ends_s: float,
+    outages: Sequence[tuple[float, float]],
+) -> Episode:
     tried = [*failed, served] if served is not None else failed
     gaps: list[float] = []
     overlaps = unseen = 0
+    gaps_before_outage: int | None = None
     for before, after in pairwise(tried):
         gap_s = after.started_s - (before.failed_s if before.failed_s is not None else before.started_s)
         unseen += before.failed_s is None
-        overlaps += gap_s < -_OVERLAP_S
+        if gap_s < -_OVERLAP_S:
+            overlaps += 1
+            continue
+        if gaps_before_outage is None and _outage_between(outages, after.started_s - gap_s, after.started_s):
+            gaps_before_outage = len(gaps)
         if len(gaps) < _MOST_GAPS:
             gaps.append(round(max(gap_s, 0.0), 6))
     first, last = failed[0], failed[-1]
     started_s = first.failed_s if first.failed_s is not None else first.started_s
     last_s = last.failed_s if last.failed_s is not None else last.started_s
     patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * max(gaps, default=0.0))
+    outage = _outage_between(outages, last_s, log_ends_s) if served is None else None
+    if outage is not None and gaps_before_outage is None:
+        gaps_before_outage = len(gaps)
     end: EpisodeEnd = "still failing"
     if served is not None:
         end = "recovered"
-    elif log_ends_s - last_s >= patience_s:
+    elif outage is not None and outage[1] >= log_ends_s:
+        end = "not seen"
+    elif log_ends_s - max(last_s, outage[1] if outage is not None else last_s) >= patience_s:
         end = "never came back"
     return Episode(
         started_s=started_s,
@@ -97,4 +134,5 @@ def _episode(failed: Sequence[ClientAttempt], served: ClientAttempt | None, log_
         causes=tuple(dict.fromkeys(attempt.cause for attempt in failed if attempt.cause is not None)),
         overlaps=overlaps,
         unseen=unseen,
+        gaps_before_outage=gaps_before_outage,
     )

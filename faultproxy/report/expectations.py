@@ -55,10 +55,11 @@ def _of_episode(
             ended = f"recovered after {seconds(episode.recovery_s)} s"
         yield f"recovery within {format_duration(recovery_s)}; {name} {ended}"
     least, most = attempts
+    seen = "" if episode.gaps_before_outage is None else "at least "
     if least is not None and episode.attempts < least:
-        yield f"at least {count(least, 'attempt')}; {name} made {episode.attempts}"
+        yield f"at least {count(least, 'attempt')}; {name} made {seen}{episode.attempts}"
     if most is not None and episode.attempts > most:
-        yield f"at most {count(most, 'attempt')}; {name} made {episode.attempts}"
+        yield f"at most {count(most, 'attempt')}; {name} made {seen}{episode.attempts}"
 
 
 def _named(backoff: Policy) -> str:
@@ -69,5 +70,7 @@ def _did(client: ClientReport) -> str:
     """What it did, in short."""
     if client.backoff.kind == "none":
         return "did not try again"
-    longest = max(client.episodes, key=lambda episode: len(episode.gaps_s))
-    return f"waited {waits(longest.gaps_s)} ({sentence(client.backoff)})"
+    longest = max(client.episodes, key=lambda episode: len(episode.waits_s))
+    if not longest.waits_s:
+        return f"is {sentence(client.backoff)}"
+    return f"waited {waits(longest.waits_s)} ({sentence(client.backoff)})"

@@ -64,7 +64,7 @@ def _proxy(proxy: ProxyReport, clients: list[ClientReport]) -> Iterator[str]:
     yield "</tbody></table>"
     if len(clients) > _MOST_CLIENTS:
         yield f"<p>And {count(len(clients) - _MOST_CLIENTS, 'more client')} that failed.</p>"
-    retried = [client for client in clients if any(episode.gaps_s for episode in client.episodes)]
+    retried = [client for client in clients if any(episode.waits_s for episode in client.episodes)]
     yield from map(waits, retried[:_MOST_PICTURES])
 
 

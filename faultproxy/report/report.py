@@ -82,8 +82,9 @@ def make_report(attempts: Attempts, *, begins: str | None = None, notes: Iterabl
     clients: list[ClientReport] = []
     proxies: list[ProxyReport] = []
     for proxy, seen in by_proxy.items():
-        failed = [client for client in (_client(proxy, *each, attempts) for each in seen) if client.failures]
         outages = [outage for outage in attempts.outages if outage.proxy == proxy]
+        apart = _apart(outages, attempts.last_s)
+        failed = [client for client in (_client(proxy, *each, attempts, apart) for each in seen) if client.failures]
         episodes = (episode for client in failed for episode in client.episodes)
         clients += failed
         proxies.append(
@@ -106,16 +107,39 @@ def make_report(attempts: Attempts, *, begins: str | None = None, notes: Iterabl
     )
 
 
-def _client(proxy: str, client: str, its: Sequence[ClientAttempt], attempts: Attempts) -> ClientReport:
-    episodes = tuple(find_episodes(its, attempts.last_s, sees_all=attempts.sees_all))
+def _client(
+    proxy: str,
+    client: str,
+    its: Sequence[ClientAttempt],
+    attempts: Attempts,
+    outages: Sequence[tuple[float, float]],
+) -> ClientReport:
+    episodes = tuple(find_episodes(its, attempts.last_s, sees_all=attempts.sees_all, outages=outages))
     return ClientReport(
         proxy=proxy,
         client=client,
         attempts=len(its),
         failures=sum(attempt.cause is not None for attempt in its),
         episodes=episodes,
-        backoff=recognise([one.gaps_s for one in episodes], sum(one.overlaps for one in episodes)),
+        backoff=recognise(
+            [one.waits_s for one in episodes],
+            sum(one.overlaps for one in episodes),
+            sees_all=all(one.gaps_before_outage is None for one in episodes),
+        ),
     )
+
+
+def _apart(outages: Iterable[Outage], log_ends_s: float) -> list[tuple[float, float]]:
+    """When there were outages: in order, those that overlap as one."""
+    apart: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(
+        (one.started_s, one.ended_s if one.ended_s is not None else log_ends_s) for one in outages
+    ):
+        if apart and start_s <= apart[-1][1]:
+            apart[-1] = apart[-1][0], max(apart[-1][1], end_s)
+        else:
+            apart.append((start_s, end_s))
+    return apart
 
 
 def as_json(report: RetryReport) -> dict[str, Any]:

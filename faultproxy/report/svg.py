@@ -61,7 +61,7 @@ def timeline(
 
 def waits(client: ClientReport) -> str:
     """The wait before each retry against its number, on a logarithmic scale; dashed, the policy that was recognised."""
-    shown = [episode.gaps_s[:_MOST_WAITS] for episode in client.episodes if episode.gaps_s][-_MOST_EPISODES:]
+    shown = [episode.waits_s[:_MOST_WAITS] for episode in client.episodes if episode.waits_s][-_MOST_EPISODES:]
     floored = [[max(gap, _SMALLEST_S) for gap in gaps] for gaps in shown]
     every = [gap for gaps in floored for gap in gaps] or [1.0]
     across = _Scale(0.5, max([2, *map(len, shown)]) + 0.5, _LEFT, _WIDTH - _RIGHT)

@@ -100,11 +100,15 @@ def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bo
     """What the client did in one episode."""
     name = client.client
     policy = f" ({sentence(client.backoff)})" if with_backoff else ""
-    retries = episode.attempts - 1
+    retries = episode.attempts - 1 - episode.overlaps
     if not retries:
-        return f"{name} failed once ({_causes(episode)}), and {_end(episode)}"
-    tries = f"retried {'once' if retries == 1 else f'{retries} times'}"
-    return f"{name} {tries}, waiting {waits(episode.gaps_s)}{policy}, and {_end(episode)}"
+        how_often = "once" if episode.failures == 1 else f"on {episode.failures} connections at once"
+        return f"{name} failed {how_often} ({_causes(episode)}), and {_end(episode)}"
+    least = "" if episode.gaps_before_outage is None else "at least "
+    tries = f"retried {least}{'once' if retries == 1 else f'{retries} times'}"
+    waited = f", waiting {waits(episode.waits_s)}" if episode.waits_s else ""
+    hidden = f"{' and then' if waited else ','} unseen in an outage" if least else ""
+    return f"{name} {tries}{waited}{hidden}{policy}, and {_end(episode)}"
 
 
 def storm_sentences(storm: Storm) -> Iterator[str]:

@@ -60,10 +60,9 @@ def test_what_is_stamped_a_little_early_is_a_retry() -> None:
 
 
 def test_attempts_that_overlap_are_counted() -> None:
-    """One that begins before the one before it has failed is not this one's retry."""
+    """One that begins before the one before it has failed is not this one's retry, and has no gap."""
     (episode,) = episodes(failed(1.0, 2.0), failed(1.5), failed(3.0))
-    assert episode.overlaps == 1
-    assert min(episode.gaps_s) == 0.0
+    assert (episode.overlaps, episode.gaps_s) == (1, (0.0,))
 
 
 def test_a_failure_that_nobody_saw() -> None:
@@ -78,3 +77,21 @@ def test_where_only_faults_are_seen_the_end_is_not() -> None:
     failed = [ClientAttempt(0.0, 0.1, cause), ClientAttempt(1.0, 1.1, cause)]
     assert [each.end for each in find_episodes(failed, 100.0)] == ["never came back"]
     assert [each.end for each in find_episodes(failed, 100.0, sees_all=False)] == ["not seen"]
+
+
+@pytest.mark.parametrize("outage", [(2.05, 2.06), (2.0, 9.0), (0.6, 2.1)])
+def test_a_gap_with_an_outage_is_no_wait(outage: tuple[float, float]) -> None:
+    """Attempts in it were not seen, so that it is as long as several waits, and the number of those after is unknown."""
+    attempts = [failed(1.0), failed(2.0), ClientAttempt(2.2)]
+    (episode,) = find_episodes(attempts, 100.0, outages=[(0.0, 0.5), outage, (20.0, 30.0)])
+    assert (episode.gaps_before_outage, episode.end) == (0 if outage[0] < 1 else 1, "recovered")
+    assert episode.waits_s == episode.gaps_s[: episode.gaps_before_outage]
+    (whole,) = find_episodes(attempts, 100.0, outages=[(0.5, 1.0), (2.2, 3.0)])
+    assert (whole.gaps_before_outage, whole.waits_s) == (None, (1.0, 0.2))
+
+
+@pytest.mark.parametrize(("ended_s", "end"), [(100.0, "not seen"), (97.0, "still failing"), (50.0, "never came back")])
+def test_an_outage_hides_whether_a_client_came_back(ended_s: float, end: str) -> None:
+    """Until it is over, and the client has had the time to."""
+    (episode,) = find_episodes([failed(1.0)], 100.0, outages=[(2.0, ended_s)])
+    assert (episode.end, episode.gaps_before_outage) == (end, 0)

@@ -59,6 +59,20 @@ def test_a_rule_that_failed_nobody() -> None:
     assert sentence == 'shop: "cut" expected exponential backoff, and failed no client whose attempts were seen'
 
 
+def test_what_was_not_seen_is_not_as_expected() -> None:
+    """A client that tried in an outage has made more attempts than were seen, and its waits are unknown."""
+    script = Script()
+    script.fails(1.0)
+    script.outage(1.1, 2.0)
+    script.serves(2.5)
+    sentences = unmet_by_clients(script.report(), "shop", "cut", backoff="none", attempts=(3, 1))
+    assert sentences == [
+        'shop: "cut" expected no retry; 10.0.0.7 is unclear: what it did in an outage is not seen',
+        'shop: "cut" expected at least 3 attempts; 10.0.0.7 made at least 2',
+        'shop: "cut" expected at most 1 attempt; 10.0.0.7 made at least 2',
+    ]
+
+
 def test_many_clients() -> None:
     """Five are told, and how many more there are."""
     script = Script()

@@ -14,6 +14,43 @@ def test_the_sentence() -> None:
     ]
 
 
+def test_what_an_outage_hides() -> None:
+    """How often a client tried is then a least, what it waited is told as far as it was seen, and nothing is judged."""
+    script = Script()
+    script.fails(1.0)
+    script.fails(1.1)
+    script.outage(1.2, 6.0)
+    script.serves(6.4)
+    script.fails(7.0)
+    script.outage(7.1, 9.0)
+    script.serves(9.5)
+    script.fails(10.0)
+    script.outage(10.1, None)
+    script.serves(30.0, "10.0.0.8")
+    _, *lines = [line for line in as_text(script.report()).splitlines() if "10.0.0.7" in line or "shop" in line]
+    assert lines == [
+        "  10.0.0.7 retried at least 2 times, waiting 0.1 s and then unseen in an outage, and recovered after 5.4 s",
+        "  10.0.0.7 retried at least once, unseen in an outage, and recovered after 2.5 s",
+        '  10.0.0.7 failed once (ECONNRESET by "cut"), and whether it recovered is not seen',
+        "    10.0.0.7 waits, over 3 episodes: unclear: one wait, of 0.1 s, is too little to tell; let it fail more often",
+    ]
+    alone = Script()
+    alone.fails(1.0)
+    alone.outage(1.1, 2.0)
+    alone.serves(2.5)
+    assert alone.report().clients[0].backoff.why == "what it did in an outage is not seen"
+
+
+def test_connections_that_fail_together() -> None:
+    """Those of a pool, that a client does not replace: none of them is a retry of another."""
+    script = Script()
+    for head in [script.opens(number / 10) for number in range(10)]:
+        script.injects(50.0, head)
+    script.serves(99.0, "10.0.0.8")
+    (line,) = [line for line in as_text(script.report()).splitlines() if "10.0.0.7" in line]
+    assert line == '  10.0.0.7 failed on 10 connections at once (ECONNRESET by "cut"), and never came back'
+
+
 def test_what_a_log_holds_is_escaped() -> None:
     """Whichever field a terminal's escape sequence stands in."""
     evil = "\x1b[31m\u202e"
