@@ -43,6 +43,7 @@ _SLOW_CONNECT = "slow_connect"
 _MOST_OPEN = 100_000
 _MOST_LEAKS = 1_000
 _MOST_OUTAGES = 1_000
+_MOST_RESTARTS = 1_000
 _LEAK_S = 0.9  # a proxy that has sent FIN reads on for a second
 
 
@@ -85,6 +86,14 @@ class Leak:
     held_s: float
 
 
+class Restart(NamedTuple):
+    """Another run of faultproxy started a proxy anew; when the run before had stopped it, if that was seen."""
+
+    proxy: str
+    stopped_s: float | None
+    started_s: float
+
+
 class _Open:
     """A connection that may still change: where its attempt stands, and what it had received when it fell silent."""
 
@@ -112,7 +121,8 @@ class Attempts:
 
     def __init__(self, most: int = 2_000_000) -> None:
         self.outages: list[Outage] = []
-        self.proxies: dict[str, None] = {}
+        self.proxies: dict[str, str] = {}
+        self.restarts: list[Restart] = []
         self.dropped = 0
         self.forgotten = 0
         self.delayed = 0
@@ -126,6 +136,7 @@ class Attempts:
         self._causes: dict[Cause, Cause] = {}
         self._leaks: list[Leak] = []
         self._run: str | None = None
+        self._stopped: dict[str, float] = {}
 
     def clients(self) -> Iterator[tuple[str, str, list[ClientAttempt]]]:
         """The attempts of each proxy and client, by when they started."""
@@ -135,7 +146,7 @@ class Attempts:
     def copy(self) -> "Attempts":
         """The same to be read, while this one goes on."""
         copy = Attempts(self._most)
-        copy.outages, copy.proxies = list(self.outages), dict(self.proxies)
+        copy.outages, copy.proxies, copy.restarts = list(self.outages), dict(self.proxies), list(self.restarts)
         copy.dropped, copy.forgotten, copy.sees_all = self.dropped, self.forgotten, self.sees_all
         copy.delayed = self.delayed
         copy.first_s, copy.last_s = self.first_s, self.last_s
@@ -166,10 +177,18 @@ class Attempts:
     def started(self, at_s: float, proxy: str, run: str) -> None:
         """A proxy started, with no outage of an earlier run. Another run numbers its connections anew."""
         self.outage_ended(at_s, proxy)
-        self.proxies[proxy] = None
+        stopped_s = self._stopped.pop(proxy, None)
+        if self.proxies.get(proxy, run) != run and len(self.restarts) < _MOST_RESTARTS:
+            self.restarts.append(Restart(proxy, stopped_s, at_s))
+        self.proxies[proxy] = run
         if run != self._run:
             self._run = run
             self._open.clear()
+
+    def stopped(self, at_s: float, proxy: str) -> None:
+        """A proxy stopped, and with it its outage."""
+        self.outage_ended(at_s, proxy)
+        self._stopped[proxy] = at_s
 
     def opened(self, at_s: float, proxy: str, connection: str, client: str) -> None:
         """A client was accepted."""
@@ -344,7 +363,7 @@ def take_event(attempts: Attempts, at_s: float, event: Event) -> None:
             attempts.started(at_s, event.proxy, event.run)
             take_config(attempts, at_s, {event.proxy: event.config})
         case ProxyStopped():
-            attempts.outage_ended(at_s, event.proxy)
+            attempts.stopped(at_s, event.proxy)
         case ConfigLoaded():
             take_config(attempts, at_s, event.config)
         case LogDropped():

@@ -152,7 +152,7 @@ def _take(attempts: Attempts, name: str, at_s: float, entry: Mapping[str, Any]) 
             attempts.started(at_s, entry["proxy"], entry["run"])
             take_config(attempts, at_s, {entry["proxy"]: entry["config"]})
         case "proxy.stopped":
-            attempts.outage_ended(at_s, entry["proxy"])
+            attempts.stopped(at_s, entry["proxy"])
         case "config.loaded":
             take_config(attempts, at_s, entry["config"])
         case "log.dropped":

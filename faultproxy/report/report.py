@@ -1,10 +1,13 @@
 """The report: what the clients of each proxy did about the faults, as values, and as what JSON can say. Pure."""
 
-from collections.abc import Iterable, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from operator import attrgetter
 from typing import Any
 
-from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, Leak, Outage
+from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, Leak, Outage, Restart
 from faultproxy.report.backoff import Backoff, recognise
 from faultproxy.report.episodes import Episode, find_episodes
 from faultproxy.report.storms import Storm, find_storms
@@ -114,7 +117,11 @@ def _client(
     attempts: Attempts,
     outages: Sequence[tuple[float, float]],
 ) -> ClientReport:
-    episodes = tuple(find_episodes(its, attempts.last_s, sees_all=attempts.sees_all, outages=outages))
+    episodes = tuple(
+        episode
+        for of_run, ends_s in _runs(its, [one for one in attempts.restarts if one.proxy == proxy], attempts.last_s)
+        for episode in find_episodes(of_run, ends_s, sees_all=attempts.sees_all, outages=outages)
+    )
     return ClientReport(
         proxy=proxy,
         client=client,
@@ -127,6 +134,18 @@ def _client(
             sees_all=all(one.gaps_before_outage is None for one in episodes),
         ),
     )
+
+
+def _runs(
+    its: Sequence[ClientAttempt], restarts: Iterable[Restart], log_ends_s: float
+) -> Iterator[tuple[Sequence[ClientAttempt], float]]:
+    """The attempts in each run of the proxy, and when it ended; as early as that may have been, if nobody saw it."""
+    begin = 0
+    for restart in restarts:
+        end = bisect_left(its, restart.started_s, begin, key=attrgetter("started_s"))
+        yield its[begin:end], restart.stopped_s if restart.stopped_s is not None else -math.inf
+        begin = end
+    yield its[begin:], log_ends_s
 
 
 def _apart(outages: Iterable[Outage], log_ends_s: float) -> list[tuple[float, float]]:

@@ -1,10 +1,12 @@
 """The report as values."""
 
 import json
+from typing import Any
 
 import orjson
 import pytest
 
+from faultproxy.events.types import ProxyStarted, ProxyStopped
 from faultproxy.report.report import as_json
 from tests.report.events import Script, report_of
 
@@ -52,3 +54,24 @@ def test_what_could_not_be_seen_is_said() -> None:
     assert "the kernel refuses clients that are not seen" in notes
     assert "its own timeout is part of the wait" in notes
     assert not Script().report().notes
+
+
+@pytest.mark.parametrize(
+    ("stops_s", "end"), [(3.5, "still failing"), (60.0, "never came back"), (None, "still failing")]
+)
+def test_an_episode_does_not_outlast_its_run(stops_s: float | None, end: str) -> None:
+    """What a client does when faultproxy has been started again, after whatever happened meanwhile, is another one."""
+    script = Script()
+    other: dict[str, Any] = {"proxy": "bank", "listen": "", "upstream": "", "rules": 0, "seed": 0, "config": {}}
+    started = other | {"proxy": "shop"}
+    script.add(0.0, ProxyStarted(run="a", **started))
+    for at_s in (1.0, 1.1, 1.3):
+        script.fails(at_s)
+    script.add(1.2, ProxyStarted(run="a", **other))
+    if stops_s is not None:
+        script.add(stops_s, ProxyStopped(proxy="shop", connections=3, faults={}))
+    script.add(100.0, ProxyStarted(run="b", **started))
+    script.retries([0.1, 0.2], at_s=101.0)
+    first, second = script.report().client("10.0.0.7").episodes
+    assert (first.attempts, first.gaps_s, first.end) == (3, (0.1, 0.2), end)
+    assert (second.attempts, second.gaps_s, second.end) == (3, (0.1, 0.2), "recovered")
