@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -72,8 +72,7 @@ def find_episodes(
             yield _episode(failed, attempt, log_ends_s, outages)
             failed = []
     if failed:
-        episode = _episode(failed, None, log_ends_s, outages)
-        yield episode if sees_all else replace(episode, end="not seen")
+        yield _episode(failed, None, log_ends_s, outages, sees_all=sees_all)
 
 
 def _known(attempt: ClientAttempt) -> float:
@@ -94,6 +93,8 @@ def _episode(
     served: ClientAttempt | None,
     log_ends_s: float,
     outages: Sequence[tuple[float, float]],
+    *,
+    sees_all: bool = True,
 ) -> Episode:
     tried = [*failed, served] if served is not None else failed
     gaps: list[float] = []
@@ -113,13 +114,13 @@ def _episode(
     started_s = first.failed_s if first.failed_s is not None else first.started_s
     last_s = last.failed_s if last.failed_s is not None else last.started_s
     patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * max(gaps, default=0.0))
-    outage = _outage_between(outages, last_s, log_ends_s) if served is None else None
+    outage = _outage_between(outages, last_s, log_ends_s) if served is None and sees_all else None
     if outage is not None and gaps_before_outage is None:
         gaps_before_outage = len(gaps)
     end: EpisodeEnd = "still failing"
     if served is not None:
         end = "recovered"
-    elif outage is not None and outage[1] >= log_ends_s:
+    elif not sees_all or (outage is not None and outage[1] >= log_ends_s):
         end = "not seen"
     elif log_ends_s - max(last_s, outage[1] if outage is not None else last_s) >= patience_s:
         end = "never came back"

@@ -23,6 +23,7 @@ class Recorder:
         self._clock = clock
         self._lock = threading.Lock()
         self._attempts = Attempts(most)
+        self._attempts.sees_all = True
 
     def receive(self, event: Event) -> None:
         """Keep what it says; where counters begin anew, so does the report."""

@@ -177,9 +177,9 @@ def _plain(value: Any) -> Any:
 
 def _notes(attempts: Attempts, clients: Sequence[ClientReport]) -> Iterable[str]:
     """What could not be seen."""
-    if not attempts.sees_all and clients:
+    if not attempts.sees_all and attempts.first_s is not None:
         yield (
-            "connections without a fault are not in this log, so a recovery is not seen, nor how many attempts there "
+            "no connection without a fault is in this log, so a recovery is not seen, nor how many attempts there "
             "were in all: run with --log-level debug"
         )
     if attempts.dropped:

@@ -15,7 +15,7 @@ _FEW, _FEW_ATTEMPTS = 3, 20
 
 _ENDS = {
     "never came back": "never came back",
-    "still failing": "was still failing at the end of the log",
+    "still failing": "was still failing at the end",
     "not seen": "whether it recovered is not seen",
 }
 
@@ -69,7 +69,7 @@ def proxy_sentences(proxy: ProxyReport) -> Iterator[str]:
     """What is to be said of the proxy as a whole: first how many attempts there were, then what was special."""
     yield (
         f"{proxy.proxy}: {count(proxy.attempts, 'attempt')} of {count(proxy.clients, 'client')}, "
-        f"{count(proxy.failures, 'failure')}"
+        f"{count(proxy.failures, 'failure')}{' (those that were seen)' if proxy.outages else ''}"
     )
     for outage in proxy.outages[:_MOST_EPISODES]:
         name = outage.cause.rule or outage.cause.fault
@@ -106,6 +106,8 @@ def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bo
         return f"{name} failed {how_often} ({_causes(episode)}), and {_end(episode)}"
     least = "" if episode.gaps_before_outage is None else "at least "
     tries = f"retried {least}{'once' if retries == 1 else f'{retries} times'}"
+    if episode.end == "not seen" and not least:  # without debug: it may have been served in between
+        tries = f"failed {episode.failures} times"
     waited = f", waiting {waits(episode.waits_s)}" if episode.waits_s else ""
     hidden = f"{' and then' if waited else ','} unseen in an outage" if least else ""
     return f"{name} {tries}{waited}{hidden}{policy}, and {_end(episode)}"

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 
-from faultproxy.events.types import FaultInjected
+from faultproxy.events.types import FaultInjected, OutageEnded
 from faultproxy.report.attempts import WANTED
 from faultproxy.report.html import as_html
 from faultproxy.report.log_reader import _FIELDS, LogReader
@@ -120,3 +120,11 @@ def test_without_debug_a_recovery_is_not_seen() -> None:
     report = read(*lines)
     assert report.client("10.0.0.7").episodes[0].recovery_s is None
     assert any("run with --log-level debug" in note for note in report.notes)
+    assert "10.0.0.7 failed 4 times, waiting 0.1, 0.2, 0.4 s" in as_text(report)
+
+
+def test_without_debug_not_even_a_fault_may_be_seen() -> None:
+    """Then no client is in the log, however many there were."""
+    report = read(*as_lines([(1.0, OutageEnded(proxy="shop", rule="down", fault="refuse"))]))
+    assert any("run with --log-level debug" in note for note in report.notes)
+    assert not any("debug" in note for note in read(*as_lines(script().events)).notes)

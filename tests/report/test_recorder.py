@@ -1,7 +1,7 @@
 """Live events to a report."""
 
 from faultproxy.events.bus import Bus
-from faultproxy.events.types import CountersReset
+from faultproxy.events.types import CountersReset, UpstreamFailed
 from faultproxy.report.attempts import WANTED
 from faultproxy.report.recorder import Recorder
 from tests.report.events import Script
@@ -34,6 +34,15 @@ def test_events_have_the_times_of_the_clock() -> None:
     recorder, _ = recorded(script)
     assert recorder.report() == script.report()
     assert Bus(recorder).wants(next(iter(WANTED)))
+
+
+def test_it_sees_every_connection() -> None:
+    """So that no client is seen only where there was none."""
+    assert not recorded(Script())[0].report().notes
+    script = Script()
+    script.upstream_fails(1.0)
+    script._events = [timed for timed in script.events if isinstance(timed[1], UpstreamFailed)]
+    assert not recorded(script)[0].report().notes
 
 
 def test_time_goes_on_without_events() -> None:

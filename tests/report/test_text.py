@@ -14,6 +14,14 @@ def test_the_sentence() -> None:
     ]
 
 
+def test_attempts_that_an_outage_hides_are_not_counted() -> None:
+    """And it is said where they are counted."""
+    script = Script()
+    script.serves(1.0)
+    script.outage(2.0, 3.0)
+    assert as_text(script.report()).splitlines()[0] == "shop: 1 attempt of 1 client, 0 failures (those that were seen)"
+
+
 def test_what_an_outage_hides() -> None:
     """How often a client tried is then a least, what it waited is told as far as it was seen, and nothing is judged."""
     script = Script()
