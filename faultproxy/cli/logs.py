@@ -8,7 +8,7 @@ import orjson
 
 from faultproxy.cli.output import COULD_NOT_RUN, fail
 from faultproxy.report.html import as_html
-from faultproxy.report.log_reader import LogReader
+from faultproxy.report.log_reader import LogReader, log_lines
 from faultproxy.report.report import as_json as report_as_json
 from faultproxy.report.text import as_text
 from faultproxy.tools.replay import CannotReplay, read_log
@@ -22,7 +22,7 @@ def replay(log: BinaryIO) -> None:
     LOG is the JSON that `faultproxy run` wrote. If LOG is -, standard input is read.
     """
     try:
-        recorded = read_log(log)
+        recorded = read_log(log_lines(log))
     except CannotReplay as error:
         fail(f"{log.name}: {error}", COULD_NOT_RUN)
     for note in recorded.notes:
@@ -43,11 +43,10 @@ def report(logs: tuple[BinaryIO, ...], *, as_json: bool, html: BinaryIO | None) 
     gc.disable()  # millions of small values, and no cycle among them
     try:
         for log in logs:
-            try:
-                reader.read(log)
-            except OSError as error:
-                fail(f"{log.name}: cannot be read: {error.strerror}", COULD_NOT_RUN)
+            reader.read(log_lines(log))
         result = reader.report()
+    except OSError as error:
+        fail(f"{error.filename}: cannot be read: {error.strerror}", COULD_NOT_RUN)
     finally:
         gc.enable()
     if html is not None:

@@ -1,10 +1,10 @@
 """A log's lines, one after another, to attempts. What is not ours, or cut short, is counted, and the rest read."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -13,6 +13,7 @@ from faultproxy.report.report import RetryReport, make_report
 from faultproxy.report.text import count, seconds
 
 _BACK_S = 1.0
+_LONGEST = 2**24  # a configuration of the largest size is shorter, in its long form, too
 _HEAD = b'{"timestamp":'
 _NUMBER = int, float
 _ANY_RULE = str, type(None)
@@ -42,6 +43,20 @@ _FIELDS: Mapping[str, Sequence[tuple[str, type | tuple[type, ...]]]] = {
     "log.dropped": (("count", int),),
 }
 """What is read of each event, and what it has to be: lines may be of another version, or of another program."""
+
+
+def log_lines(log: BinaryIO) -> Iterator[bytes]:
+    """The lines of a log, in bounded memory: of one that is longer than 16 MiB, which is none of ours, the beginning.
+
+    Raises OSError, with the log's name.
+    """
+    try:
+        while line := log.readline(_LONGEST):
+            yield line
+            while len(line) == _LONGEST and line[-1:] != b"\n":
+                line = log.readline(_LONGEST)  # noqa: PLW2901  # the rest of it
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, log.name) from error
 
 
 @dataclass

@@ -1,11 +1,14 @@
 """A log's lines say the same as the events that they were written from, whatever stands between them."""
 
+import os
+import tempfile
+import tracemalloc
 from dataclasses import fields, replace
 
 from faultproxy.events.types import FaultInjected, OutageEnded
 from faultproxy.report.attempts import WANTED
 from faultproxy.report.html import as_html
-from faultproxy.report.log_reader import _FIELDS, LogReader
+from faultproxy.report.log_reader import _FIELDS, LogReader, log_lines
 from faultproxy.report.report import RetryReport
 from faultproxy.report.text import as_text
 from tests.report.events import Script, as_lines
@@ -56,6 +59,26 @@ def test_a_log_that_is_cut_off() -> None:
     report = read(*lines[:6], lines[6][:50], *lines[7:9], lines[9][:-40])
     assert report.clients[0].failures
     assert "2 lines are cut short or garbled, and left out" in report.notes
+
+
+def test_a_line_without_an_end() -> None:
+    """It is passed over in little memory, and the lines behind it are read."""
+    lines = as_lines(script().events)
+    with tempfile.TemporaryFile() as log:
+        log.writelines(lines[:3])
+        log.truncate(log.tell() + 12 * 2**24)  # a hole, which reads as zeros
+        log.seek(0, os.SEEK_END)
+        log.write(b"\n")
+        log.writelines(lines[3:])
+        log.seek(0)
+        tracemalloc.start()
+        try:
+            report = read(*log_lines(log))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert report.clients == read(*lines).clients
+    assert most < 5 * 2**24
 
 
 def test_a_line_of_another_version() -> None:
