@@ -8,7 +8,7 @@ import orjson
 
 from faultproxy.cli.output import COULD_NOT_RUN, fail
 from faultproxy.report.html import as_html
-from faultproxy.report.log_reader import LogReader, log_lines
+from faultproxy.report.log_reader import LogReader, by_beginning, log_lines
 from faultproxy.report.report import as_json as report_as_json
 from faultproxy.report.text import as_text
 from faultproxy.tools.replay import CannotReplay, read_log
@@ -37,13 +37,14 @@ def replay(log: BinaryIO) -> None:
 def report(logs: tuple[BinaryIO, ...], *, as_json: bool, html: BinaryIO | None) -> None:
     """Print what the clients in each LOG did about the faults: whether they retried, how, and when they recovered.
 
-    LOG is the JSON that `faultproxy run --log-level debug` wrote. If LOG is -, standard input is read.
+    LOG is the JSON that `faultproxy run --log-level debug` wrote. If LOG is -, standard input is read. The logs of
+    several runs are taken in the order of their times.
     """
     reader = LogReader()
     gc.disable()  # millions of small values, and no cycle among them
     try:
-        for log in logs:
-            reader.read(log_lines(log))
+        for lines in by_beginning([log_lines(log) for log in logs]):
+            reader.read(lines)
         result = reader.report()
     except OSError as error:
         fail(f"{error.filename}: cannot be read: {error.strerror}", COULD_NOT_RUN)

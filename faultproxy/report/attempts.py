@@ -271,7 +271,7 @@ class Attempts:
         """The proxy's outage by this fault is over, if one lasts; without a fault, whichever lasts."""
         for index, one in enumerate(self.outages):
             if one.proxy == proxy and one.ended_s is None and fault in {None, one.cause.fault}:
-                self.outages[index] = replace(one, ended_s=at_s)
+                self.outages[index] = replace(one, ended_s=max(at_s, one.started_s))  # a clock may be set back
 
     def forget(self, proxy: str | None) -> None:
         """Begin anew with this proxy, or with all: only an outage that lasts is kept."""

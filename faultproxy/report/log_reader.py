@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, BinaryIO
 
 import orjson
@@ -13,6 +16,7 @@ from faultproxy.report.report import RetryReport, make_report
 from faultproxy.report.text import count, seconds
 
 _BACK_S = 1.0
+_BEGINNING = 100  # lines
 _LONGEST = 2**24  # a configuration of the largest size is shorter, in its long form, too
 _HEAD = b'{"timestamp":'
 _NUMBER = int, float
@@ -54,9 +58,25 @@ def log_lines(log: BinaryIO) -> Iterator[bytes]:
         while line := log.readline(_LONGEST):
             yield line
             while len(line) == _LONGEST and line[-1:] != b"\n":
-                line = log.readline(_LONGEST)  # noqa: PLW2901  # the rest of it
+                line = log.readline(_LONGEST)  # the rest of it
     except OSError as error:
         raise OSError(error.errno, error.strerror, log.name) from error
+
+
+def by_beginning(logs: Sequence[Iterable[bytes]]) -> list[Iterable[bytes]]:
+    """The logs in the order of their first times; those without one at their beginning last."""
+    if len(logs) < 2:
+        return [*logs]
+    begun = []
+    for log in logs:
+        lines, first, begins_s = iter(log), list[bytes](), math.inf
+        for line in islice(lines, _BEGINNING):
+            first.append(line)
+            with suppress(KeyError, TypeError, ValueError, OverflowError):
+                begins_s = datetime.fromisoformat(orjson.loads(line[line.index(_HEAD) :])["timestamp"]).timestamp()
+                break
+        begun.append((begins_s, chain(first, lines)))
+    return [lines for _, lines in sorted(begun, key=itemgetter(0))]
 
 
 @dataclass

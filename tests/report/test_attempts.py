@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from faultproxy.events.types import ConfigLoaded, Event, FaultInjected, LogDropped, ProxyStarted, ProxyStopped
+from faultproxy.events.types import (
+    ConfigLoaded,
+    Event,
+    FaultInjected,
+    LogDropped,
+    OutageEnded,
+    OutageStarted,
+    ProxyStarted,
+    ProxyStopped,
+)
 from faultproxy.report.attempts import Attempts, Cause, ClientAttempt, take_event
 from tests.report.events import Script, collected
 
@@ -170,6 +179,15 @@ def test_an_outage_ends_with_its_proxy() -> None:
     script.add(5.0, ProxyStarted(proxy="bank", run="b", **started))
     script.add(6.0, ProxyStarted(proxy="shop", run="b", **started))
     assert [(its.started_s, its.ended_s) for its in collected(script.events).outages] == [(0.0, 1.0), (2.0, 5.0)]
+
+
+def test_an_outage_does_not_end_before_it_begins() -> None:
+    """Even if the clock was set back meanwhile."""
+    events: list[tuple[float, Event]] = [
+        (50.0, OutageStarted(proxy="shop", rule="down", fault="refuse", client_sees="ECONNREFUSED")),
+        (10.0, OutageEnded(proxy="shop", rule="down", fault="refuse")),
+    ]
+    assert [(its.started_s, its.ended_s) for its in collected(events).outages] == [(0.0, 0.0)]
 
 
 def test_a_disabled_proxy_is_an_outage() -> None:

@@ -4,11 +4,12 @@ import os
 import tempfile
 import tracemalloc
 from dataclasses import fields, replace
+from typing import Any
 
-from faultproxy.events.types import FaultInjected, OutageEnded
+from faultproxy.events.types import FaultInjected, OutageEnded, ProxyStarted
 from faultproxy.report.attempts import WANTED
 from faultproxy.report.html import as_html
-from faultproxy.report.log_reader import _FIELDS, LogReader, log_lines
+from faultproxy.report.log_reader import _FIELDS, LogReader, by_beginning, log_lines
 from faultproxy.report.report import RetryReport
 from faultproxy.report.text import as_text
 from tests.report.events import Script, as_lines
@@ -125,6 +126,22 @@ def test_a_clock_that_was_set_back() -> None:
     reader.read(as_lines(before.events))
     reader.read(as_lines(after.events))
     assert not reader.report().notes  # the logs of two runs, the later one first
+
+
+def test_logs_are_taken_by_when_they_begin() -> None:
+    """In whichever order they are given, so that an outage does not end before it begins."""
+    before, after = Script(), Script()
+    before.outage(10.0, None)
+    after.outage(3000.0, None)
+    started: dict[str, Any] = {"proxy": "shop", "listen": "", "upstream": "", "rules": 0, "seed": 0, "config": {}}
+    after.add(2000.0, ProxyStarted(run="b", **started))
+    logs = [[b"hello\n"], [b"Starting ...\n", *as_lines(after.events)], as_lines(before.events)]
+    reader = LogReader()
+    for log in by_beginning(logs):
+        reader.read(log)
+    (shop,) = reader.report().proxies
+    assert [(outage.started_s, outage.ended_s) for outage in shop.outages] == [(0.0, 1990.0), (2990.0, None)]
+    assert reader.lines == sum(map(len, logs))
 
 
 def test_no_log_at_all() -> None:
