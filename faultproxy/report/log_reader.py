@@ -19,6 +19,7 @@ _BACK_S = 1.0
 _BEGINNING = 100  # lines
 _LONGEST = 2**24  # a configuration of the largest size is shorter, in its long form, too
 _HEAD = b'{"timestamp":'
+_GZIP = b"\x1f\x8b"
 _NUMBER = int, float
 _ANY_RULE = str, type(None)
 _OF_CONNECTION = (("proxy", str), ("connection", str), ("client", str))
@@ -88,14 +89,19 @@ class LogReader:
     ours: int = 0
     broken: int = 0
     unreadable: int = 0
+    compressed: int = 0
     went_back: int = 0
     went_back_s: float = 0.0
 
     def read(self, lines: Iterable[bytes]) -> None:
         """Take the lines of a log. Never raises for what they hold."""
         attempts, latest_s = self.attempts, -math.inf
+        is_first = True
         for line in lines:
             self.lines += 1
+            if is_first:
+                self.compressed += line.startswith(_GZIP)
+                is_first = False
             start = line.find(_HEAD)
             if start < 0:
                 continue
@@ -129,7 +135,9 @@ class LogReader:
         return make_report(self.attempts, begins=begins, notes=self._notes())
 
     def _notes(self) -> Iterable[str]:
-        if not self.lines:
+        if self.compressed:
+            yield "what is compressed with gzip is not read: zcat LOG | faultproxy report -"
+        elif not self.lines:
             yield "the log is empty"
         elif not self.ours:
             yield (

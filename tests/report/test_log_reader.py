@@ -1,5 +1,6 @@
 """A log's lines say the same as the events that they were written from, whatever stands between them."""
 
+import gzip
 import os
 import tempfile
 import tracemalloc
@@ -152,6 +153,12 @@ def test_no_log_at_all() -> None:
     assert report.notes == (
         "none of 1 line is a line of faultproxy's log in JSON: run with --log-format json --log-level debug",
     )
+
+
+def test_a_compressed_log() -> None:
+    """It is said how to read it, rather than that it has no lines."""
+    report = read(*gzip.compress(b"".join(as_lines(script().events))).splitlines(keepends=True))
+    assert report.notes == ("what is compressed with gzip is not read: zcat LOG | faultproxy report -",)
 
 
 def test_without_debug_a_recovery_is_not_seen() -> None:
