@@ -42,8 +42,10 @@ def routes(feed: Feed, registry: Registry) -> tuple[Route, ...]:
         def make() -> RetryReport:  # in a thread: of thousands of connections it takes a while, and bytes do not wait
             events = sorted(_events(records, entries), key=lambda each: each[0])
             attempts = Attempts()
+            attempts.sees_all = True
             for at_s, event in events:
                 take_event(attempts, at_s, event)
+            attempts.saw(now_s)
             begins = registry.wall_time(events[0][0] if events else now_s).isoformat()
             return make_report(attempts, begins=begins, notes=notes)
 

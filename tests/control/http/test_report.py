@@ -35,6 +35,22 @@ async def test_an_open_connection_is_an_attempt() -> None:
         assert [(proxy["attempts"], proxy["failures"]) for proxy in report["proxies"]] == [(1, 0)]
 
 
+async def test_time_goes_on_without_events() -> None:
+    """So that a client that does not come back is seen not to, where it is the only one."""
+    async with asking(FAILS_AT_FIRST) as asked:
+        await ask(asked.its.address("p"))
+        before, after = await asked.get("/v1/report"), await asked.get("/v1/report")
+        assert after["lasts_s"] > before["lasts_s"]
+
+
+async def test_no_client_is_none() -> None:
+    """Every connection is seen, so that nothing is said of a log's level."""
+    async with asking(FAILS_AT_FIRST) as asked:
+        report = await asked.get("/v1/report")
+        assert [proxy["attempts"] for proxy in report["proxies"]] == [0]
+        assert report["notes"] == []
+
+
 async def test_each_connection_is_told_of_once() -> None:
     """Whatever it had: its faults come between its beginning and its end."""
     async with asking({"name": "cut", "reset": {"after": "2B"}}) as asked:
