@@ -58,15 +58,19 @@ class RetryReport:
     notes: tuple[str, ...]
 
     def client(self, address: str, proxy: str | None = None) -> ClientReport:
-        """What the client with this address did, at this proxy if there are several. Raises LookupError."""
+        """What the client with this address did, at this proxy if there are several.
+
+        Raises LookupError if it was not seen to fail, with what could not be seen.
+        """
         found = [its for its in self.clients if its.client == address and proxy in (None, its.proxy)]
         if len(found) == 1:
             return found[0]
         if found:
             raise LookupError(f"{address} failed at {', '.join(its.proxy for its in found)}; say at which proxy")
-        others = ", ".join(dict.fromkeys(its.client for its in self.clients)) or "no client did"
+        others = ", ".join(dict.fromkeys(its.client for its in self.clients))
         at = f" at {proxy}" if proxy is not None else ""
-        raise LookupError(f"no client {address} failed{at}; those that did: {others}")
+        seen = f"{address} was not seen to fail{at}; {f'those that were: {others}' if others else 'no client was'}"
+        raise LookupError("; ".join([seen, *self.notes]))
 
     def __str__(self) -> str:
         from faultproxy.report.text import as_text  # noqa: PLC0415  # which is made of reports

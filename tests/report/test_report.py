@@ -17,8 +17,15 @@ def test_a_client_is_found_by_its_address() -> None:
     shop.retries([0.1, 0.1, 0.1, 0.1])
     report = shop.report()
     assert report.client("10.0.0.7").backoff.kind == "constant"
-    with pytest.raises(LookupError, match=r"no client 10\.0\.0\.9 failed; those that did: 10\.0\.0\.7"):
+    with pytest.raises(LookupError, match=r"^10\.0\.0\.9 was not seen to fail; those that were: 10\.0\.0\.7$"):
         report.client("10.0.0.9")
+    with pytest.raises(LookupError, match=r"^10\.0\.0\.7 was not seen to fail at bank; those that were: 10\.0\.0\.7$"):
+        report.client("10.0.0.7", "bank")
+    shop.outage(20.0, 30.0)
+    with pytest.raises(LookupError, match=r"^10\.0\.0\.9 was not seen .* while an outage lasts the kernel refuses"):
+        shop.report().client("10.0.0.9")
+    with pytest.raises(LookupError, match=r"^10\.0\.0\.9 was not seen to fail; no client was$"):
+        bank.report().client("10.0.0.9")
     bank.fails(1.0)
     both = report_of([*shop.events, *bank.events])
     with pytest.raises(LookupError, match="failed at shop, bank; say at which proxy"):
