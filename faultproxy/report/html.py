@@ -13,9 +13,10 @@ _MOST_PICTURES = 12
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem}h2{margin-top:2.5rem}svg{width:100%;height:auto;margin:.5rem 0}
+h1{font-size:1.5rem}h2{margin-top:2.5rem}h2,li,td{overflow-wrap:anywhere}
+figure{margin:.5rem 0;overflow-x:auto}svg{width:100%;min-width:36rem;height:auto}
 table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8886;vertical-align:top}
+th{min-width:5rem}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8886;vertical-align:top}
 .note{border-left:3px solid #8250df;padding-left:.8rem}
 """
 
@@ -49,7 +50,7 @@ def _proxy(proxy: ProxyReport, clients: list[ClientReport]) -> Iterator[str]:
         yield f"<ul>{''.join(f'<li>{_text(line.strip())}</li>' for line in more)}</ul>"
     for storm in proxy.storms:
         lasts = seconds(storm.ended_s - storm.started_s)
-        yield timeline(storm, f"{proxy.proxy}: attempts around {seconds(storm.started_s)} s, for {lasts} s")
+        yield _figure(timeline(storm, f"attempts around {seconds(storm.started_s)} s, for {lasts} s"))
     if not clients:
         return
     yield "<table><thead><tr><th>client</th><th>how it waits</th><th>what it did</th></tr></thead><tbody>"
@@ -65,7 +66,12 @@ def _proxy(proxy: ProxyReport, clients: list[ClientReport]) -> Iterator[str]:
     if len(clients) > _MOST_CLIENTS:
         yield f"<p>And {count(len(clients) - _MOST_CLIENTS, 'more client')} that failed.</p>"
     retried = [client for client in clients if any(episode.waits_s for episode in client.episodes)]
-    yield from map(waits, retried[:_MOST_PICTURES])
+    for client in retried[:_MOST_PICTURES]:
+        yield _figure(waits(client))
+
+
+def _figure(picture: str) -> str:
+    return f"<figure>{picture}</figure>"
 
 
 def _text(text: str) -> str:

@@ -23,6 +23,7 @@ _STYLE = """<style>
 _MOST_EPISODES = 20
 _MOST_WAITS = 40
 _SMALLEST_S = 1e-4
+_WHOLE_LINE, _BESIDE_LEGEND = 72, 56  # letters of a heading, in the widest of common fonts
 
 
 def timeline(
@@ -56,7 +57,7 @@ def timeline(
         '<tspan class="served">■</tspan> served  <tspan class="span" style="opacity:1">■</tspan> clients fail</text>'
     )
     about = f"{count(storm.attempts, 'attempt')} of {count(storm.clients, 'client')}, {storm.peak} a second at the peak"
-    return _picture(title, about, [*parts, legend], "attempts a second", "seconds")
+    return _picture(title, about, [*parts, legend], "attempts a second", "seconds", _BESIDE_LEGEND)
 
 
 def waits(client: ClientReport) -> str:
@@ -132,14 +133,15 @@ def _line(kind: str, dots: Sequence[tuple[float, float]]) -> str:
     return f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in dots)}"/>' if dots else ""
 
 
-def _picture(title: str, about: str, parts: Iterable[str], up: str, across: str) -> str:
-    head = escape(one_line(title))
+def _picture(title: str, about: str, parts: Iterable[str], up: str, across: str, room: int = _WHOLE_LINE) -> str:
+    head = one_line(title)
+    shown = head if len(head) <= room else f"{head[: room - 1]}…"
     middle = (_TOP + _HEIGHT - _BOTTOM) // 2
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="fp" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
-            f"<title>{head}</title><desc>{escape(about)}</desc>{_STYLE}",
-            f'<text class="head" x="{_LEFT}" y="18">{head}</text>',
+            f"<title>{escape(head)}</title><desc>{escape(about)}</desc>{_STYLE}",
+            f'<text class="head" x="{_LEFT}" y="18">{escape(shown)}</text>',
             *filter(None, parts),
             f'<text x="{(_LEFT + _WIDTH - _RIGHT) // 2}" y="{_HEIGHT - 8}" text-anchor="middle">{across}</text>',
             f'<text transform="rotate(-90)" x="{-middle}" y="14" text-anchor="middle">{up}</text>',

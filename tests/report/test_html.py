@@ -3,7 +3,10 @@
 import re
 from html.parser import HTMLParser
 
+import pytest
+
 from faultproxy.report.html import as_html
+from tests.browser import chromium
 from tests.report.events import Script
 
 
@@ -48,6 +51,30 @@ def test_it_says_what_the_text_says_and_shows_it() -> None:
     assert "exponential, factor 2, no jitter" in page.text
     assert "the kernel refuses clients that are not seen" in page.text
     assert page.tags.count("svg") == 3
+
+
+_MISPLACED = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
+    const whole = svg.getBoundingClientRect()
+    const head = svg.querySelector(".head")
+    return [...svg.querySelectorAll("text")].filter(text => {
+        const at = text.getBoundingClientRect(), by = head.getBoundingClientRect()
+        const overlaps = text != head && at.left < by.right && by.left < at.right && at.top < by.bottom && by.top < at.bottom
+        return overlaps || at.left < whole.left - 1 || at.right > whole.right + 1
+    }).map(text => text.textContent)
+})"""
+
+
+@pytest.mark.parametrize("width", [380, 1280])
+def test_long_names_have_their_place(width: int) -> None:
+    """Whatever a proxy and its clients are called, no heading overlaps a legend, and the page is as wide as the window."""
+    script = Script("orders-in-the-cluster-of-eu-west-1-production-" * 4)
+    script.retries([0.1, 0.2, 0.4, 0.8], client="2001:db8:85a3:1234:5678:8a2e:370:7334")
+    script.retries([0.1, 0.2, 0.4, 0.8], client=f"unix:/{'M' * 100}", rule="V" * 100)
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.set_content(as_html(script.report()))
+        assert page.evaluate(_MISPLACED) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_it_is_one_file() -> None:
