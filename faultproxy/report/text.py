@@ -118,16 +118,23 @@ def storm_sentences(storm: Storm) -> Iterator[str]:
     if storm.clients < _FEW and storm.attempts < _FEW_ATTEMPTS:
         return
     span = f"from {seconds(storm.started_s)} s on for {seconds(storm.ended_s - storm.started_s)} s"
-    before = f"{storm.rate_before:.3g} before" if storm.rate_before is not None else "what was not seen before"
-    name = "a retry storm: " if storm.is_storm else ""
-    unseen = " (those that were seen)" if storm.had_outage else ""
-    yield (
-        f"{span} {name}{count(storm.clients, 'client')} made {count(storm.attempts, 'attempt')}{unseen}, "
-        f"{storm.peak} a second at the peak against {before}"
-    )
+    if storm.had_outage and not storm.attempts:
+        yield f"{span} an outage hid what the clients did"
+    else:
+        yield _while_it_lasted(storm, span)
     if storm.returned >= _FEW:
         herd = f"{storm.herd} of {storm.returned} clients came back within 0.1 s"
         yield f"  at its end {herd}{': a herd' if storm.is_herd else ''}; {storm.peak_after} attempts a second at most"
+
+
+def _while_it_lasted(storm: Storm, span: str) -> str:
+    before = f"{storm.rate_before:.3g} before" if storm.rate_before is not None else "what was not seen before"
+    name = "a retry storm: " if storm.is_storm else ""
+    unseen = " (those that were seen)" if storm.had_outage else ""
+    return (
+        f"{span} {name}{count(storm.clients, 'client')} made {count(storm.attempts, 'attempt')}{unseen}, "
+        f"{storm.peak} a second at the peak against {before}"
+    )
 
 
 def count(number: int, noun: str) -> str:

@@ -22,6 +22,18 @@ def test_attempts_that_an_outage_hides_are_not_counted() -> None:
     assert as_text(script.report()).splitlines()[0] == "shop: 1 attempt of 1 client, 0 failures (those that were seen)"
 
 
+def test_a_disturbance_that_an_outage_hides() -> None:
+    """Nothing is told of attempts in it; of the return is."""
+    script = Script()
+    for number in range(5):
+        script.serves(1.0 + number / 10, f"10.0.0.{number}")
+        script.serves(9.1, f"10.0.0.{number}")
+    script.outage(5.0, 9.0)
+    _, _, storm, herd, *_ = as_text(script.report()).splitlines()
+    assert storm == "  from 4 s on for 4 s an outage hid what the clients did"
+    assert herd.startswith("    at its end 5 of 5 clients came back within 0.1 s: a herd")
+
+
 def test_what_an_outage_hides() -> None:
     """How often a client tried is then a least, what it waited is told as far as it was seen, and nothing is judged."""
     script = Script()
