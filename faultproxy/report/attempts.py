@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from faultproxy.events.types import (
@@ -141,7 +142,7 @@ class Attempts:
     def clients(self) -> Iterator[tuple[str, str, list[ClientAttempt]]]:
         """The attempts of each proxy and client, by when they started."""
         for (proxy, client), attempts in _settled(self._clients, self._open.values() if self.sees_all else ()).items():
-            yield proxy, client, sorted(attempts, key=_start)
+            yield proxy, client, sorted(attempts, key=attrgetter("started_s"))
 
     def copy(self) -> "Attempts":
         """The same to be read, while this one goes on."""
@@ -381,7 +382,3 @@ def take_config(attempts: Attempts, at_s: float, proxies: Mapping[str, Any]) -> 
             attempts.outage_started(at_s, proxy, _IS_DISABLED)
         elif lasts and not is_disabled:
             attempts.outage_ended(at_s, proxy, DISABLED)
-
-
-def _start(attempt: ClientAttempt) -> float:
-    return attempt.started_s

@@ -77,9 +77,8 @@ def find_episodes(
 
 def _known(attempt: ClientAttempt) -> float:
     """When it was decided whether this one is served: at its start, or when it failed."""
-    if attempt.failed_s is None:
-        return attempt.started_s
-    return max(attempt.started_s, attempt.failed_s - _OVERLAP_S)
+    started_s, failed_s, _ = attempt
+    return started_s if failed_s is None or failed_s - _OVERLAP_S < started_s else failed_s - _OVERLAP_S
 
 
 def _outage_between(outages: Sequence[tuple[float, float]], from_s: float, to_s: float) -> tuple[float, float] | None:
@@ -106,7 +105,11 @@ def _episode(
         if gap_s < -_OVERLAP_S:
             overlaps += 1
             continue
-        if gaps_before_outage is None and _outage_between(outages, after.started_s - gap_s, after.started_s):
+        if (
+            outages
+            and gaps_before_outage is None
+            and _outage_between(outages, after.started_s - gap_s, after.started_s)
+        ):
             gaps_before_outage = len(gaps)
         if len(gaps) < _MOST_GAPS:
             gaps.append(round(max(gap_s, 0.0), 6))
