@@ -75,7 +75,7 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0, *, sees_al
         return _unclear(waits, f"some attempts come at once and others do not: {_SEVERAL}")
     if len(every) < _LEAST_WAITS:
         few = f"one wait, of {every[0]:.3g} s," if len(every) == 1 else f"{len(every)} waits"
-        after = " after a first attempt that came at once" if first_at_once else ""
+        after = " after a first retry at once" if first_at_once else ""
         what = "is too little" if len(every) == 1 else "are too few"
         return _unclear(waits, f"{few}{after} {what} to tell; let it fail more often", first_at_once)
     why_not, likely = _judge(judged)
@@ -96,7 +96,7 @@ def recognise(episodes: Sequence[Sequence[float]], overlaps: int = 0, *, sees_al
     )
 
 
-_SEVERAL = "several clients behind one address, or one with several connections"
+_SEVERAL = "perhaps several clients behind one address, or one with several connections"
 
 
 def _is_immediate(gaps: Sequence[float]) -> bool:
@@ -139,7 +139,8 @@ def _judge(episodes: Sequence[Sequence[float]]) -> tuple[str | None, list[Explan
     if growth == "random" or not is_probable or log_sum(doubts) - every > math.log(_IN_DOUBT):
         if waits < _FEW_WAITS:
             return f"{waits} waits vary too much to tell; let it fail more often", []
-        return f"{waits} waits vary as by full jitter, or as those of {_SEVERAL}; let it fail in several episodes", []
+        what = "vary as by full jitter, or as those of several clients behind one address"
+        return f"{waits} waits {what}; let it fail in several episodes", []
     best = max((its for its in found if its.growth == growth), key=lambda its: its.evidence)
     return None, [its for its in found if its.growth == growth and its.spread == best.spread]
 
