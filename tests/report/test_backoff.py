@@ -163,7 +163,7 @@ def test_jitter_is_told_from_none() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.2])
-@pytest.mark.parametrize("kinds", [("constant", "exponential"), ("exponential", "exponential")])
+@pytest.mark.parametrize("kinds", [("constant", "exponential"), ("exponential", "exponential"), ("capped", "capped")])
 def test_two_clients_that_overlap_are_unclear(kinds: tuple[str, str], noise: float) -> None:
     """Their attempts come in one sequence, and nothing tells whose each is: of 200 such pairs 95 in 100 are not guessed."""
     draw = random.Random(2)
@@ -171,7 +171,10 @@ def test_two_clients_that_overlap_are_unclear(kinds: tuple[str, str], noise: flo
     while pairs < 200:
         starts = []
         for kind in kinds:
-            policy = Policy(kind, draw.uniform(0.1, 1), draw.uniform(1.5, 3), None, 0.0, noise)
+            first_s, factor = draw.uniform(0.1, 1), draw.uniform(1.5, 3)
+            cap_s = first_s * factor ** draw.uniform(1.5, 3.5) if kind == "capped" else None
+            growth = "constant" if kind == "constant" else "exponential"
+            policy = Policy(growth, first_s, factor, cap_s, 0.0, noise)
             start_s = draw.uniform(0, 1.5 * policy.first_s)
             starts.append([start_s, *accumulate(policy.waits(draw, draw.randint(6, 9)), initial=start_s)][1:])
         end_s = min(times[-1] for times in starts)

@@ -20,6 +20,7 @@ def merged(one: list[float], other: list[float], starts_s: float) -> list[float]
         ([1.0] * 8, [0.7] * 10, 0.25),
         ([0.2 * 2**n for n in range(6)], [0.3 * 2**n for n in range(5)], 0.13),
         ([0.5] * 18, [0.2 * 2**n for n in range(6)], 0.31),
+        ([min(0.1 * 2**n, 1.6) for n in range(9)], [min(0.13 * 2**n, 1.6) for n in range(9)], 0.05),
     ],
 )
 def test_two_explain_better_than_one(one: list[float], other: list[float], starts_s: float) -> None:
