@@ -293,7 +293,9 @@ class Attempts:
         cause: Cause | None = None,
     ) -> _Open:
         if self._count >= self._most:
-            self._forget()
+            dropped = _drop_older_half(self._clients, self._open)
+            self.forgotten += dropped
+            self._count -= dropped
         host = client.rpartition(":")[0].strip("[]") if client[:5] != "unix:" else client
         key = proxy, host
         attempts = self._clients.get(key)
@@ -308,20 +310,20 @@ class Attempts:
         self._count += 1
         return its
 
-    def _forget(self) -> None:
-        """Drop the older half of each client's attempts, the larger half of an odd number."""
-        dropped = {}
-        for key, attempts in tuple(self._clients.items()):
-            dropped[key] = (len(attempts) + 1) // 2
-            del attempts[: dropped[key]]
-            if not attempts:
-                del self._clients[key]
-        for connection, its in tuple(self._open.items()):
-            its.index -= dropped.get(its.client, 0)
-            if its.index < 0:
-                del self._open[connection]
-        self.forgotten += sum(dropped.values())
-        self._count -= sum(dropped.values())
+
+def _drop_older_half(clients: dict[tuple[str, str], list[ClientAttempt]], still_open: dict[str, _Open]) -> int:
+    """Drop the older half of each client's attempts, the larger half of an odd number; how many these were."""
+    dropped = {}
+    for key, attempts in tuple(clients.items()):
+        dropped[key] = (len(attempts) + 1) // 2
+        del attempts[: dropped[key]]
+        if not attempts:
+            del clients[key]
+    for connection, its in tuple(still_open.items()):
+        its.index -= dropped.get(its.client, 0)
+        if its.index < 0:
+            del still_open[connection]
+    return sum(dropped.values())
 
 
 def _fail(its: _Open, at_s: float | None, cause: Cause) -> None:
