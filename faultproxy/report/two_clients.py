@@ -12,6 +12,7 @@ from faultproxy.report.policies import LEAST_S, LEVELS, LOG_2_PI, below, log_sum
 
 _PRIOR = 0.16
 _SPREADS = (0.04, 0.12, 0.25)
+_HOPELESS = 10.0  # how much less likely than the best a way may be to be followed
 _NO_KNEE = 1000
 _LEAST_RISING = 2  # waits before a cap
 _CAP = 3.0  # what a cap costs: it may begin at any wait, and be as high as the next would have been
@@ -160,7 +161,7 @@ def _ways(episodes: Sequence[Sequence[float]]) -> list[_Way]:
                 for more, its in _tries(density, other, at_s, gap_s, index):
                     tried.append(_way(more, one, its))
             tried.sort(key=_likely, reverse=True)
-            ways = tried[:_MOST_WAYS]
+            ways = [way for way in tried[:_MOST_WAYS] if way.likely > tried[0].likely - _HOPELESS]
         ways = [
             _way(density + one.is_waiting(at_s) + other.is_waiting(at_s), one, other) for _, density, one, other in ways
         ]
