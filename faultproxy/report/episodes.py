@@ -20,18 +20,19 @@ _OVERLAP_S = 0.001  # less is the order in which events were written
 class Episode:
     """A client fails, and tries again.
 
-    ``started_s`` is its first failure, ``failed_until_s`` its last. ``gaps_s`` are the waits from each failure to the
-    next attempt, the last of them before the attempt that was served; the first 200. ``recovery_s`` is from the
-    first failure to that attempt; None if there was none. ``overlaps`` counts attempts that began before the one before
-    them had failed, and have no gap; ``unseen`` failures whose time was not seen: the gap after such a one is counted
-    from its start. ``gaps_before_outage`` is how many gaps are before one that holds an outage in which attempts are
-    not seen; None if there is no such gap, and every attempt was seen.
+    ``started_s`` is its first failure, ``failed_until_s`` its last; ``retries`` are the attempts after the first.
+    ``gaps_s`` are the waits from each failure to the next attempt, the last of them before the attempt that was served;
+    the first 200. ``recovery_s`` is from the first failure to that attempt; None if there was none. ``overlaps`` counts
+    attempts that began before the one before them had failed, and have no gap; ``unseen`` failures whose time was not
+    seen: the gap after such a one counts from its start. ``gaps_before_outage`` is how many gaps are before one that
+    holds an outage in which attempts are not seen; None if there is no such gap, and every attempt was seen.
     """
 
     started_s: float
     failed_until_s: float
     attempts: int
     failures: int
+    retries: int
     gaps_s: tuple[float, ...]
     recovery_s: float | None
     end: EpisodeEnd
@@ -132,6 +133,7 @@ def _episode(
         failed_until_s=last_s,
         attempts=len(tried),
         failures=len(failed),
+        retries=sum(attempt.started_s >= started_s - _OVERLAP_S for attempt in tried[1:]),
         gaps_s=tuple(gaps),
         recovery_s=round(max(0.0, served.started_s - started_s), 6) if served is not None else None,
         end=end,

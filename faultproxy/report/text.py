@@ -100,7 +100,7 @@ def episode_sentence(client: ClientReport, episode: Episode, *, with_backoff: bo
     """What the client did in one episode."""
     name = client.client
     policy = f" ({sentence(client.backoff)})" if with_backoff else ""
-    retries = episode.attempts - 1 - episode.overlaps
+    retries = episode.retries
     if not retries:
         how_often = "once" if episode.failures == 1 else f"on {episode.failures} connections at once"
         return f"{name} failed {how_often} ({_causes(episode)}), and {_end(episode)}"

@@ -71,6 +71,21 @@ def test_connections_that_fail_together() -> None:
     assert line == '  10.0.0.7 failed on 10 connections at once (ECONNRESET by "cut"), and never came back'
 
 
+def test_connections_that_retry_together() -> None:
+    """Each of them is counted, also where one had begun before another failed."""
+    script = Script()
+    lost = [script.opens(number / 10) for number in range(10)]
+    for head in lost:
+        script.injects(50.0, head)
+    for at_s in (50.1, 50.3):
+        for number, head in enumerate([script.opens(at_s + number / 1000) for number in range(10)]):
+            script.injects(at_s + 0.01 + number / 1000, head)
+    for number in range(10):
+        script.serves(51.0 + number / 1000)
+    (line,) = [line for line in as_text(script.report()).splitlines() if "10.0.0.7" in line]
+    assert line.startswith("  10.0.0.7 retried 21 times, waiting ")
+
+
 def test_what_a_log_holds_is_escaped() -> None:
     """Whichever field a terminal's escape sequence stands in."""
     evil = "\x1b[31m\u202e"
