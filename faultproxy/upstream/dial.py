@@ -137,13 +137,11 @@ async def _connect(
 
 
 def _begin(family: int, address: SockAddress, target: Target, note: Note | None) -> Attempt:
-    is_unix = family == _UNIX
-    sock = socket.socket(family, sockets.STREAM) if is_unix else sockets.tcp_socket(family)
+    if family == _UNIX:
+        sock = socket.socket(family, sockets.STREAM)
+    else:
+        sock = sockets.tcp_socket(family, target.keepalive_s, target.segment_size)
     try:
-        if target.keepalive_s is not None and not is_unix:
-            sockets.keep_tcp_alive(sock, target.keepalive_s)
-        if target.segment_size is not None and not is_unix:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, target.segment_size)  # tcp(7)
         attempt = Attempt(sock, sockets.start_connect(sock, address))
         if note is not None:
             note(sock, address)

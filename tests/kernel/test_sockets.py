@@ -114,6 +114,15 @@ def test_bind_looks_nothing_up(name: str) -> None:
         sockets.bind(name, 0)
 
 
+def test_a_socket_of_ours_is_closed_like_any() -> None:
+    """By with, and by close(), which may come again."""
+    with sockets.tcp_socket(socket.AF_INET) as sock:
+        assert sock.fileno() >= 0
+        assert "fd=" in repr(sock)
+    assert sock.fileno() == -1
+    sock.close()
+
+
 # ---- accept
 
 
