@@ -31,6 +31,8 @@ class End(Enum):
     RST = "rst"
 
 
+FIN, RST = End  # a member that is looked up in its class costs as much as a call
+
 Bytes = bytes | memoryview
 Piece = tuple[float, Bytes | End, bool]
 """When it may leave (time.monotonic()), what, and whether it does so in a segment of its own."""
@@ -209,7 +211,7 @@ class Pipe:
         self.is_shut = self.discards = True
         self.limit = UNLIMITED
         if self.has_ended:
-            self._pass_on(End.FIN)
+            self._pass_on(FIN)
         else:
             self._settle()
 
@@ -270,9 +272,9 @@ class Pipe:
             if self._is_transformed:
                 self._read_transformed()
                 return
-            room = self.limit - self.bytes_read
-            if room > self._memory.max_read:
-                room = self._memory.max_read
+            room = self._memory.max_read
+            if room > self.limit - self.bytes_read:
+                room = self.limit - self.bytes_read
             buffer = self._poller.buffer
             try:
                 count = self._recv_into(buffer, room)
@@ -281,7 +283,7 @@ class Pipe:
             except OSError:
                 count = -1
             if count <= 0:
-                self._source_ended(End.RST if count else End.FIN)
+                self._source_ended(RST if count else FIN)
                 return
             if self.discards:
                 return
@@ -316,7 +318,7 @@ class Pipe:
         except OSError:
             count = -1
         if count <= 0:
-            self._source_ended(End.RST if count else End.FIN)
+            self._source_ended(RST if count else FIN)
             return
         if self.discards:
             self.written_at_s = monotonic()
@@ -361,27 +363,27 @@ class Pipe:
         """The source has an error, or both its directions have ended, while it is not read."""
         stalls = self._shaper is not None and self._shaper.stalls and events & select.EPOLLERR
         if (self.is_frozen and self._report_reset) or stalls:
-            self._on_change(self, End.RST)
+            self._on_change(self, RST)
         elif self.has_ended and events & select.EPOLLERR and sockets.take_error(self.source.sock):
-            self._source_ended(End.RST)
+            self._source_ended(RST)
         else:
             self._poller.ignore(self.source)  # reported for ever; reading on, if it comes to that, finds it again
 
     def _source_ended(self, how: End) -> None:
         if self.was_reset:
-            how = End.RST
+            how = RST
         self.has_ended = True
-        if how is End.RST:  # perhaps after its FIN, which may still be held
+        if how is RST:  # perhaps after its FIN, which may still be held
             self._poller.forget(self.source)
         if self._shaper is None and not self._queue:
             self._pass_on(how)
         else:
             now = monotonic()
-            due = self._shaper.end(now, fin=how is End.FIN) if self._shaper is not None else now
+            due = self._shaper.end(now, fin=how is FIN) if self._shaper is not None else now
             self._enqueue([(due, how, False)])
 
     def _pass_on(self, how: End) -> None:
-        if how is End.RST:
+        if how is RST:
             self.is_done = True
             self._on_change(self, how)
         elif not self.is_done:
@@ -396,4 +398,4 @@ class Pipe:
         self.reverse.was_reset = True
         self.clear()
         if self.reverse.has_ended:
-            self.reverse._source_ended(End.RST)  # noqa: SLF001  # it does not read its source any more
+            self.reverse._source_ended(RST)  # noqa: SLF001  # it does not read its source any more

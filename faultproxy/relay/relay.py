@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable
 from typing import Literal
 
-from faultproxy.relay.pipe import Change, End, Pipe
+from faultproxy.relay.pipe import FIN, RST, Change, Pipe
 from faultproxy.relay.poller import Endpoint, Poller
 
 Peer = Literal["client", "server"]
@@ -63,13 +63,13 @@ class Relay:
         return self.upstream.is_done and self.downstream.is_done
 
     def _pipe_changed(self, pipe: Pipe, change: Change) -> None:
-        if change is End.FIN:
+        if change is FIN:
             self.first_ended = self.first_ended or pipe
             if not self.is_finished:
                 return
-        elif change is End.RST:
+        elif change is RST:
             self.broken = self.broken or ("client" if pipe is self.upstream else "server")
-        elif change is not None:
+        elif isinstance(change, MemoryError):
             self.error = change
             for one in (self.upstream, self.downstream):
                 one.is_frozen = True
