@@ -7,6 +7,7 @@ import trio
 from faultproxy.connection.peers import Peers
 from faultproxy.faults.base import Side
 from faultproxy.kernel import sockets
+from faultproxy.relay import Peer
 
 _READ_OUT_S = 1.0
 _NO_PROGRESS_S = 5.0
@@ -24,13 +25,16 @@ def reset_all(peers: Peers) -> None:
     An end_politely() that goes on is to be cancelled before: it waits for the sockets.
     """
     peers.stop()
-    peers.rst(Side.CLIENT)
-    peers.rst(Side.SERVER)
+    if peers.packets is not None:
+        peers.packets.lost()  # soon the socket cannot be asked any more
+    for sock in (peers.client, peers.server):
+        if sock is not None and sock.fileno() >= 0:
+            sockets.reset(sock)
 
 
-def must_flush(peers: Peers, broken: Side) -> bool:
+def must_flush(peers: Peers, broken: Peer) -> bool:
     """One side was reset: whether the other has not acknowledged all that was sent to it."""
-    other = peers.server if broken is Side.CLIENT else peers.client
+    other = peers.server if broken == "client" else peers.client
     return other is not None and sockets.unacknowledged(other) > 0
 
 

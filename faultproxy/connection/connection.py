@@ -31,12 +31,12 @@ class Connection:
     """A client that was accepted, and what was decided for it.
 
     Owns the client's socket, and the server's. It is reported as opened when it is made; ``on_end`` is called once both
-    sockets are closed and the end is reported.
+    sockets are closed and the end is reported. ``ended_by`` is who ended it; it may still be open.
     """
 
     __slots__ = (
-        "_context", "_dial", "_dial_at", "_dialling", "_ended_by", "_greeting", "_injector", "_is_over",
-        "_make_up_for", "_on_end", "_peers", "_reports", "_sleeper", "facts", "plan",
+        "_context", "_dial", "_dial_at", "_dialling", "_greeting", "_injector", "_is_over",
+        "_make_up_for", "_on_end", "_peers", "_reports", "_sleeper", "ended_by", "facts", "plan",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +60,7 @@ class Connection:
         self._make_up_for: str | None = None  # why its SYN was not judged, where rules ask for that
         self._dial_at = 0.0
         self._dialling: trio.CancelScope | None = None
-        self._ended_by: EndedBy = "drain"
+        self.ended_by: EndedBy = "drain"
         self._is_over = False
         self._sleeper: Sleeper | None = None  # of the task, while there is one
         self._reports.injected = greeting.faults
@@ -118,14 +118,9 @@ class Connection:
             self.let_go(Edited(by_hand, by_hand, by_hand, frozenset()))
 
     @property
-    def ended_by(self) -> EndedBy:
-        """Who ended it; it may still be open."""
-        return self._ended_by
-
-    @property
     def carried(self) -> Carried:
         """The bytes that it has carried so far."""
-        return self._peers.carried
+        return self._peers.carried()
 
     def record(self, ended_at_s: float | None = None) -> ConnectionRecord:
         """How it stands now, or stood at its end."""
@@ -137,9 +132,9 @@ class Connection:
             reports.rule,
             verdict.rule if verdict is not None else None,
             reports.injected,
-            self._peers.carried,
+            self._peers.carried(),
             ended_at_s,
-            self._ended_by if ended_at_s is not None else None,
+            self.ended_by if ended_at_s is not None else None,
         )
 
     def reshape(self, plan: Plan, matches: Sequence[Match]) -> None:
@@ -159,7 +154,7 @@ class Connection:
             return
         if ended_by == "fault":
             self._reports.disabled(self._peers.client_on_rst())
-        self._ended_by = ended_by
+        self.ended_by = ended_by
         if self._sleeper is not None:
             self._sleeper.scope.cancel()
             closing.reset_all(self._peers)
@@ -183,21 +178,20 @@ class Connection:
                 if injector.has_pending:
                     self._work()
                     return
-        dial, server = None, greeting.server
+        server: socket.socket | Dial | None = greeting.server
         try:
             if server is not None:
                 self._context.dialler.enter(greeting.through)
             else:
-                dial = self._begin_to_dial()
-                server = dial.server
+                server = self._begin_to_dial()
         except OSError as error:
             self._upstream_failed(error)
             return
-        if server is not None:
-            self._connect(server)
-        else:
-            self._dial = dial
+        if isinstance(server, Dial):
+            self._dial = server
             self._work()
+        else:
+            self._connect(server)
 
     def _connect(self, server: socket.socket) -> None:
         relay = self._peers.connect(server, self._on_change)
@@ -208,8 +202,8 @@ class Connection:
             self._injector.install()
         relay.start()
 
-    def _begin_to_dial(self) -> Dial:
-        return self._context.dialler.begin(self._greeting.through, in_small_packets=self.plan.loses_downstream)
+    def _begin_to_dial(self) -> socket.socket | Dial:
+        return self._context.dialler.begin(self._greeting.through, in_small_packets=self.plan.loses_downstream())
 
     def _on_change(self) -> None:
         """A peer has reset, both directions have ended, or a limit is reached."""
@@ -221,8 +215,8 @@ class Connection:
             elif relay.error is not None:
                 raise relay.error
             elif relay.broken is not None:
-                self._ended_by = relay.broken
-                if closing.must_flush(self._peers, Side.CLIENT if relay.broken == "client" else Side.SERVER):
+                self.ended_by = relay.broken
+                if closing.must_flush(self._peers, relay.broken):
                     self._work()
                 else:
                     self._end()
@@ -265,7 +259,7 @@ class Connection:
             if injector is not None:
                 await injector.inject_due()
                 if not peers.is_open:
-                    self._ended_by = "fault"
+                    self.ended_by = "fault"
                     await closing.end_politely(peers)
                     return False
             relay = peers.relay
@@ -275,7 +269,7 @@ class Connection:
             elif relay.error is not None:
                 raise relay.error
             elif relay.broken is not None:
-                self._ended_by = relay.broken
+                self.ended_by = relay.broken
                 await closing.propagate_reset(peers, Side(relay.broken))
                 return False
             elif relay.is_finished:
@@ -292,7 +286,7 @@ class Connection:
         injector = self._injecting()
         delay_s = injector.make_up(self.plan, reason)
         if delay_s is None:
-            self._ended_by = "fault"
+            self.ended_by = "fault"
             return False
         self._dial_at += delay_s
         injector.begin(self.plan)
@@ -312,7 +306,8 @@ class Connection:
             try:
                 server = self._greeting.server
                 if server is None:
-                    server = await (dial or self._begin_to_dial()).finish()
+                    begun = dial or self._begin_to_dial()
+                    server = await begun.finish() if isinstance(begun, Dial) else begun
                 else:
                     self._context.dialler.enter(self._greeting.through)
             except OSError as error:
@@ -328,13 +323,13 @@ class Connection:
     # ---- the end ----------------------------------------------------------------------------------------------------
 
     def _upstream_failed(self, error: OSError) -> None:
-        self._ended_by = "upstream_error"
+        self.ended_by = "upstream_error"
         self._reports.upstream_failed(error_name(error))
         if self._sleeper is None:
             self._end()
 
     def _finish(self, relay: Relay) -> None:
-        self._ended_by = "client" if relay.first_ended is relay.upstream else "server"
+        self.ended_by = "client" if relay.first_ended is relay.upstream else "server"
         closing.close_all(self._peers)
         if self._sleeper is None:
             self._end()
@@ -355,7 +350,7 @@ class Connection:
         if self._greeting.server is not None and self._greeting.server is not self._peers.server:
             sockets.end(self._greeting.server)
         bytes_changed = self._injector.end() if self._injector is not None else 0
-        self._reports.closed(self._ended_by, bytes_changed)
+        self._reports.closed(self.ended_by, bytes_changed)
         self._on_end(self)
 
     def _injecting(self) -> Injector:

@@ -81,7 +81,6 @@ class Peers:
         """How many bytes were delivered so far."""
         return 0 if self.relay is None else self.pipe(direction).bytes_written
 
-    @property
     def carried(self) -> Carried:
         """How many bytes came, and were delivered, so far."""
         relay = self.relay

@@ -171,13 +171,13 @@ class Handshake:
         dialler = self._dialler(judged)
         try:
             through = dialler.circles.through(*half_open.key[:2])
-            dial = dialler.begin(through, in_small_packets=judged.plan.loses_downstream)
+            dial = dialler.begin(through, in_small_packets=judged.plan.loses_downstream())
         except OSError as error:
             self._fail(half_open, judged, error)
             return
         self.predialled.begin()
-        if dial.server is not None:  # a task would cost the client a way through trio
-            self.predialled.keep(judged, dial.server)
+        if not isinstance(dial, Dial):  # a task would cost the client a way through trio
+            self.predialled.keep(judged, dial)
             half_open.accept()
             return
         self._held += 1

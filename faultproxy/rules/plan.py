@@ -58,7 +58,6 @@ class Plan(NamedTuple):
     verdict: Match | None = None
     answers: Mapping[str, int | None] = {}
 
-    @property
     def loses_downstream(self) -> bool:
         """Whether packets of the server's are to be lost."""
         if not self.matches:

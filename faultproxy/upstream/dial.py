@@ -6,7 +6,6 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import trio
 
@@ -73,19 +72,14 @@ class Target:
         return cls(_UNIX, path)
 
 
-class Attempt(NamedTuple):
-    """A connect that has begun; whoever holds it finishes it, or closes its socket."""
-
-    sock: socket.socket
-    is_over: bool
-
-
-async def dial(target: Target, poller: Poller, begun: Attempt | None = None, note: Note | None = None) -> socket.socket:
+async def dial(
+    target: Target, poller: Poller, begun: socket.socket | None = None, note: Note | None = None
+) -> socket.socket:
     """A non-blocking socket connected to the upstream, which the caller closes.
 
     A host name is resolved anew at every dial. Raises the OSError of the last address tried, or
     socket.gaierror (an OSError too). The caller bounds the time, of which each address may take its share of what
-    is left, so that one that never answers does not keep the dial from the next. An attempt that begin() has
+    is left, so that one that never answers does not keep the dial from the next. A connect that begin() has
     begun is finished. ``note`` is called with the socket and the address of each connect that has begun.
     """
     if begun is not None:
@@ -103,10 +97,11 @@ async def dial(target: Target, poller: Poller, begun: Attempt | None = None, not
     return await _connect(*addresses[-1], target, poller, note)
 
 
-def begin(target: Target, note: Note | None = None) -> Attempt | None:
+def begin(target: Target, note: Note | None = None) -> tuple[socket.socket, bool] | None:
     """Begin to dial, without waiting for anything; None if that is not possible, as with a name to be looked up.
 
-    On loopback it is over at once. Raises OSError, as dial() would.
+    Returns a socket, which the caller has dial() finish, or closes, and whether it is connected already: on loopback
+    it mostly is. Raises OSError, as dial() would.
     """
     if target.family is None:
         return None
@@ -130,33 +125,32 @@ async def _connect(
     pause_s = _QUEUE_FULL_RETRY_S
     while True:
         try:
-            return await _finish(_begin(family, address, target, note), poller)
+            sock, is_over = _begin(family, address, target, note)
+            return sock if is_over else await _finish(sock, poller)
         except BlockingIOError:  # a Unix listener whose queue is full (connect(2), EAGAIN); no event tells of room
             await trio.sleep(pause_s)
             pause_s = min(pause_s * 2, _QUEUE_FULL_RETRY_MOST_S)
 
 
-def _begin(family: int, address: SockAddress, target: Target, note: Note | None) -> Attempt:
+def _begin(family: int, address: SockAddress, target: Target, note: Note | None) -> tuple[socket.socket, bool]:
     if family == _UNIX:
         sock = socket.socket(family, sockets.STREAM)
     else:
         sock = sockets.tcp_socket(family, target.keepalive_s, target.segment_size)
     try:
-        attempt = Attempt(sock, sockets.start_connect(sock, address))
+        is_over = sockets.start_connect(sock, address)
         if note is not None:
             note(sock, address)
-        return attempt
+        return sock, is_over
     except BaseException:
         sock.close()
         raise
 
 
-async def _finish(attempt: Attempt, poller: Poller) -> socket.socket:
-    sock, is_over = attempt
+async def _finish(sock: socket.socket, poller: Poller) -> socket.socket:
     try:
-        if not is_over:
-            await poller.wait(sock, select.EPOLLOUT)
-            sockets.finish_connect(sock)
+        await poller.wait(sock, select.EPOLLOUT)
+        sockets.finish_connect(sock)
     except BaseException:
         sockets.reset(sock)
         raise

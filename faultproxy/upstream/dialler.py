@@ -8,7 +8,7 @@ from typing import NamedTuple
 from faultproxy.kernel import sockets
 from faultproxy.relay import Poller
 from faultproxy.upstream.circles import Circles, Note
-from faultproxy.upstream.dial import Attempt, Target, begin, dial
+from faultproxy.upstream.dial import Target, begin, dial
 from faultproxy.upstream.durations import Durations
 
 
@@ -37,38 +37,41 @@ class Dialler:
         """Raise OSError (ELOOP) if a client that came through these proxies has come through this one before."""
         return self.circles.enter(self.proxy, self.target.port, through, may_be_led_back=self.may_be_led_back)
 
-    def begin(self, through: tuple[str, ...], *, in_small_packets: bool = False) -> "Dial":
-        """Begin to dial for a client that came through these proxies, without waiting. Raises OSError."""
+    def begin(self, through: tuple[str, ...], *, in_small_packets: bool = False) -> "socket.socket | Dial":
+        """Begin to dial for a client that came through these proxies, without waiting. Raises OSError.
+
+        Returns the connected socket, which the caller closes, if that is all: on loopback it mostly is.
+        """
         began_at_s, note = monotonic(), self.enter(through)
         target = self.target.in_small_packets() if in_small_packets else self.target
-        attempt = begin(target, note)
-        if attempt is not None and attempt.is_over and self.dials is not None:
+        sock, is_over = begin(target, note) or (None, False)
+        if sock is None or not is_over:
+            return Dial(self, target, note, began_at_s, sock)
+        if self.dials is not None:
             self.dials.add(monotonic() - began_at_s)
-        return Dial(self, target, note, began_at_s, attempt)
+        return sock
 
 
 class Dial(NamedTuple):
-    """One that has begun. Whoever holds it takes the server, finishes it, or gives it up."""
+    """One that has begun, and takes time: with a socket, or with a name to be looked up first.
+
+    Whoever holds it finishes it, or gives it up.
+    """
 
     dialler: Dialler
     target: Target
     note: Note | None
     began_at_s: float
-    attempt: Attempt | None
-
-    @property
-    def server(self) -> socket.socket | None:
-        """The connected socket, which the caller closes, where the dial was over at once: on loopback, mostly."""
-        return self.attempt.sock if self.attempt is not None and self.attempt.is_over else None
+    sock: socket.socket | None
 
     async def finish(self) -> socket.socket:
         """Wait until it is over, once; as upstream.dial.dial()."""
-        server = await dial(self.target, self.dialler.poller, self.attempt, self.note)
-        if self.dialler.dials is not None and server is not self.server:
+        server = await dial(self.target, self.dialler.poller, self.sock, self.note)
+        if self.dialler.dials is not None:
             self.dialler.dials.add(monotonic() - self.began_at_s)
         return server
 
     def give_up(self) -> None:
         """It is not wanted any more."""
-        if self.attempt is not None:
-            sockets.end(self.attempt.sock)
+        if self.sock is not None:
+            sockets.end(self.sock)

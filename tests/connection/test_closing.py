@@ -95,11 +95,11 @@ async def test_propagate_reset_to_a_slow_reader() -> None:
         await until(lambda: two.peers.relay is not None and two.peers.relay.downstream.bytes_written == len(data))
         reset(two.server)
         await until(lambda: bool(two.changes))
-        assert closing.must_flush(two.peers, Side.SERVER)
+        assert closing.must_flush(two.peers, "server")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(closing.propagate_reset, two.peers, Side.SERVER)
             assert await read_to_the_end(two.client) == (data, "ECONNRESET")
-        assert not closing.must_flush(two.peers, Side.SERVER)
+        assert not closing.must_flush(two.peers, "server")
 
 
 async def test_end_politely(two: Ends) -> None:

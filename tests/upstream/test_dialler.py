@@ -10,7 +10,7 @@ import trio
 
 from faultproxy.upstream.circles import Circles
 from faultproxy.upstream.dial import Target
-from faultproxy.upstream.dialler import Dialler
+from faultproxy.upstream.dialler import Dial, Dialler
 from faultproxy.upstream.durations import Durations
 from tests.peers import SilentUpstream, Upstream, nobody
 from tests.relay.relaying import polling
@@ -28,14 +28,20 @@ def count(dialler: Dialler) -> int:
     return sum(dialler.dials.counts)
 
 
+def connected(dialler: Dialler, *through: str) -> socket.socket:
+    """The server of a dial that is over at once."""
+    server = dialler.begin(through)
+    assert isinstance(server, socket.socket)
+    return server
+
+
 async def test_what_is_over_at_once(dialler: Dialler) -> None:
-    """The server is there as the dial begins; it is counted once, whoever finishes it too."""
-    dial = dialler.begin(())
-    assert dial.server is not None
+    """The server is there as the dial begins; it is counted once."""
+    server = connected(dialler)
+    assert server.getpeername() == ("127.0.0.1", dialler.target.port)
     assert count(dialler) == 1
-    assert await dial.finish() is dial.server
-    assert count(dialler) == 1
-    dial.server.close()
+    server.close()
+    await trio.lowlevel.checkpoint()
 
 
 async def test_what_takes_time(dialler: Dialler) -> None:
@@ -43,10 +49,11 @@ async def test_what_takes_time(dialler: Dialler) -> None:
     with SilentUpstream() as upstream:
         silent = replace(dialler, target=Target.tcp("127.0.0.1", int(upstream.address.rpartition(":")[2])))
         dial, unwanted = silent.begin(()), silent.begin(())
-        assert (dial.server, unwanted.server) == (None, None)
+        assert isinstance(dial, Dial)
+        assert isinstance(unwanted, Dial)
         unwanted.give_up()
-        assert unwanted.attempt is not None
-        assert unwanted.attempt.sock.fileno() == -1
+        assert unwanted.sock is not None
+        assert unwanted.sock.fileno() == -1
         assert count(dialler) == 0
         upstream.speak()
         (await dial.finish()).close()
@@ -57,6 +64,7 @@ async def test_what_fails(dialler: Dialler) -> None:
     """The error is raised by whoever finishes the dial, and nothing is counted."""
     with nobody() as address:
         dial = replace(dialler, target=Target.tcp("127.0.0.1", int(address.rpartition(":")[2]))).begin(())
+        assert isinstance(dial, Dial)
         with pytest.raises(ConnectionRefusedError):
             await dial.finish()
     assert count(dialler) == 0
@@ -68,27 +76,25 @@ async def test_a_circle(dialler: Dialler) -> None:
         dialler.begin(("p", "q"))
     assert circle.value.errno == errno.ELOOP
     dialler.circles.ports = frozenset({dialler.target.port})
-    dial = dialler.begin(("q",))
-    assert dial.server is not None
-    assert dialler.circles.through(*dial.server.getsockname()) == ("q", "p")
-    dial.server.close()
+    server = connected(dialler, "q")
+    assert dialler.circles.through(*server.getsockname()) == ("q", "p")
+    server.close()
 
 
 async def test_where_each_client_wanted_to_go(dialler: Dialler) -> None:
     """It is dialled if the upstream is the original one, and remembered, as a firewall may lead it back."""
     assert dialler.towards("127.0.0.9", 1) is dialler
     original = replace(dialler, target=Target.original(), may_be_led_back=True)
-    dial = original.towards("127.0.0.1", dialler.target.port).begin(())
-    assert dial.server is not None
-    assert dial.server.getpeername() == ("127.0.0.1", dialler.target.port)
-    assert dialler.circles.through(*dial.server.getsockname()) == ("p",)
-    dial.server.close()
+    server = connected(original.towards("127.0.0.1", dialler.target.port))
+    assert server.getpeername() == ("127.0.0.1", dialler.target.port)
+    assert dialler.circles.through(*server.getsockname()) == ("p",)
+    server.close()
 
 
 async def test_small_packets(dialler: Dialler) -> None:
     """Where packets are to be lost, the server puts no more into each than on Ethernet."""
-    dial = dialler.begin((), in_small_packets=True)
-    assert dial.server is not None
-    assert dial.server.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1460
-    dial.server.close()
+    server = dialler.begin((), in_small_packets=True)
+    assert isinstance(server, socket.socket)
+    assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1460
+    server.close()
     await trio.lowlevel.checkpoint()
