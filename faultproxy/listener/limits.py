@@ -57,7 +57,7 @@ class ConnectionLimit:
         """Compute anew what each proxy is guaranteed, and what is left of the rest."""
         total = max(1, (self._free - self._listeners) // 2)
         self.guaranteed = total // 2 // max(1, self._entitled)
-        beyond = sum(max(0, proxy.connections - proxy.guaranteed) for proxy in self.holders)
+        beyond = sum(max(0, proxy.connections - proxy.guaranteed()) for proxy in self.holders)
         self.shared = total - self._entitled * self.guaranteed - beyond
 
 
@@ -73,14 +73,13 @@ class ProxyLimit:
         self.is_removed = False
         self._process = process
 
-    @property
     def guaranteed(self) -> int:
         """How many no other proxy can take from it."""
         return 0 if self.is_removed else self._process.guaranteed
 
     def room(self, most: int) -> int:
         """For how many more connections there is room, up to ``most``. Raises OutOfResources if for none."""
-        room = max(0, self.guaranteed - self.connections) + self._process.shared
+        room = max(0, self.guaranteed() - self.connections) + self._process.shared
         if self.max_connections is not None and self.max_connections - self.connections < room:
             room, error = self.max_connections - self.connections, "max_connections"
         else:
@@ -101,12 +100,12 @@ class ProxyLimit:
         self.connections += 1
         if self.connections == 1:
             self._process.holders[self] = None
-        if self.connections > self.guaranteed:
+        if self.connections > self.guaranteed():
             self._process.shared -= 1
 
     def release(self) -> None:
         """A connection is over."""
-        if self.connections > self.guaranteed:
+        if self.connections > self.guaranteed():
             self._process.shared += 1
         self.connections -= 1
         if not self.connections:

@@ -44,7 +44,6 @@ class Listener:
         real_host, port = self._socket.sock.getsockname()[:2]
         self.address = TcpAddress(address.host and real_host, port)
 
-    @property
     def on_the_way(self) -> int:
         """How many handshakes were let through within the last second, and are yet to be accepted."""
         return self._socket.table.on_the_way()
@@ -148,7 +147,7 @@ class _Socket(ListeningSocket):
         self.has_been_filtered = False
         self._is_expiring = False
 
-    def clients(self, most: int) -> Iterator[tuple[socket.socket, str, int, HalfOpen | None]]:
+    def clients(self, most: int) -> Iterator[Accepted]:
         for sock, host, port in sockets.accept_waiting(self.sock, most):
             half_open = None
             if self.has_been_filtered:  # accepted sockets inherit their listener's filter

@@ -5,7 +5,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from faultproxy.listener.limits import OutOfResources
 from faultproxy.listener.syn_table import HalfOpen
@@ -15,16 +14,11 @@ _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Accepted(NamedTuple):
-    """A connection that the kernel has accepted; whoever takes it closes the socket.
+Accepted = tuple[socket.socket, str, int, HalfOpen | None]
+"""A connection that the kernel has accepted: its socket, which whoever takes it closes, and its client's address.
 
-    ``half_open`` is the client as it was judged by its SYN; None if its SYN was not heard.
-    """
-
-    sock: socket.socket
-    host: str
-    port: int
-    half_open: HalfOpen | None
+Last the client as it was judged by its SYN; None if its SYN was not heard.
+"""
 
 
 class ListeningSocket:
@@ -90,8 +84,8 @@ class ListeningSocket:
         self._is_paused = False
         self._watch()
 
-    def clients(self, most: int) -> Iterator[tuple[socket.socket, str, int, HalfOpen | None]]:
-        """Up to so many whom the kernel has accepted, as an Accepted has them. Raises OSError."""
+    def clients(self, most: int) -> Iterator[Accepted]:
+        """Up to so many whom the kernel has accepted. Raises OSError."""
         raise NotImplementedError
 
     def _accept(self, most: int) -> Iterator[Accepted]:
@@ -99,7 +93,7 @@ class ListeningSocket:
         try:
             for client in self.clients(most):
                 accepted += 1
-                yield Accepted(*client)
+                yield client
         except OSError as error:
             if error.errno in _OUT_OF_RESOURCES and not accepted:
                 raise OutOfResources(errno.errorcode[error.errno]) from None

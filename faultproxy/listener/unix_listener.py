@@ -19,7 +19,6 @@ from faultproxy.relay import Poller
 class UnixListener:
     """As listener.Listener, at a path. Made CLOSED. Raises OSError, as sockets.bind_unix() does."""
 
-    on_the_way = 0
     has_syns = False
     why_not_intercepting = "a Unix socket has no SYNs"
 
@@ -57,6 +56,10 @@ class UnixListener:
 
     def follow_tproxy(self, *, on: bool) -> None:
         """TPROXY leads nobody to a Unix socket."""
+
+    def on_the_way(self) -> int:
+        """None: there are no handshakes."""
+        return 0
 
     def accept(self, most: int) -> Iterator[Accepted]:
         """As Listener.accept()."""
@@ -97,7 +100,7 @@ class UnixListener:
 
 
 class _UnixSocket(ListeningSocket):
-    def clients(self, most: int) -> Iterator[tuple[socket.socket, str, int, None]]:
+    def clients(self, most: int) -> Iterator[Accepted]:
         return ((*client, None) for client in sockets.accept_unix(self.sock, most))
 
 

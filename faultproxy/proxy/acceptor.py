@@ -159,13 +159,14 @@ class Acceptor:
     def _start(self, accepted: Accepted) -> None:
         """Have it judged, and start its connection. A bug ends this client alone."""
         self._limit.acquire()
-        through = self._services.circles.through(accepted.host, accepted.port)
+        sock, host, port, half_open = accepted
+        through = self._services.circles.through(host, port)
         facts = None
         try:
-            judged = self._handshake.lookup(accepted.half_open) if accepted.half_open is not None else None
+            judged = self._handshake.lookup(half_open) if half_open is not None else None
             if judged is None:
-                destination = original_destination(accepted.sock) if self._asks_destination else _NOT_ASKED
-                facts = self._facts(accepted.host, accepted.port, destination)
+                destination = original_destination(sock) if self._asks_destination else _NOT_ASKED
+                facts = self._facts(host, port, destination)
                 greeting = self._greeting()._replace(through=through) if through else self._greeting()
                 plan = None if self._accepts_header else self._decide(facts)
             else:
@@ -178,17 +179,15 @@ class Acceptor:
                 if not self._accepts_header:
                     plan = self._decide(facts) if facts.judged else judged.plan
             if plan is not None:
-                self._connection(accepted.sock, facts, plan, greeting).start()
+                self._connection(sock, facts, plan, greeting).start()
             else:
                 scope = trio.CancelScope()
                 self._connections.add_undecided(scope, facts)
-                self._services.nursery.start_soon(
-                    self._hear, scope, accepted.sock, facts, greeting, self._accepts_header
-                )
+                self._services.nursery.start_soon(self._hear, scope, sock, facts, greeting, self._accepts_header)
                 self._services.poller.yield_soon = True
         except Exception as error:  # noqa: BLE001  # a bug must not end the other connections
             self._limit.release()
-            accepted.sock.close()
+            sock.close()
             self._crashed(facts, error)
 
     def _greeting(self) -> Greeting:
@@ -304,11 +303,12 @@ class Acceptor:
     def _facts(self, client: str, client_port: int, destination: tuple[str, int]) -> ConnectionFacts:
         """A client that comes now, numbered."""
         self.accepted += 1
+        now = trio.current_time()
         return ConnectionFacts(
             self.accepted,
             client,
-            min(trio.current_time(), self.edge - _INSTANT_S),
-            len(self._connections) + self._listener.on_the_way + 1,
+            now if now < self.edge else self.edge - _INSTANT_S,
+            len(self._connections) + self._listener.on_the_way() + 1,
             b"",
             not self._rules.peeks,
             {},

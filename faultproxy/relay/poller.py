@@ -176,6 +176,8 @@ class Poller:
         Its socket is soon to be closed, which takes it out of the epoll, unless a child of this process may hold the
         socket too (epoll(7), Q6).
         """
+        if endpoint.on_readable is _nothing:  # it was forgotten already
+            return
         if self._has_forked:
             self.ignore(endpoint)
         elif self._endpoints.get(endpoint.fd) is endpoint:  # a second time the number may be another connection's

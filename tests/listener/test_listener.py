@@ -68,13 +68,13 @@ class Scene:
         """Take those who wait; how many."""
         count = len(self.accepted)
         for accepted in self.listener.accept(most):
-            self._stack.enter_context(accepted.sock)
+            self._stack.enter_context(accepted[0])
             self.accepted.append(accepted)
         return len(self.accepted) - count
 
     def times_accepted(self, client: socket.socket) -> int:
         """How often this client was accepted."""
-        return sum(accepted.port == client.getsockname()[1] for accepted in self.accepted)
+        return sum(port == client.getsockname()[1] for _, _, port, _ in self.accepted)
 
     def times_judged(self, client: socket.socket) -> int:
         """How often its SYN was judged."""
@@ -143,8 +143,8 @@ def test_from_every_mode_to_every_mode(scene: Scene, before: ListenerMode, after
     scene.accept()
     assert [scene.times_accepted(client) for client in queued] == [1] * len(queued)
     assert len(scene.accepted) == len(queued)
-    for accepted in scene.accepted:
-        accepted.sock.send(b"x")
+    for sock, *_ in scene.accepted:
+        sock.send(b"x")
     assert [client.recv(1) for client in queued] == [b"x"] * len(queued)
     scene.listener.set_mode(after)
     assert len(scene.judged) == count + (after is INTERCEPTING)
@@ -160,9 +160,9 @@ def test_a_client_is_joined_to_its_syn(scene: Scene) -> None:
     second = scene.connect()
     scene.assert_outcome(second, "connected")
     scene.accept()
-    by_port = {accepted.port: accepted.half_open for accepted in scene.accepted}
+    by_port = {port: half_open for _, _, port, half_open in scene.accepted}
     assert by_port == {first.getsockname()[1]: scene.judged[0], second.getsockname()[1]: None}
-    assert scene.listener.on_the_way == 0
+    assert scene.listener.on_the_way() == 0
 
 
 @pytest.mark.alone
@@ -196,9 +196,9 @@ def test_clients_without_a_pause_while_the_mode_changes(scene: Scene, modes: lis
         nonlocal at, longest_s
         longest_s, at = max(longest_s, monotonic() - at), monotonic()
         count = 0
-        for accepted in scene.listener.accept(100):
-            with accepted.sock:
-                accepted.sock.send(b"x")
+        for sock, *_ in scene.listener.accept(100):
+            with sock:
+                sock.send(b"x")
             count += 1
         outcomes["accepted"] += count
         sleep(0.001)
@@ -235,8 +235,8 @@ def test_a_handshake_that_ends_while_the_listener_closes(scene: Scene, monkeypat
     scene.listener.set_mode(CLOSED)
     scene.accept()
     (client,) = clients
-    (accepted,) = scene.accepted
-    accepted.sock.send(b"x")
+    ((sock, *_),) = scene.accepted
+    sock.send(b"x")
     assert client.recv(1) == b"x"
 
 

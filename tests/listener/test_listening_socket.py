@@ -8,13 +8,13 @@ import pytest
 
 from faultproxy.kernel import sockets
 from faultproxy.listener.limits import OutOfResources
-from faultproxy.listener.listening_socket import ListeningSocket
+from faultproxy.listener.listening_socket import Accepted, ListeningSocket
 
 
 class Plain(ListeningSocket):
     """Gives those who wait, of whom no SYN is known."""
 
-    def clients(self, most: int) -> Iterator[tuple[socket.socket, str, int, None]]:
+    def clients(self, most: int) -> Iterator[Accepted]:
         return ((*client, None) for client in sockets.accept_waiting(self.sock, most))
 
 
@@ -62,9 +62,9 @@ def test_who_waited_comes_first(listening: Plain) -> None:
     listening.drain_queue(2)
     ports = []
     for most in (0, 1):
-        for accepted in listening.accept(most):
-            ports.append(accepted.port)
-            accepted.sock.close()
+        for sock, _, port, _ in listening.accept(most):
+            ports.append(port)
+            sock.close()
     assert ports == [client.getsockname()[1] for client in clients]
     for client in clients:
         client.close()
@@ -83,5 +83,5 @@ def test_out_of_resources(listening: Plain, monkeypatch: pytest.MonkeyPatch) -> 
             listening.drain_queue()
             with pytest.raises(OutOfResources, match="EMFILE"):
                 list(listening.accept(10))
-        (accepted,) = listening.accept(10)
-        accepted.sock.close()
+        ((sock, *_),) = listening.accept(10)
+        sock.close()

@@ -26,8 +26,8 @@ def listener(path: Path) -> Iterator[UnixListener]:
     listener = UnixListener(UnixAddress(str(path)))
     listener.set_mode(ListenerMode.OPEN)
     yield listener
-    for accepted in listener.accept(10):
-        accepted.sock.close()
+    for sock, *_ in listener.accept(10):
+        sock.close()
     listener.close()
 
 
@@ -53,9 +53,9 @@ def is_refused(path: Path) -> bool:
 def test_accept(listener: UnixListener, path: Path) -> None:
     """A client is known by its process; it has no address."""
     with connect(path):
-        (accepted,) = listener.accept(10)
-        with accepted.sock as sock:
-            assert (accepted.host, accepted.port, accepted.half_open) == (NO_ADDRESS, os.getpid(), None)
+        ((accepted, *client),) = listener.accept(10)
+        with accepted as sock:
+            assert client == [NO_ADDRESS, os.getpid(), None]
             assert not sock.getblocking()
 
 
@@ -76,8 +76,8 @@ def test_modes(listener: UnixListener, path: Path) -> None:
     with connect(path):
         listener.set_mode(ListenerMode.CLOSED)
         assert is_refused(path)
-        (accepted,) = listener.accept(10)
-        accepted.sock.close()
+        ((sock, *_),) = listener.accept(10)
+        sock.close()
     for mode in (ListenerMode.OPEN, ListenerMode.SILENT, ListenerMode.INTERCEPTING):
         listener.set_mode(mode)
         assert listener.mode is ListenerMode.OPEN
@@ -92,8 +92,8 @@ def test_a_file_that_was_left_behind(path: Path) -> None:
     listener = UnixListener(UnixAddress(str(path)))
     listener.set_mode(ListenerMode.OPEN)
     assert not is_refused(path)
-    for accepted in listener.accept(10):
-        accepted.sock.close()
+    for sock, *_ in listener.accept(10):
+        sock.close()
     listener.close()
     assert not path.exists()
 
@@ -153,5 +153,5 @@ def test_close(path: Path) -> None:
     with connect(path):
         listener.close()
         assert not path.exists()
-        (accepted,) = listener.accept(10)
-        accepted.sock.close()
+        ((sock, *_),) = listener.accept(10)
+        sock.close()
