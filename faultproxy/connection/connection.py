@@ -236,6 +236,7 @@ class Connection:
             self._context.nursery.start_soon(self._run, self._sleeper)
             self._context.poller.yield_soon = True
 
+    @trio.lowlevel.enable_ki_protection  # it would be lost where pydantic calls a function, as for a fault's options
     async def _run(self, sleeper: Sleeper) -> None:
         is_parked = False
         try:

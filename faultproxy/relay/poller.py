@@ -92,8 +92,9 @@ class Poller:
         self._timer.close()
         self._epoll.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled. A KeyboardInterrupt goes to trio's main task, not to what is being called."""
         poll, get, soon = self._epoll.poll, self._endpoints.get, self._soon
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())

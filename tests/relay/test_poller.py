@@ -1,6 +1,7 @@
 """The poller serves every socket in its turn, and none that is not its own any more."""
 
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -347,6 +348,29 @@ trio.run(main)
 def test_a_fork() -> None:
     """In the child the relayed sockets are closed; here they work on, and can be ended, whoever holds a copy."""
     subprocess.run([sys.executable, "-c", FORKS], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_an_interrupt_leaves_what_is_called_whole() -> None:
+    """KeyboardInterrupt is raised in trio's main task, and not in a function that the poller calls just then."""
+    called = []
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        called.append("to its end")
+
+    async def main() -> None:
+        async with polling() as poller:
+            poller.call_soon(interrupted)
+            await trio.sleep_forever()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        trio.run(main)
+    except* KeyboardInterrupt:
+        called.append("raised")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert called == ["to its end", "raised"]
 
 
 async def test_no_descriptor_is_left() -> None:
