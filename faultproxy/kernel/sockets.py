@@ -32,7 +32,7 @@ UNIX_CLIENT = "unix"
 """What stands for the address of a client of a Unix socket."""
 
 
-class Socket(socket.socket):
+class TcpSocket(socket.socket):
     """As it is made and closed by C alone, which is cheaper. It has no makefile(), which would put off its close()."""
 
     __slots__ = ()
@@ -43,7 +43,7 @@ class Socket(socket.socket):
         self.close()
 
 
-Options = Sequence[tuple[int, int, int]]
+SocketOptions = Sequence[tuple[int, int, int]]
 """What is to be set on a socket: levels, options and values (setsockopt(2))."""
 
 SockAddress = tuple[str, int] | tuple[str, int, int, int] | str
@@ -148,14 +148,14 @@ def tcp_socket(family: int, keepalive_s: float | None = None, segment_size: int 
     ``keepalive_s`` as keep_alive() has it; ``segment_size`` is the most data that the peer is to put into a packet.
     What is accepted from it inherits all. The caller closes it.
     """
-    sock: socket.socket = Socket(family, STREAM)
+    sock: socket.socket = TcpSocket(family, STREAM)
     for level, option, value in _carrier_options(keepalive_s, segment_size):
         sock.setsockopt(level, option, value)
     return sock
 
 
 @lru_cache
-def _carrier_options(keepalive_s: float | None, segment_size: int | None) -> Options:
+def _carrier_options(keepalive_s: float | None, segment_size: int | None) -> SocketOptions:
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)]
     if keepalive_s is not None:
         options += _keepalive_options(keepalive_s)
@@ -179,9 +179,9 @@ def accept_waiting(listener: socket.socket, most: int) -> Iterator[tuple[socket.
         except ConnectionAbortedError:
             continue
         if len(address) == 2:
-            sock, host = Socket(_INET, _STREAM, 0, fd), address[0]
+            sock, host = TcpSocket(_INET, _STREAM, 0, fd), address[0]
         else:
-            sock, host = Socket(_INET6, _STREAM, 0, fd), unmapped(address[0])
+            sock, host = TcpSocket(_INET6, _STREAM, 0, fd), unmapped(address[0])
         sock.setblocking(False)
         yield sock, host, address[1]
 
@@ -342,7 +342,7 @@ def keep_alive(sock: socket.socket, idle_s: float | None) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
 
 
-def _keepalive_options(idle_s: float) -> Options:
+def _keepalive_options(idle_s: float) -> SocketOptions:
     whole_s = max(1, round(idle_s))
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
