@@ -63,9 +63,9 @@ def family_of(host: str) -> int | None:
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket that does not listen yet, at an IP address; an empty host means all, of IPv6 and IPv4 (ipv6(7)).
 
-    Made by tcp_socket(). Nothing is looked up, so nothing is waited for: a name is resolved before. Raises OSError
-    (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for what is no address, is one. The caller
-    closes it.
+    Has the options of tcp_socket(). Nothing is looked up, so nothing is waited for: a name is resolved before. Raises
+    OSError (EADDRINUSE, EACCES, EADDRNOTAVAIL: bind(2)), of which socket.gaierror, for what is no address, is one. The
+    caller closes it.
     """
     infos = socket.getaddrinfo(  # noqa: TID251  # AI_NUMERICHOST: asks nobody
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
@@ -82,8 +82,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _bind(family: int, address: tuple[object, ...], *, dual_stack: bool) -> socket.socket:
-    sock = tcp_socket(family)
+    sock = socket.socket(family, STREAM)  # no TcpSocket: trio's listeners take no other class
     try:
+        _set_options(sock, _carrier_options())
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
@@ -149,13 +150,17 @@ def tcp_socket(family: int, keepalive_s: float | None = None, segment_size: int 
     What is accepted from it inherits all. The caller closes it.
     """
     sock: socket.socket = TcpSocket(family, STREAM)
-    for level, option, value in _carrier_options(keepalive_s, segment_size):
-        sock.setsockopt(level, option, value)
+    _set_options(sock, _carrier_options(keepalive_s, segment_size))
     return sock
 
 
+def _set_options(sock: socket.socket, options: SocketOptions) -> None:
+    for level, option, value in options:
+        sock.setsockopt(level, option, value)
+
+
 @lru_cache
-def _carrier_options(keepalive_s: float | None, segment_size: int | None) -> SocketOptions:
+def _carrier_options(keepalive_s: float | None = None, segment_size: int | None = None) -> SocketOptions:
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)]
     if keepalive_s is not None:
         options += _keepalive_options(keepalive_s)
@@ -336,8 +341,7 @@ def keep_alive(sock: socket.socket, idle_s: float | None) -> None:
     if sock.family == socket.AF_UNIX:
         return
     if idle_s is not None:
-        for level, option, value in _keepalive_options(idle_s):
-            sock.setsockopt(level, option, value)
+        _set_options(sock, _keepalive_options(idle_s))
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
 
