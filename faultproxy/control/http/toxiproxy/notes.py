@@ -1,4 +1,4 @@
-"""What was sent, and neither a proxy nor a rule keeps: how addresses and streams were written."""
+"""What was sent, and neither a proxy nor a rule keeps: how addresses and toxics were written."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ class Notes:
         self._manager = manager
         self._listens: dict[str, tuple[Address, str]] = {}
         self._upstreams: dict[str, tuple[object, str]] = {}
-        self._streams: dict[tuple[str, str], tuple[BaseRule, str]] = {}
+        self._toxics: dict[tuple[str, str], tuple[BaseRule, Toxic]] = {}
 
     def note_listen(self, proxy: str, sent: str) -> None:
         """The address to listen at that was asked for: what a proxy shows until it is enabled."""
@@ -46,17 +46,17 @@ class Notes:
         noted, sent = self._upstreams.get(proxy, (None, ""))
         return sent if noted == config.upstream else str(config.upstream)
 
-    def note_streams(self, proxy: str, toxics: Iterable[Toxic]) -> None:
-        """How the streams of these toxics of a proxy were spelled."""
-        streams = {toxic.name: toxic.stream for toxic in toxics if toxic.stream != toxic.direction}
-        for rule in self._rules(proxy) if streams else ():
-            if rule.name in streams:
-                self._streams[proxy, rule.name] = rule, streams[rule.name]
+    def note_toxics(self, proxy: str, toxics: Iterable[Toxic]) -> None:
+        """These toxics of a proxy, as they were sent."""
+        sent = {toxic.name: toxic for toxic in toxics if toxic != toxic.normalized()}
+        for rule in self._rules(proxy) if sent else ():
+            if rule.name in sent:
+                self._toxics[proxy, rule.name] = rule, sent[rule.name]
 
-    def stream(self, proxy: str, rule: BaseRule) -> str | None:
-        """How the stream of the toxic was spelled that a rule is, if otherwise than in lower case."""
-        noted, stream = self._streams.get((proxy, rule.name), (None, None))
-        return stream if noted == rule else None
+    def toxic(self, proxy: str, rule: BaseRule) -> Toxic | None:
+        """The toxic that a rule is, as it was sent, if that says more than the rule."""
+        noted, toxic = self._toxics.get((proxy, rule.name), (None, None))
+        return toxic if noted == rule else None
 
     def forget(self) -> None:
         """Forget proxies that are enabled, and what is not the same any more."""
@@ -67,7 +67,7 @@ class Notes:
             for name, note in self._upstreams.items()
             if name in proxies and proxies[name].upstream == note[0]
         }
-        self._streams = {key: note for key, note in self._streams.items() if note[0] in self._rules(key[0])}
+        self._toxics = {key: note for key, note in self._toxics.items() if note[0] in self._rules(key[0])}
 
     def _rules(self, proxy: str) -> tuple[BaseRule, ...]:
         config = self._manager.config.proxies.get(proxy)

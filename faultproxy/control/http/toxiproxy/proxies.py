@@ -181,7 +181,7 @@ class ToxicProxies:
         name = body.name
         self._notes.note_listen(name, body.listen or "")
         self._notes.note_upstream(name, body.upstream or "")
-        self._notes.note_streams(name, read(body.toxics or ()))
+        self._notes.note_toxics(name, read(body.toxics or ()))
 
     async def _apply(
         self, edit: Edit, restarted: Sequence[RunningProxy] = (), moving: Collection[str] = (), place: str = ""

@@ -1,7 +1,6 @@
 """The toxics of proxies: the rules that a toxic could say, read and edited as Toxiproxy would."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from faultproxy.config.schema import ProxyConfig
@@ -44,7 +43,7 @@ class ProxyToxics:
             return patch_proxy(proxy, {"rules": [*dumped[:behind], toxics.to_rule(toxic), *dumped[behind:]]})(layers)
 
         await self._apply(edit)
-        self._notes.note_streams(proxy, [toxic])
+        self._notes.note_toxics(proxy, [toxic])
         return toxic.json()
 
     async def update(self, proxy: str, name: str, body: object) -> dict[str, Any]:
@@ -56,7 +55,7 @@ class ProxyToxics:
             return put_rule(proxy, toxics.to_rule(changed[-1]))(layers)
 
         await self._apply(edit)
-        self._notes.note_streams(proxy, changed)
+        self._notes.note_toxics(proxy, changed)
         return changed[-1].json()
 
     async def remove(self, proxy: str, name: str) -> None:
@@ -76,7 +75,7 @@ class ProxyToxics:
         for rule in config.rules:
             toxic = toxics.from_rule(rule)
             if toxic is not None:
-                yield replace(toxic, stream=self._notes.stream(proxy, rule) or toxic.stream)
+                yield self._notes.toxic(proxy, rule) or toxic
 
     def _toxic(self, proxy: str, config: ProxyConfig, name: str) -> toxics.Toxic:
         toxic = next((toxic for toxic in self._toxics(proxy, config) if toxic.name == name), None)

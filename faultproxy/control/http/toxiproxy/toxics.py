@@ -29,11 +29,15 @@ Attributes = Mapping[str, int]
 STREAMS = ("upstream", "downstream")
 _CENTURY_MS = 100 * 365 * 86400 * 1000  # the longest duration that a rule may have; so with the next
 _LARGEST_B = 2**53
+_HIGHEST_TOXICITY = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class Toxic:
-    """One toxic. ``stream`` is spelled as it was sent; ``attributes`` are complete, in the units of Toxiproxy."""
+    """One toxic. ``stream`` and ``toxicity`` are as they were sent; ``attributes`` are complete, in Toxiproxy's units.
+
+    A toxicity above 1 is as 1: one client's own tests send 80.
+    """
 
     name: str
     type: str
@@ -47,8 +51,8 @@ class Toxic:
         return self.stream.lower()
 
     def normalized(self) -> "Toxic":
-        """The same with its stream in lower case: what ``from_rule`` makes of the rule that it is."""
-        return replace(self, stream=self.direction)
+        """The same as ``from_rule`` makes it of its rule: its stream in lower case, its toxicity at most 1."""
+        return replace(self, stream=self.direction, toxicity=min(self.toxicity, 1.0))
 
     def json(self) -> dict[str, Any]:
         """What an answer shows; a toxicity that is whole has no fraction."""
@@ -103,7 +107,7 @@ def merge(toxic: Toxic, body: object) -> Toxic:
 def to_rule(toxic: Toxic) -> dict[str, Any]:
     """The rule that a toxic is, as it stands in YAML."""
     rule: dict[str, Any] = {"name": toxic.name}
-    if toxic.toxicity != 1:
+    if toxic.toxicity < 1:
         rule["when"] = {"probability": toxic.toxicity}
     rule["live"] = True
     if toxic.type in _ENDING:
@@ -151,7 +155,7 @@ def _text(fields: Mapping[str, object], key: str, default: str = "") -> str:
 
 def _toxicity(fields: Mapping[str, object], default: float) -> float:
     value = fields.get("toxicity", default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _HIGHEST_TOXICITY:
         raise _bad("toxicity must be a number from 0 to 1")
     return float(value)
 

@@ -95,6 +95,24 @@ async def test_streams_are_as_they_were_sent(tmp_path: Path) -> None:
         assert populated["toxics"] == [other]
 
 
+async def test_a_toxicity_above_1_is_as_it_was_sent(tmp_path: Path) -> None:
+    """It is as 1: its rule has no condition. The tests of Toxiproxy.Net send 80."""
+    async with called(tmp_path) as call:
+        await call.create("p", "localhost:1")
+        toxic = {"type": "noop", "name": "a", "stream": "downstream", "toxicity": 80, "attributes": {}}
+        assert (await call("POST", "/proxies/p/toxics", toxic)).json() == toxic
+        assert (await call("PATCH", "/proxies/p/toxics/a", {})).json() == toxic
+        assert (await call("GET", "/proxies")).json()["p"]["toxics"] == [toxic]
+        (rule,) = call.its.manager.config.proxies["p"].rules
+        assert not rule.conditions
+        changed = (await call("PATCH", "/proxies/p/toxics/a", {"toxicity": 1.5})).json()
+        assert changed == (await call("GET", "/proxies/p/toxics/a")).json() == {**toxic, "toxicity": 1.5}
+        (rule,) = call.its.manager.config.proxies["p"].rules
+        assert not rule.conditions
+        await call("PATCH", "/proxies/p/toxics/a", {"toxicity": 0.5})
+        assert (await call("GET", "/proxies/p/toxics/a")).json()["toxicity"] == 0.5
+
+
 async def test_another_toxic_of_that_name_is_another(tmp_path: Path) -> None:
     """The spelling goes with the toxic, whoever removes it."""
     async with called(tmp_path) as call:
@@ -117,13 +135,13 @@ async def test_what_is_gone_is_forgotten() -> None:
         notes = Notes(its.manager)
         notes.note_listen("p", "localhost:0")
         notes.note_listen("nobody", "localhost:0")
-        notes.note_streams("p", [toxic])
-        notes.note_streams("nobody", [toxic])
+        notes.note_toxics("p", [toxic])
+        notes.note_toxics("nobody", [toxic])
         notes.note_upstream("p", "localhost")
         notes.note_upstream("nobody", "localhost")
         notes.forget()
         (rule,) = its.manager.config.proxies["p"].rules
-        assert (notes.listen("p"), notes.stream("p", rule)) == ("localhost:0", "UPSTREAM")
+        assert (notes.listen("p"), notes.toxic("p", rule)) == ("localhost:0", toxic)
         assert notes.upstream("p", its.manager.config.proxies["p"]) == "localhost"
         await its.manager.apply(delete_rule("p", "noop_UPSTREAM"), "api")
         await its.manager.apply(patch_proxy("p", {"enabled": True, "upstream": "a:1"}), "api")
@@ -131,4 +149,4 @@ async def test_what_is_gone_is_forgotten() -> None:
         await its.manager.apply(put_rule("p", to_rule(toxic)), "api")
         await its.manager.apply(patch_proxy("p", {"enabled": False, "upstream": "localhost:1"}), "api")
         assert notes.upstream("p", its.manager.config.proxies["p"]) == "localhost:1"
-        assert (notes.listen("p"), notes.stream("p", rule)) == (None, None)
+        assert (notes.listen("p"), notes.toxic("p", rule)) == (None, None)

@@ -160,7 +160,7 @@ async def test_proxies_that_cannot_be_created(tmp_path: Path, body: Any, status:
         ("POST", "/proxies/redis/toxics", LATENCY, 409, "toxic already exists"),
         ("POST", "/proxies/redis/toxics", {"type": "noop", "name": "latency_downstream"}, 409, "toxic already exists"),
         ("PATCH", "/proxies/redis/toxics/latency_downstream", b"", 400, "bad request body: EOF"),
-        ("PATCH", "/proxies/redis/toxics/latency_downstream", {"toxicity": 2}, 400, "bad request body: "),
+        ("PATCH", "/proxies/redis/toxics/latency_downstream", {"toxicity": -2}, 400, "bad request body: "),
         ("PATCH", "/proxies/redis/toxics/latency_downstream", {"attributes": {"latency": 1.5}}, 400, "bad request"),
         ("PATCH", "/proxies/redis/toxics/latency_downstream", {"attributes": {"latency": "1"}}, 400, "bad request"),
     ],
