@@ -29,6 +29,8 @@ class Reset(TriggeredFault):
 
     async def inject(self, peers: Peers, report: Report, until: float) -> None:
         peers.stop()
+        if self.after.at_once and self.to != "server":
+            await peers.settle()  # or a connect() that is still under way fails itself
         sides = (Side.CLIENT, Side.SERVER) if self.to == "both" else (Side(self.to),)
         no_rst = next(filter(None, map(peers.why_no_rst, sides)), None)
         for side in sides:
