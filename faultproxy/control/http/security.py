@@ -52,7 +52,8 @@ class Access:
 
     def check(self, request: Request, *, needs_token: bool = True) -> None:
         """Raise HttpProblem (403, 401) if the request may not be answered."""
-        self._check_host(request.headers.get("host", ""))
+        if (host := request.headers.get("host")) is not None:  # HTTP/1.0 needs none; a browser always sends it
+            self._check_host(host)
         if request.method not in _SAFE:
             _check_site(request.headers)
         if needs_token and self.token is not None:

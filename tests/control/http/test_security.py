@@ -87,6 +87,14 @@ async def test_other_names_are_403_whatever_is_asked(its: Managed, host: str) ->
         assert await ask(its, method, path, Host=host) == 403
 
 
+@pytest.mark.parametrize(("host", "answer"), [("", 200), ("Host: 127.0.0.1\r\n", 200), ("Host: evil.com\r\n", 403)])
+async def test_who_says_no_name_at_all_is_answered(its: Managed, host: str, answer: int) -> None:
+    """HTTP/1.0 needs none, and load balancers ask so; every browser sends one."""
+    address, _, port = its.api.removeprefix("http://").partition(":")
+    request = f"GET /v1/status HTTP/1.0\r\n{host}\r\n"
+    assert status(await talk((address, int(port)), request.encode())) == answer
+
+
 async def test_the_answer_says_what_to_do() -> None:
     """So that who has a name of one's own learns of --allowed-host."""
     async with managed(CONFIG, api=LOOPBACK) as its, httpx.AsyncClient(timeout=PATIENCE_S) as client:
