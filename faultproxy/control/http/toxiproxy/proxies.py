@@ -251,7 +251,7 @@ def _address(listen: str) -> Address:
     if listen and ":" not in listen:
         raise Refused(500, f"listen tcp: address {listen}: missing port in address")
     try:
-        address = parse_listen(listen or ":0")
+        address = parse_listen(f"{listen}0" if listen.endswith(":") else listen or ":0")
     except PydanticCustomError as error:
         raise Refused(500, f"listen tcp: {error}") from None
     if isinstance(address, TcpAddress) and address.host in ALL_ADDRESSES:
