@@ -10,7 +10,7 @@ class Reset(TriggeredFault):
 
     Linux reports the error once: afterwards a write gives EPIPE and a read EOF. A client that was sent
     FIN before sees EPIPE at once (tcp(7), ``tcp_reset`` in net/ipv4/tcp_input.c). A side that is not
-    named in ``to`` gets FIN.
+    named in ``to`` gets FIN. At once is 5 ms after the handshake, so that ``connect()`` has returned.
     """
 
     key: ClassVar[str] = "reset"

@@ -31,8 +31,8 @@ DIFFERENCES = """\
 - **The words.** Java has no class for a reset or a broken pipe: both are `java.net.SocketException`, and only the message says which.
   `Connection reset` comes from its read, `Connection reset by peer` from its write. Node names the call beside the errno.
   Rust has a kind for each, Python a class for each but `EHOSTUNREACH` and `ENETUNREACH`, which are plain `OSError`.
-- **Which call fails.** A reset at once may be returned by connect, by the first write or by the first read, whichever the client has
-  reached; the errno is the same. Node always has a read under way, which fails with a reset before the next write does. A client that
+- **Which call fails.** A reset at once comes 5 ms after the handshake, and is returned by the first write or the first read,
+  whichever the client has reached; by connect, if the client has had no processor for so long; the errno is the same. Node always has a read under way, which fails with a reset before the next write does. A client that
   connects without blocking asks for the socket's error when it is connected, and so does Python with a timeout: a broken pipe at once
   may then be returned by connect, with `EPIPE`.
 - **SIGPIPE.** In C and Perl the write that fails with `EPIPE` ends the process unless SIGPIPE is ignored (`MSG_NOSIGNAL`, `$SIG{PIPE}`).
