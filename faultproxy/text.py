@@ -1,14 +1,25 @@
 """Text and values from elsewhere, as they may stand in a line or an answer of ours."""
 
 import json
+from collections.abc import Iterable
+from difflib import get_close_matches
 from math import isfinite
 
 import orjson
+
+LONGEST_TYPO = 40
+"""Longer texts are no typo, and would take long to compare."""
 
 
 def one_line(text: str) -> str:
     """The text with what cannot be printed escaped, line ends among it: it steers no terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def nearest(typo: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant, if there is one."""
+    near = get_close_matches(typo.lower(), names, 1) if len(typo) <= LONGEST_TYPO else []
+    return near[0] if near else None
 
 
 def to_json(value: object) -> bytes:

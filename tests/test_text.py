@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faultproxy.text import one_line, to_json
+from faultproxy.text import nearest, one_line, to_json
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,14 @@ from faultproxy.text import one_line, to_json
 def test_one_line(text: str, shown: str) -> None:
     """Line ends, escapes and halves of characters are written as Python writes them; all else stays as it is."""
     assert one_line(text) == shown
+
+
+def test_the_nearest_name() -> None:
+    """In any case; none for what is like no name, nor for a long text, which is not compared at all."""
+    names = ["latency", "bandwidth", "l" * 50]
+    assert nearest("LATANCY", names) == "latency"
+    assert nearest("reset", names) is None
+    assert nearest("l" * 50, names) is None
 
 
 def test_json_of_what_json_has_no_form_for() -> None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +13,9 @@ from faultproxy.config.yaml_tree import Node, Path, Problem
 from faultproxy.faults import CATALOGUE
 from faultproxy.faults.base import Fault
 from faultproxy.rules.conditions.base import either
+from faultproxy.text import LONGEST_TYPO, nearest
 from faultproxy.units import quote
 
-_LONGEST_TYPO = 40
 _FORMER = MappingProxyType({"mode": "dry_run: true for mode: shadow, nothing for mode: enforce"})
 """Keys that there were, and what is written in their place."""
 _KINDS: Mapping[Any, type[Fault]] = MappingProxyType({kind.key: kind for kind in CATALOGUE})
@@ -75,9 +74,8 @@ def _unknown_key(error: ErrorDetails, _: Node, path: Path) -> str:
     keys = valid_keys(path[:-1])
     if key in _FORMER and _FORMER[key].partition(":")[0] in keys:
         return f"{quote(key)} is no longer a key; write {_FORMER[key]}"
-    near = get_close_matches(key.lower(), keys, 1) if len(key) <= _LONGEST_TYPO else []
-    if near:
-        return f"{quote(key)} is not a key here; write {near[0]}"
+    if near := nearest(key, keys):
+        return f"{quote(key)} is not a key here; write {near}"
     if not keys:
         return f"{quote(key)} is not a key here, there is none; remove it"
     return f"{quote(key)} is not a key here; write one of {', '.join(keys)}"
@@ -109,7 +107,7 @@ def _where_it_belongs(key: str, value: Any, above: Path, root: Node) -> str | No
 def _short(value: Any) -> str:
     """A value on one line, if it is short and plain."""
     text = _braces(value) if not isinstance(value, dict) else ""
-    return text if 0 < len(text) <= _LONGEST_TYPO else "..."
+    return text if 0 < len(text) <= LONGEST_TYPO else "..."
 
 
 def _missing(error: ErrorDetails, _: Node, path: Path) -> str:

@@ -8,7 +8,7 @@ judged by the rules as they are before the change.
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from time import sleep  # noqa: TID251  # for a tenth of a millisecond, when a listener closes
+from time import sleep  # noqa: TID251  # for 50 us, when a listener closes
 from types import MappingProxyType
 
 from faultproxy.addresses import TcpAddress

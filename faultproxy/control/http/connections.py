@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from difflib import get_close_matches
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -28,11 +27,11 @@ from faultproxy.faults.base import Connect, ConnectDelay, Fault, Shape, Triggere
 from faultproxy.proxy.registry import Registry
 from faultproxy.rules.explain import reasons
 from faultproxy.rules.facts import ConnectionFacts
+from faultproxy.text import nearest
 from faultproxy.units import quote
 
 _MOST = 1_000
 _BATCH = 256
-_LONGEST_TYPO = 40
 _RULE = ("proxies", "p", "rules", 0)
 _OF_RULE = re.compile(r"proxies\.p\.rules\[0\](\.|: )")
 _OF_CONNECTION = frozenset({"proxy", "connection", "client", "upstream", "injected"})
@@ -246,8 +245,8 @@ def _why_not_by_hand(key: str) -> str | None:
         return f"{key} is of a rule, and this is a fault by hand; remove it"
     if any(key in valid_keys((*_RULE, fault)) for fault in _BY_HAND):
         return None
-    near = get_close_matches(key[:_LONGEST_TYPO].lower(), _BY_HAND, 1)
-    return f"{quote(key)} is not a fault here; write {near[0] if near else 'one of ' + ', '.join(_BY_HAND)}"
+    right = nearest(key, _BY_HAND) or f"one of {', '.join(_BY_HAND)}"
+    return f"{quote(key)} is not a fault here; write {right}"
 
 
 def _place(place: Place) -> str:

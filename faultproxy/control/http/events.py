@@ -1,6 +1,5 @@
 """GET /v1/events: what has happened, and what happens."""
 
-from difflib import get_close_matches
 from itertools import islice
 from typing import cast, get_args
 
@@ -9,6 +8,7 @@ from faultproxy.control.http.messages import ApiModel, EventStream, HttpProblem,
 from faultproxy.control.http.router import Route
 from faultproxy.control.loop import in_batches
 from faultproxy.events.types import EVENTS, Level
+from faultproxy.text import nearest
 from faultproxy.units import quote
 
 _BATCH = 256
@@ -70,8 +70,7 @@ def routes(feed: Feed) -> tuple[Route, ...]:
 def _filter(request: Request) -> Filter:
     names = frozenset(filter(None, request.query.get("event", "").split(",")))
     for name in sorted(names - set(_NAMES)):
-        near = get_close_matches(name, _NAMES, 1)
-        right = f"ask for {near[0]}" if near else f"ask for any of {', '.join(_NAMES)}"
+        right = f"ask for {nearest(name, _NAMES) or 'any of ' + ', '.join(_NAMES)}"
         raise HttpProblem(400, "Bad Request", f"event: {quote(name)} is no event; {right}")
     level = request.query.get("level", "info")
     if level not in get_args(Level):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote
@@ -11,11 +10,11 @@ from pydantic import BaseModel
 
 from faultproxy.control.http.messages import EventStream, Handler, HttpProblem, Request, Response
 from faultproxy.control.http.security import ANYBODY, Access
+from faultproxy.text import nearest
 from faultproxy.units import quote
 
 Dialect = Literal["native", "toxiproxy"]
 Renderer = Callable[[HttpProblem], Response]
-_LONGEST_TYPO = 40
 _NATIVE_ONLY: Mapping[Dialect, Renderer] = MappingProxyType({})
 
 
@@ -112,8 +111,8 @@ def _check_query(query: Mapping[str, str], route: Route) -> None:
     """Refuse a name that the query may not have: a typo of proxy= would mean all of them. Raises HttpProblem (400)."""
     for name in query:
         if name not in route.query:
-            near = get_close_matches(name[:_LONGEST_TYPO].lower(), route.query, 1)
-            right = f"write {near[0]}" if near else f"it may have {', '.join(route.query) or 'none'}"
+            near = nearest(name, route.query)
+            right = f"write {near}" if near else f"it may have {', '.join(route.query) or 'none'}"
             raise HttpProblem(400, "Bad Request", f"{quote(name)} is not a name of this query; {right}")
 
 
